@@ -1,0 +1,14 @@
+//! Weir governs who may use the streaming data products on Apache Kafka.
+//!
+//! The layers, each of which may use only those above it (`tests/import_law.rs` holds it):
+//!
+//! - [`api`]: what a user writes and reads; one file a kind, no logic.
+//! - [`domain`]: decides; pure values, no I/O, no clock.
+//! - [`ports`]: what the deciders need from the world.
+//! - [`kafka`], [`k8s`], [`web`]: the adapters; they never import each other.
+//! - [`controllers`]: observe, validate, plan, apply, report.
+//! - [`run`]: wires all of it together.
+
+pub mod domain;
+pub mod kafka;
+pub mod ports;
