@@ -9,6 +9,8 @@
 //! - [`controllers`]: observe, validate, plan, apply, report.
 //! - [`run`]: wires all of it together.
 
+pub mod api;
+pub mod crds;
 pub mod domain;
 pub mod kafka;
 pub mod ports;

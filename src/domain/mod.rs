@@ -1,4 +1,22 @@
 //! Decisions: pure functions over values. No client, no clock (time is a parameter), no environment.
+//!
+//! The way of a decision: [`index`] holds what the API server has; [`tenancy`], [`product`], [`role`] and [`binding`]
+//! turn it into grants; [`ledger`] remembers what was granted; [`plan`] compares both with what a cluster has;
+//! [`topics`] and [`rotation`] do the same for topics and credentials; [`conditions`] and [`event`] say what came of it.
 
 pub mod acl;
+pub mod binding;
+pub mod conditions;
+pub mod connection;
+pub mod event;
+pub mod index;
+pub mod ledger;
+pub mod names;
+pub mod plan;
+pub mod problem;
+pub mod product;
+pub mod role;
+pub mod rotation;
 pub mod secret;
+pub mod tenancy;
+pub mod topics;

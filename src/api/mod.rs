@@ -1,0 +1,46 @@
+//! What a user writes and reads: one file a kind, its spec and its status. No logic.
+
+mod conditions;
+mod data_product;
+mod role_binding;
+mod security_event;
+mod shared;
+mod stream_client;
+mod stream_cluster;
+mod stream_role;
+
+pub use conditions::{ConditionType, Reason};
+pub use data_product::{
+    Classification, DataProduct, DataProductSpec, DataProductStatus, DeletionPolicy, Owner, ProductRef, Stream,
+    StreamStatus,
+};
+pub use role_binding::{EntriesStatus, RoleBinding, RoleBindingSpec, RoleBindingStatus, RoleRef, Subject, SubjectKind};
+pub use security_event::{Action, Actor, ObjectRef, Outcome, SecurityEvent, SecurityEventSpec, Severity};
+pub use shared::{ClusterRef, Quotas, SecretRef, Usage};
+pub(crate) use stream_client::default_overlap;
+pub use stream_client::{
+    CredentialState, CredentialStatus, CredentialType, Credentials, Rotation, StreamClient, StreamClientSpec,
+    StreamClientStatus,
+};
+pub use stream_cluster::{
+    AdminCredentialType, AdminCredentials, Drift, HeldRevocations, Identity, Limits, Listener, ListenerAuthentication,
+    MtlsIdentity, OauthAdmin, OauthIdentity, StreamCluster, StreamClusterSpec, StreamClusterStatus, Tenancy, Tls,
+    UserClaim,
+};
+pub use stream_role::{
+    Access, BindableFrom, BindableFromMode, EffectivePrivilege, Privilege, ProductSelection, StreamRole,
+    StreamRoleSpec, StreamRoleStatus,
+};
+
+/// The API group.
+pub const GROUP: &str = "weir.dev";
+/// The finalizer on everything whose removal must first be carried out on a Kafka cluster.
+pub const FINALIZER: &str = "weir.dev/finalizer";
+/// On a StreamCluster: the token of [`HeldRevocations`] that a person confirms.
+pub const CONFIRM_ANNOTATION: &str = "weir.dev/confirm";
+/// On a StreamCluster: objects waiting for this cluster are let go; what stays behind is removed when it returns.
+pub const ABANDON_ANNOTATION: &str = "weir.dev/abandon";
+/// The label on every object that Weir writes into a consumer's namespace.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY_LABEL`].
+pub const MANAGED_BY: &str = "weir";

@@ -1,0 +1,18 @@
+//! The CustomResourceDefinitions, from the types of [`crate::api`].
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+use crate::api::{DataProduct, RoleBinding, SecurityEvent, StreamClient, StreamCluster, StreamRole};
+
+/// Every kind's definition.
+pub fn all() -> Vec<CustomResourceDefinition> {
+    vec![
+        StreamCluster::crd(),
+        DataProduct::crd(),
+        StreamClient::crd(),
+        StreamRole::crd(),
+        RoleBinding::crd(),
+        SecurityEvent::crd(),
+    ]
+}

@@ -1,0 +1,232 @@
+//! What the API server and the clusters' ledgers hold, with every reference resolved: an in-memory graph.
+//!
+//! A change recomputes what it touches, not the world. The union over bindings is the reference count: an entry lives as
+//! long as any grant needs it.
+
+mod access;
+mod update;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::{Resource, ResourceExt};
+
+use super::binding::{Grant, Resolution};
+use super::ledger::ClientRecord;
+use super::names::{ObjectKey, PrincipalKey};
+use super::problem::Problem;
+use super::tenancy::{Namespace, Tenancies, Tenant};
+use crate::api::{DataProduct, Reason, RoleBinding, StreamClient, StreamCluster, StreamClusterSpec, StreamRole};
+
+pub use access::DesiredAccess;
+pub use update::Update;
+
+/// The graph. See the module.
+#[derive(Debug, Default)]
+pub struct Index {
+    clusters: BTreeMap<String, Cluster>,
+    namespaces: BTreeMap<String, Namespace>,
+    products: BTreeMap<ObjectKey, Arc<DataProduct>>,
+    roles: BTreeMap<ObjectKey, Arc<StreamRole>>,
+    clients: BTreeMap<ObjectKey, Arc<StreamClient>>,
+    bindings: BTreeMap<ObjectKey, Arc<RoleBinding>>,
+    accounts: BTreeMap<ObjectKey, String>,
+
+    /// From ledgers, by client UID.
+    client_records: BTreeMap<String, ClientRecord>,
+    /// From ledgers: principals that Weir issued, to the client's UID.
+    issued: BTreeMap<String, String>,
+    /// From ledgers: cluster and topic to the UID of the product that has it.
+    governed: BTreeMap<(String, String), String>,
+    /// From ledgers: binding UID and principal to the ServiceAccount's UID.
+    subject_uids: BTreeMap<(String, String), String>,
+
+    /// Who claims a topic, oldest first.
+    claims: BTreeMap<(String, String), BTreeSet<(i64, ObjectKey)>>,
+    claimed_by: BTreeMap<ObjectKey, BTreeSet<(String, String)>>,
+    bindings_of_role: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    bindings_of_product: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    resolutions: BTreeMap<ObjectKey, Arc<Resolution>>,
+    grants: BTreeMap<PrincipalKey, BTreeMap<String, Arc<Grant>>>,
+    expiries: BTreeSet<(Timestamp, ObjectKey)>,
+}
+
+#[derive(Debug)]
+struct Cluster {
+    object: Arc<StreamCluster>,
+    tenancies: Tenancies,
+    /// The principal that Weir itself uses there, once known.
+    admin: Option<String>,
+}
+
+/// What a change touched: whose status and whose access may differ now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// StreamClusters.
+    pub clusters: BTreeSet<String>,
+    /// DataProducts.
+    pub products: BTreeSet<ObjectKey>,
+    /// StreamRoles.
+    pub roles: BTreeSet<ObjectKey>,
+    /// StreamClients.
+    pub clients: BTreeSet<ObjectKey>,
+    /// RoleBindings.
+    pub bindings: BTreeSet<ObjectKey>,
+    /// Principals whose desired access may differ.
+    pub principals: BTreeSet<PrincipalKey>,
+}
+
+impl Touched {
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: Self) {
+        self.clusters.extend(other.clusters);
+        self.products.extend(other.products);
+        self.roles.extend(other.roles);
+        self.clients.extend(other.clients);
+        self.bindings.extend(other.bindings);
+        self.principals.extend(other.principals);
+    }
+}
+
+impl Index {
+    /// Namespace and name of an object.
+    pub fn key_of<K: Resource>(&self, object: &K) -> ObjectKey {
+        ObjectKey::new(object.namespace().unwrap_or_default(), object.name_any())
+    }
+
+    /// A cluster's spec.
+    pub fn cluster_spec(&self, name: &str) -> Option<&StreamClusterSpec> {
+        self.clusters.get(name).map(|c| &c.object.spec)
+    }
+
+    /// A cluster's object.
+    pub fn cluster(&self, name: &str) -> Option<&Arc<StreamCluster>> {
+        self.clusters.get(name).map(|c| &c.object)
+    }
+
+    /// The principal that Weir itself uses on a cluster, once known.
+    pub fn admin_principal(&self, cluster: &str) -> Option<&str> {
+        self.clusters.get(cluster)?.admin.as_deref()
+    }
+
+    /// What `namespace` may do on `cluster`.
+    ///
+    /// # Errors
+    /// Why it gets nothing.
+    pub fn tenant(&self, cluster: &str, namespace: &str) -> Result<&Tenant, Problem> {
+        let missing = || Problem::waiting(Reason::ClusterNotFound, format!("StreamCluster {cluster} does not exist"));
+        self.clusters.get(cluster).ok_or_else(missing)?.tenancies.get(cluster, namespace)
+    }
+
+    /// A namespace.
+    pub fn namespace(&self, name: &str) -> Option<&Namespace> {
+        self.namespaces.get(name)
+    }
+
+    /// A product.
+    pub fn product(&self, key: &ObjectKey) -> Option<&DataProduct> {
+        self.products.get(key).map(AsRef::as_ref)
+    }
+
+    /// The products of a namespace.
+    pub fn products_in<'a, 'n>(&'a self, namespace: &'n str) -> impl Iterator<Item = &'a DataProduct> + use<'a, 'n> {
+        in_namespace(&self.products, namespace).map(|(_, p)| p.as_ref())
+    }
+
+    /// The products on a cluster.
+    pub fn products_on<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<DataProduct>)> {
+        self.products.iter().filter(move |(_, p)| p.spec.cluster_ref.name == cluster)
+    }
+
+    /// A role.
+    pub fn role(&self, key: &ObjectKey) -> Option<&StreamRole> {
+        self.roles.get(key).map(AsRef::as_ref)
+    }
+
+    /// The roles of a namespace.
+    pub fn roles_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<StreamRole>)> {
+        in_namespace(&self.roles, namespace)
+    }
+
+    /// A client.
+    pub fn client(&self, key: &ObjectKey) -> Option<&StreamClient> {
+        self.clients.get(key).map(AsRef::as_ref)
+    }
+
+    /// The clients on a cluster.
+    pub fn clients_on<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<StreamClient>)> {
+        self.clients.iter().filter(move |(_, c)| c.spec.cluster_ref.name == cluster)
+    }
+
+    /// A binding.
+    pub fn binding(&self, key: &ObjectKey) -> Option<&Arc<RoleBinding>> {
+        self.bindings.get(key)
+    }
+
+    /// What a binding comes to.
+    pub fn resolution(&self, key: &ObjectKey) -> Option<&Arc<Resolution>> {
+        self.resolutions.get(key)
+    }
+
+    /// UID of a ServiceAccount.
+    pub fn account(&self, key: &ObjectKey) -> Option<&str> {
+        self.accounts.get(key).map(String::as_str)
+    }
+
+    /// UID of the ServiceAccount of another namespace that a binding was first granted to.
+    pub fn recorded_subject(&self, binding_uid: &str, principal: &str) -> Option<&str> {
+        self.subject_uids.get(&(binding_uid.to_owned(), principal.to_owned())).map(String::as_str)
+    }
+
+    /// What the ledger has of a client.
+    pub fn client_record(&self, uid: &str) -> Option<&ClientRecord> {
+        self.client_records.get(uid)
+    }
+
+    /// The principals that a client has now: every version that is not retired.
+    pub fn client_principals(&self, client: &StreamClient) -> Vec<String> {
+        let record = client.uid().and_then(|uid| self.client_records.get(&uid));
+        let valid = |r: &ClientRecord| r.versions.iter().filter(|v| !v.retired).map(|v| v.principal.clone()).collect();
+        record.map(valid).unwrap_or_default()
+    }
+
+    /// The oldest product that claims a topic.
+    pub fn topic_owner(&self, cluster: &str, topic: &str) -> Option<&ObjectKey> {
+        let claims = self.claims.get(&(cluster.to_owned(), topic.to_owned()))?;
+        claims.first().map(|(_, key)| key)
+    }
+
+    /// Whether the ledger says that the topic was made, or taken over, for this very product.
+    pub fn is_governed(&self, cluster: &str, topic: &str, product: &DataProduct) -> bool {
+        let uid = self.governed.get(&(cluster.to_owned(), topic.to_owned()));
+        uid.is_some() && uid == product.uid().as_ref()
+    }
+
+    /// How many bindings refer to a role.
+    pub fn bindings_of_role(&self, key: &ObjectKey) -> usize {
+        self.bindings_of_role.get(key).map_or(0, BTreeSet::len)
+    }
+
+    /// How many bindings give access to a product.
+    pub fn bindings_of_product(&self, key: &ObjectKey) -> usize {
+        self.bindings_of_product.get(key).map_or(0, BTreeSet::len)
+    }
+
+    /// The next moment at which a binding expires.
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.expiries.first().map(|(at, _)| *at)
+    }
+
+    /// Whether any product or client refers to a cluster.
+    pub fn cluster_in_use(&self, cluster: &str) -> bool {
+        self.products_on(cluster).next().is_some() || self.clients_on(cluster).next().is_some()
+    }
+}
+
+fn in_namespace<'a, 'n, V>(
+    map: &'a BTreeMap<ObjectKey, V>,
+    namespace: &'n str,
+) -> impl Iterator<Item = (&'a ObjectKey, &'a V)> + use<'a, 'n, V> {
+    map.range(ObjectKey::new(namespace, "")..).take_while(move |(key, _)| key.namespace == namespace)
+}

@@ -1,0 +1,73 @@
+//! What a principal should have: the union of its grants.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Index, ObjectKey, PrincipalKey};
+use crate::domain::acl::AclEntry;
+use crate::domain::binding::{Grant, widen};
+
+/// What one principal should have on its cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DesiredAccess {
+    /// By binding UID.
+    pub grants: BTreeMap<String, Arc<Grant>>,
+    /// The union of their entries.
+    pub entries: BTreeSet<AclEntry>,
+    /// The largest of their quotas.
+    pub quotas: BTreeMap<String, f64>,
+}
+
+impl Index {
+    /// What `principal` should have now.
+    pub fn desired(&self, principal: &PrincipalKey) -> DesiredAccess {
+        let grants = self.grants.get(principal).cloned().unwrap_or_default();
+        let mut quotas = BTreeMap::new();
+        let mut entries = BTreeSet::new();
+        for grant in grants.values() {
+            entries.extend(grant.entries.iter().cloned());
+            widen(&mut quotas, &grant.quotas);
+        }
+        DesiredAccess { grants, entries, quotas }
+    }
+
+    /// Every principal that should have something on `cluster`.
+    pub fn principals_on<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = &'a PrincipalKey> {
+        let first = PrincipalKey { cluster: cluster.to_owned(), principal: String::new() };
+        self.grants.range(first..).map(|(key, _)| key).take_while(move |key| key.cluster == cluster)
+    }
+
+    /// Whether the binding with this UID exists, is not being deleted, and has not expired: access that it loses was then
+    /// taken by something else, which nobody may have meant.
+    pub fn is_binding_live(&self, key: &ObjectKey, uid: &str) -> bool {
+        self.bindings.get(key).is_some_and(|b| {
+            b.metadata.uid.as_deref() == Some(uid)
+                && b.metadata.deletion_timestamp.is_none()
+                && !self
+                    .resolutions
+                    .get(key)
+                    .is_some_and(|r| r.problems.iter().any(|p| p.reason == crate::api::Reason::Expired))
+        })
+    }
+
+    /// Whether `principal` was issued to a client that nobody deleted, in a version that is not retired.
+    pub fn is_issued_and_live(&self, principal: &str) -> bool {
+        let record = self.issued.get(principal).and_then(|uid| Some((uid, self.client_records.get(uid)?)));
+        record.is_some_and(|(uid, record)| {
+            let version = record.versions.iter().any(|v| v.principal == principal && !v.retired);
+            version
+                && self
+                    .clients
+                    .get(&record.key())
+                    .is_some_and(|c| c.metadata.uid.as_ref() == Some(uid) && c.metadata.deletion_timestamp.is_none())
+        })
+    }
+
+    /// Topics on `cluster` that products have, with the product's UID.
+    pub fn governed_on<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.governed
+            .range((cluster.to_owned(), String::new())..)
+            .take_while(move |((c, _), _)| c == cluster)
+            .map(|((_, topic), uid)| (topic.as_str(), uid.as_str()))
+    }
+}

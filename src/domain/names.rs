@@ -1,0 +1,113 @@
+//! Names: of objects, principals, topics and prefixes.
+
+use std::fmt;
+
+use crate::api::CredentialType;
+
+/// An object of a namespace. A namespace is part of every reference.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// The object `name` in `namespace`.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A principal on one cluster, without `User:`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PrincipalKey {
+    /// Name of the StreamCluster.
+    pub cluster: String,
+    /// The principal's name.
+    pub principal: String,
+}
+
+/// The principal of one version of a StreamClient's credential. It is never used twice: it carries the object's UID and
+/// the version.
+///
+/// A SCRAM user is `<namespace>.<name>~<uid8>-<version>`. A certificate's is its whole distinguished name as RFC 2253
+/// writes it, which is what brokers use by default; each attribute stays within the 64 characters of X.520.
+pub fn issued_principal(kind: CredentialType, client: &ObjectKey, uid: &str, version: u32) -> String {
+    let ObjectKey { namespace, name } = client;
+    let uid8 = uid8(uid);
+    match kind {
+        CredentialType::ScramSha512 => format!("{namespace}.{name}~{uid8}-{version}"),
+        CredentialType::Mtls => format!("CN=~{uid8}-{version},OU={name},O={namespace}"),
+    }
+}
+
+/// The first eight hexadecimal digits of a UID.
+pub fn uid8(uid: &str) -> String {
+    uid.chars().filter(char::is_ascii_hexdigit).take(8).collect()
+}
+
+/// Whether only Weir gives out principals of this form. Anything with a `~` counts, so that doubt is on the safe side.
+pub fn is_reserved_for_weir(principal: &str) -> bool {
+    principal.contains('~')
+}
+
+/// The principal that brokers take from a ServiceAccount's token (its claim `sub`).
+pub fn service_account_principal(account: &ObjectKey) -> String {
+    format!("system:serviceaccount:{}:{}", account.namespace, account.name)
+}
+
+/// Whether `name` is a label as of RFC 1123: safe as one part of a dotted name.
+pub fn is_dns_label(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !name.is_empty() && name.len() <= 63 && name.chars().all(inner) && !name.starts_with('-') && !name.ends_with('-')
+}
+
+/// Why Kafka would not take `topic` as a name (`org.apache.kafka.common.internals.Topic`), or `None` if it would.
+pub fn topic_name_fault(topic: &str) -> Option<String> {
+    if topic.is_empty() || topic == "." || topic == ".." {
+        return Some("is empty or consists of dots".into());
+    }
+    if topic.len() > 249 {
+        return Some(format!("has {} characters, and Kafka takes 249", topic.len()));
+    }
+    let bad = topic.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))?;
+    Some(format!("contains {bad:?}; Kafka takes letters, digits, '.', '_' and '-'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ObjectKey, is_dns_label, issued_principal, topic_name_fault};
+    use crate::api::CredentialType;
+
+    #[test]
+    fn principals_carry_namespace_name_uid_and_version() {
+        let client = ObjectKey::new("fraud", "scorer");
+        let uid = "1a2b3c4d-0000-4000-8000-000000000000";
+        assert_eq!(issued_principal(CredentialType::ScramSha512, &client, uid, 3), "fraud.scorer~1a2b3c4d-3");
+        assert_eq!(issued_principal(CredentialType::Mtls, &client, uid, 3), "CN=~1a2b3c4d-3,OU=scorer,O=fraud");
+    }
+
+    #[test]
+    fn dns_labels_have_no_dots() {
+        assert!(is_dns_label("a-1"));
+        for bad in ["", "a.b", "-a", "a-", "A", &"a".repeat(64)] {
+            assert!(!is_dns_label(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn kafka_topic_names_are_checked_as_kafka_checks_them() {
+        assert_eq!(topic_name_fault("payments.orders.placed"), None);
+        assert!(topic_name_fault(&"x".repeat(250)).is_some_and(|m| m.contains("250")));
+        assert!(topic_name_fault("a b").is_some());
+        assert!(topic_name_fault("..").is_some());
+    }
+}

@@ -1,0 +1,174 @@
+//! From what a principal should have, what the ledger recorded and what the brokers have, to what must be done.
+//!
+//! The order of carrying out is part of the plan's meaning: removals first, then the ledger, then creations. At each
+//! moment the access is within the union of before and after, and everything that exists is in the ledger.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
+
+use super::acl::{AclEntry, PatternType, Permission, ResourceType};
+use super::index::{DesiredAccess, Index};
+use super::ledger::{Change, GrantKey, GrantRecord};
+use super::names::{ObjectKey, is_reserved_for_weir};
+
+/// What the brokers have of one principal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// Its entries.
+    pub entries: BTreeSet<AclEntry>,
+    /// Its quotas by Kafka's key.
+    pub quotas: BTreeMap<String, f64>,
+}
+
+/// What must be done for one principal. Empty where everything is as it should be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PrincipalPlan {
+    /// The principal, without `User:`.
+    pub principal: String,
+    /// First: entries to remove.
+    pub delete: BTreeSet<AclEntry>,
+    /// Remove every entry of the principal instead, since Weir issued it and it has no access any more.
+    pub delete_all: bool,
+    /// Second, and only once the removals are done: what the ledger must say.
+    pub record: Vec<Change>,
+    /// Third, and only once the ledger says so: entries to create.
+    pub create: BTreeSet<AclEntry>,
+    /// With the creations: quotas to set, or to remove where `None`.
+    pub quotas: BTreeMap<String, Option<f64>>,
+    /// It takes access away although nobody deleted the binding or the client, and nothing expired.
+    pub unasked: bool,
+}
+
+impl PrincipalPlan {
+    /// Nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.delete.is_empty()
+            && !self.delete_all
+            && self.record.is_empty()
+            && self.create.is_empty()
+            && self.quotas.is_empty()
+    }
+}
+
+/// Plans for one principal.
+pub fn plan(
+    index: &Index,
+    principal: &str,
+    desired: &DesiredAccess,
+    recorded: Option<&BTreeMap<String, GrantRecord>>,
+    observed: &Observed,
+) -> PrincipalPlan {
+    let none = BTreeMap::new();
+    let recorded = recorded.unwrap_or(&none);
+    let ours: BTreeSet<_> = recorded.values().flat_map(|r| &r.entries).collect();
+    let delete: BTreeSet<_> =
+        observed.entries.iter().filter(|e| ours.contains(e) && !desired.entries.contains(e)).cloned().collect();
+    let gone = is_reserved_for_weir(principal) && desired.grants.is_empty() && !index.is_issued_and_live(principal);
+    PrincipalPlan {
+        principal: principal.to_owned(),
+        unasked: delete.iter().any(|e| taken_by_nobody(index, principal, e, recorded)),
+        delete_all: gone && !observed.entries.is_empty(),
+        delete,
+        record: record(principal, desired, recorded),
+        create: desired.entries.difference(&observed.entries).cloned().collect(),
+        quotas: quotas(desired, recorded, observed),
+    }
+}
+
+/// Whether some binding that nobody deleted still stands for an entry that is to go.
+fn taken_by_nobody(index: &Index, principal: &str, entry: &AclEntry, recorded: &BTreeMap<String, GrantRecord>) -> bool {
+    if is_reserved_for_weir(principal) && !index.is_issued_and_live(principal) {
+        return false;
+    }
+    recorded.iter().any(|(uid, record)| {
+        record.entries.contains(entry) && index.is_binding_live(&ObjectKey::new(&record.namespace, &record.name), uid)
+    })
+}
+
+fn record(principal: &str, desired: &DesiredAccess, recorded: &BTreeMap<String, GrantRecord>) -> Vec<Change> {
+    let key = |uid: &String| GrantKey { binding_uid: uid.clone(), principal: principal.to_owned() };
+    let new = desired.grants.iter().filter_map(|(uid, grant)| {
+        let record = GrantRecord {
+            namespace: grant.binding.namespace.clone(),
+            name: grant.binding.name.clone(),
+            entries: grant.entries.clone(),
+            quotas: grant.quotas.clone(),
+            subject_uid: grant.subject_uid.clone(),
+        };
+        (recorded.get(uid) != Some(&record)).then(|| Change::Grant(key(uid), Some(record)))
+    });
+    let gone =
+        recorded.keys().filter(|uid| !desired.grants.contains_key(*uid)).map(|uid| Change::Grant(key(uid), None));
+    new.chain(gone).collect()
+}
+
+fn quotas(
+    desired: &DesiredAccess,
+    recorded: &BTreeMap<String, GrantRecord>,
+    observed: &Observed,
+) -> BTreeMap<String, Option<f64>> {
+    let wrong = desired.quotas.iter().filter(|(key, value)| observed.quotas.get(*key) != Some(value));
+    let ours: BTreeSet<_> = recorded.values().flat_map(|r| r.quotas.keys()).collect();
+    let gone = ours.into_iter().filter(|k| !desired.quotas.contains_key(*k) && observed.quotas.contains_key(*k));
+    wrong.map(|(k, v)| (k.clone(), Some(*v))).chain(gone.map(|k| (k.clone(), None))).collect()
+}
+
+/// Removals that wait for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The principals.
+    pub principals: BTreeSet<String>,
+    /// What `weir.dev/confirm` must say for exactly these removals to go on.
+    pub token: String,
+}
+
+/// Decides which plans must wait. `held` are the principals that waited before: they wait on until their plan takes nothing
+/// unasked any more or a person confirms, also when others were let go meanwhile.
+pub fn hold(plans: &[PrincipalPlan], held: &BTreeSet<String>, most: u32, confirmed: Option<&str>) -> Option<Hold> {
+    let unasked: Vec<_> = plans.iter().filter(|p| p.unasked).collect();
+    let still_held = unasked.iter().any(|p| held.contains(&p.principal));
+    if unasked.is_empty() || (unasked.len() <= most as usize && !still_held) {
+        return None;
+    }
+    let mut hash = Sha256::new();
+    for plan in &unasked {
+        for entry in &plan.delete {
+            hash.update(entry.to_string());
+            hash.update([0]);
+        }
+    }
+    let token = hex::encode(&hash.finalize()[..6]);
+    if confirmed == Some(token.as_str()) {
+        return None;
+    }
+    Some(Hold { principals: unasked.iter().map(|p| p.principal.clone()).collect(), token })
+}
+
+/// Entries on governed topics that nothing asks for, of principals that are not exempt.
+pub fn foreign<'a>(
+    observed: impl Iterator<Item = &'a AclEntry>,
+    is_governed: impl Fn(&str) -> bool,
+    governed_under: impl Fn(&str) -> bool,
+    is_expected: impl Fn(&AclEntry) -> bool,
+    is_exempt: impl Fn(&str) -> bool,
+) -> BTreeSet<AclEntry> {
+    observed
+        .filter(|e| e.resource_type == ResourceType::Topic)
+        .filter(|e| match e.pattern_type {
+            PatternType::Literal => &*e.resource == "*" || is_governed(&e.resource),
+            _ => governed_under(&e.resource),
+        })
+        .filter(|e| !is_exempt(&e.principal) && !is_expected(e))
+        .cloned()
+        .collect()
+}
+
+/// Whether `drift: Repair` may remove a foreign entry: it allows, on one topic by its literal name, and Kafka knows all of it.
+pub fn is_repairable(entry: &AclEntry) -> bool {
+    entry.permission == Permission::Allow
+        && entry.resource_type == ResourceType::Topic
+        && entry.pattern_type == PatternType::Literal
+        && &*entry.resource != "*"
+        && entry.operation.name().is_some()
+}

@@ -1,0 +1,100 @@
+//! A role with all that it inherits.
+
+use std::collections::BTreeSet;
+
+use super::index::Index;
+use super::names::ObjectKey;
+use super::problem::Problem;
+use super::tenancy::selects;
+use crate::api::{BindableFromMode, DataProduct, Privilege, Reason, StreamRole};
+
+/// The role itself and every role that it inherits, each once, the role itself first.
+///
+/// # Errors
+/// The role, or one that it inherits, is missing or inherits itself.
+pub fn closure(index: &Index, start: &ObjectKey) -> Result<Vec<ObjectKey>, Problem> {
+    let mut found = Vec::new();
+    visit(index, start, &mut Vec::new(), &mut found)?;
+    Ok(found)
+}
+
+fn visit(index: &Index, key: &ObjectKey, path: &mut Vec<ObjectKey>, found: &mut Vec<ObjectKey>) -> Result<(), Problem> {
+    if let Some(at) = path.iter().position(|k| k == key) {
+        let cycle: Vec<_> = path[at..].iter().chain([key]).map(ToString::to_string).collect();
+        return Err(Problem::invalid(Reason::RoleCycle, format!("StreamRole inherits itself: {}", cycle.join(" -> "))));
+    }
+    if found.contains(key) {
+        return Ok(());
+    }
+    let Some(role) = index.role(key) else {
+        let what = match path.last() {
+            Some(by) => format!("StreamRole {key}, which {by} inherits, does not exist"),
+            None => format!("StreamRole {key} does not exist"),
+        };
+        return Err(Problem::invalid(Reason::RoleNotFound, what));
+    };
+    found.push(key.clone());
+    path.push(key.clone());
+    for inherited in &role.spec.inherits {
+        visit(index, &ObjectKey::new(&inherited.namespace, &inherited.name), path, found)?;
+    }
+    path.pop();
+    Ok(())
+}
+
+/// Whether `role` may be bound from `namespace`.
+///
+/// # Errors
+/// Why not.
+pub fn bindable(index: &Index, key: &ObjectKey, role: &StreamRole, namespace: &str) -> Result<(), Problem> {
+    let bindable = &role.spec.bindable_from;
+    let allowed = key.namespace == namespace
+        || match bindable.mode {
+            BindableFromMode::Same => false,
+            BindableFromMode::All => true,
+            BindableFromMode::Selector => bindable
+                .namespace_selector
+                .as_ref()
+                .is_some_and(|s| index.namespace(namespace).is_some_and(|ns| selects(s, &ns.labels))),
+        };
+    if allowed {
+        return Ok(());
+    }
+    Err(Problem::invalid(
+        Reason::NotBindable,
+        format!("StreamRole {key} may not be bound from namespace {namespace}: its owner decides in bindableFrom"),
+    ))
+}
+
+/// The products of the role's namespace that `privilege` selects, and what is missing.
+pub fn products<'a>(index: &'a Index, role: &ObjectKey, privilege: &Privilege) -> (Vec<&'a DataProduct>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let mut products = Vec::new();
+    for name in &privilege.products.names {
+        let key = ObjectKey::new(&role.namespace, name);
+        match index.product(&key) {
+            Some(product) => products.push(product),
+            None => problems.push(Problem::invalid(
+                Reason::ProductNotFound,
+                format!("DataProduct {key}, which StreamRole {role} names, does not exist"),
+            )),
+        }
+    }
+    if let Some(selector) = &privilege.products.selector {
+        let matching = index.products_in(&role.namespace);
+        products
+            .extend(matching.filter(|p| selects(selector, p.metadata.labels.as_ref().unwrap_or(&Default::default()))));
+    }
+    for name in &privilege.streams {
+        let exists = |p: &&DataProduct| p.spec.streams.iter().any(|s| s.name == *name);
+        if !products.iter().any(exists) && !products.is_empty() {
+            let of: BTreeSet<_> = products.iter().map(|p| index.key_of(*p).to_string()).collect();
+            let of: Vec<_> = of.into_iter().collect();
+            problems.push(Problem::invalid(
+                Reason::StreamNotFound,
+                format!("stream {name}, which StreamRole {role} names, is not one of DataProduct {}", of.join(", ")),
+            ));
+        }
+    }
+    (products, problems)
+}

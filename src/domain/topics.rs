@@ -1,0 +1,203 @@
+//! From the streams that a product should have and the topics that the cluster has, to what must be done.
+
+use std::collections::BTreeMap;
+
+use super::ledger::TopicRecord;
+use super::problem::Problem;
+use super::product::ValidStream;
+use crate::api::Reason;
+
+/// Annotation on a DataProduct that lets retention be shortened: `<stream>:<key>=<value>`, several with commas.
+pub const ACKNOWLEDGE_RETENTION: &str = "weir.dev/acknowledge-retention";
+
+/// A topic as the cluster has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedTopic {
+    /// Its partitions.
+    pub partitions: i32,
+    /// Every key's value in force.
+    pub config: BTreeMap<String, String>,
+}
+
+/// What must be done for one stream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TopicStep {
+    /// Record that the topic is the product's, then make it.
+    Create,
+    /// Record that the topic, which exists, is the product's.
+    Adopt,
+    /// Grow it and set configuration, as far as either is there.
+    Change {
+        /// The new total, where it grows.
+        partitions: Option<i32>,
+        /// Keys to set.
+        config: BTreeMap<String, Option<String>>,
+    },
+    /// It is as it should be.
+    Keep,
+    /// It cannot be.
+    Refuse(Problem),
+}
+
+/// Plans for one stream of the product with `product_uid`.
+pub fn plan(
+    stream: &ValidStream,
+    product_uid: &str,
+    record: Option<&TopicRecord>,
+    observed: Option<&ObservedTopic>,
+    acknowledged: &str,
+) -> TopicStep {
+    let Some(observed) = observed else { return TopicStep::Create };
+    if record.is_none_or(|r| r.product_uid != product_uid) {
+        return if stream.adopt { TopicStep::Adopt } else { TopicStep::Refuse(exists(stream, record)) };
+    }
+    if observed.partitions > stream.partitions {
+        return TopicStep::Refuse(Problem::invalid(
+            Reason::PartitionsShrunk,
+            format!(
+                "stream {}: topic {} has {} partitions and cannot shrink to {}: set partitions to at least {}",
+                stream.name, stream.topic, observed.partitions, stream.partitions, observed.partitions
+            ),
+        ));
+    }
+    let partitions = (observed.partitions < stream.partitions).then_some(stream.partitions);
+    let config: BTreeMap<_, _> = stream
+        .config
+        .iter()
+        .filter(|(key, value)| observed.config.get(*key) != Some(value))
+        .map(|(key, value)| (key.clone(), Some(value.clone())))
+        .collect();
+    if let Some(problem) = shortened(stream, &config, observed, acknowledged) {
+        return TopicStep::Refuse(problem);
+    }
+    if partitions.is_none() && config.is_empty() { TopicStep::Keep } else { TopicStep::Change { partitions, config } }
+}
+
+fn exists(stream: &ValidStream, record: Option<&TopicRecord>) -> Problem {
+    let of = match record {
+        Some(r) => format!("is that of an earlier DataProduct {}/{}", r.namespace, r.name),
+        None => "was not made by Weir".into(),
+    };
+    Problem::invalid(
+        Reason::TopicExists,
+        format!(
+            "stream {}: topic {} exists and {of}: set adopt: true to take it over with its records and readers, or name \
+             another topic",
+            stream.name, stream.topic
+        ),
+    )
+}
+
+/// Shorter retention deletes records: someone has to say that this is meant.
+fn shortened(
+    stream: &ValidStream,
+    changes: &BTreeMap<String, Option<String>>,
+    observed: &ObservedTopic,
+    acknowledged: &str,
+) -> Option<Problem> {
+    // Retention below zero is unlimited.
+    let amount = |text: &str| text.parse::<i64>().ok().map(|n| if n < 0 { i64::MAX } else { n });
+    ["retention.ms", "retention.bytes"].into_iter().find_map(|key| {
+        let new = changes.get(key)?.as_ref()?;
+        let old = observed.config.get(key)?;
+        let wanted = format!("{}:{key}={new}", stream.name);
+        let meant = acknowledged.split(',').any(|a| a.trim() == wanted);
+        (amount(new)? < amount(old)? && !meant).then(|| {
+            Problem::invalid(
+                Reason::RetentionShortened,
+                format!(
+                    "stream {}: {key} from {old} to {new} deletes records of topic {}: if that is meant, annotate the \
+                     DataProduct with {ACKNOWLEDGE_RETENTION}={wanted}",
+                    stream.name, stream.topic
+                ),
+            )
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{ObservedTopic, TopicStep, plan};
+    use crate::api::Reason;
+    use crate::domain::ledger::TopicRecord;
+    use crate::domain::product::ValidStream;
+
+    fn stream(partitions: i32, config: &[(&str, &str)]) -> ValidStream {
+        ValidStream {
+            name: "placed".into(),
+            topic: "payments.orders.placed".into(),
+            partitions,
+            replicas: -1,
+            config: map(config),
+            adopt: false,
+        }
+    }
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()
+    }
+
+    fn ours() -> TopicRecord {
+        TopicRecord { product_uid: "u".into(), namespace: "payments".into(), name: "orders".into() }
+    }
+
+    fn refusal(step: TopicStep) -> (Reason, String) {
+        match step {
+            TopicStep::Refuse(problem) => (problem.reason, problem.message),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_missing_topic_is_created() {
+        assert_eq!(plan(&stream(3, &[]), "u", None, None, ""), TopicStep::Create);
+    }
+
+    #[test]
+    fn a_topic_that_exists_is_only_taken_when_adopted() {
+        let observed = ObservedTopic { partitions: 3, config: map(&[]) };
+        assert_eq!(refusal(plan(&stream(3, &[]), "u", None, Some(&observed), "")).0, Reason::TopicExists);
+        let adopting = ValidStream { adopt: true, ..stream(3, &[]) };
+        assert_eq!(plan(&adopting, "u", None, Some(&observed), ""), TopicStep::Adopt);
+    }
+
+    #[test]
+    fn the_topic_of_an_earlier_product_of_the_same_name_is_not_inherited() {
+        let observed = ObservedTopic { partitions: 3, config: map(&[]) };
+        let (reason, message) = refusal(plan(&stream(3, &[]), "another", Some(&ours()), Some(&observed), ""));
+        assert_eq!(reason, Reason::TopicExists);
+        assert!(message.contains("payments/orders"), "{message}");
+    }
+
+    #[test]
+    fn partitions_grow_and_never_shrink() {
+        let observed = ObservedTopic { partitions: 3, config: map(&[]) };
+        assert_eq!(
+            plan(&stream(6, &[]), "u", Some(&ours()), Some(&observed), ""),
+            TopicStep::Change { partitions: Some(6), config: BTreeMap::new() }
+        );
+        assert_eq!(refusal(plan(&stream(1, &[]), "u", Some(&ours()), Some(&observed), "")).0, Reason::PartitionsShrunk);
+    }
+
+    #[test]
+    fn only_named_keys_that_differ_are_set() {
+        let observed = ObservedTopic { partitions: 1, config: map(&[("retention.ms", "5"), ("segment.ms", "7")]) };
+        assert_eq!(
+            plan(&stream(1, &[("retention.ms", "5")]), "u", Some(&ours()), Some(&observed), ""),
+            TopicStep::Keep
+        );
+    }
+
+    #[test]
+    fn shortening_retention_needs_an_acknowledgement_of_this_value() {
+        let observed = ObservedTopic { partitions: 1, config: map(&[("retention.ms", "-1")]) };
+        let wanted = stream(1, &[("retention.ms", "1000")]);
+        let (reason, message) = refusal(plan(&wanted, "u", Some(&ours()), Some(&observed), "placed:retention.ms=2000"));
+        assert_eq!(reason, Reason::RetentionShortened);
+        assert!(message.contains("placed:retention.ms=1000"), "{message}");
+        let acknowledged = plan(&wanted, "u", Some(&ours()), Some(&observed), "x, placed:retention.ms=1000");
+        assert!(matches!(acknowledged, TopicStep::Change { .. }));
+    }
+}
