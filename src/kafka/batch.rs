@@ -137,7 +137,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn only_what_did_not_happen_is_sent_again() {
         let sent = Mutex::new(Vec::new());
         let items = [1, 2, 3];
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(results, vec![Ok(1), Ok(2), Err(unknown_outcome("lost"))]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_chunk_that_fails_gives_its_error_to_each_of_its_items() {
         let items = [1, 2, 3];
         let results = in_chunks(&items, vec![vec![0, 1], vec![2]], |batch| {
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(results, vec![Err(permanent("no")), Err(permanent("no")), Ok(())]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn reading_gives_up_after_a_few_attempts() {
         let count = Mutex::new(0);
         let result: Result<(), _> = reading(|| async {

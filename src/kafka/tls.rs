@@ -118,9 +118,61 @@ pub(super) fn is_certificate_refusal(e: &std::io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::client_config;
+    use std::sync::Arc;
+
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::{client_config, handshake};
     use crate::domain::secret::Secret;
-    use crate::ports::KafkaTls;
+    use crate::ports::{Disposition, KafkaError, KafkaTls};
+
+    /// Serves TLS on loopback as `name`, and connects to it as `host` while trusting what `trust` makes of its
+    /// certificate.
+    async fn connect(name: &str, host: &str, trust: impl Fn(String) -> String) -> Result<(), KafkaError> {
+        let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let server = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.unwrap();
+            // The client's refusal is the point.
+            let _ = tokio_rustls::TlsAcceptor::from(Arc::new(server)).accept(tcp).await;
+        });
+        let tls = KafkaTls { ca_pem: Some(trust(own.cert.pem())), client: None };
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let result = handshake(client_config(&tls)?, host, tcp).await.map(|_| ());
+        serving.await.unwrap();
+        result
+    }
+
+    #[tokio::test]
+    async fn a_trusted_certificate_of_the_right_name_lets_us_in() {
+        assert_eq!(connect("localhost", "localhost", |pem| pem).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_certificate_for_another_host_is_refused_for_good() {
+        let e = connect("elsewhere.test", "localhost", |pem| pem).await.unwrap_err();
+        assert_eq!(e.disposition, Disposition::Permanent);
+        assert!(e.message.starts_with("failed to trust the certificate of localhost: "), "{e}");
+        assert!(e.message.contains("not valid for"), "{e}");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_an_unknown_authority_is_refused_for_good() {
+        let other = |_| rcgen::generate_simple_self_signed(["other".to_owned()]).unwrap().cert.pem();
+        let e = connect("localhost", "localhost", other).await.unwrap_err();
+        assert_eq!(e.disposition, Disposition::Permanent);
+        assert!(e.message.contains("UnknownIssuer"), "{e}");
+    }
 
     #[test]
     fn pem_without_a_certificate_is_named_and_not_shown() {
@@ -130,11 +182,10 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_private_key_is_not_shown() -> Result<(), rcgen::Error> {
-        let pem = rcgen::generate_simple_self_signed(["a".to_owned()])?.cert.pem();
+    fn a_broken_private_key_is_not_shown() {
+        let pem = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap().cert.pem();
         let tls = KafkaTls { ca_pem: Some(pem.clone()), client: Some((pem, Secret::new("hunter2"))) };
         let message = client_config(&tls).map(|_| ()).map_err(|e| e.message).unwrap_err();
         assert!(message.contains("private key") && !message.contains("hunter2"), "{message}");
-        Ok(())
     }
 }
