@@ -142,12 +142,10 @@ impl Cluster {
     }
 
     async fn any(&self) -> Result<Arc<Connection>, DialError> {
-        let nodes = self.in_turn();
-        for node in &nodes {
-            if let Some(connection) = node.slot.try_lock().ok().and_then(|mut slot| slot.live()) {
-                return Ok(connection);
-            }
+        if let Some(connection) = self.live() {
+            return Ok(connection);
         }
+        let nodes = self.in_turn();
         let mut failure = None;
         let (resting, ready): (Vec<_>, Vec<_>) = nodes.into_iter().partition(|node| node.resting());
         for node in ready.into_iter().chain(resting) {
@@ -159,11 +157,19 @@ impl Cluster {
         self.bootstrap(failure).await
     }
 
+    /// A connection that is there already.
+    fn live(&self) -> Option<Arc<Connection>> {
+        self.in_turn().iter().find_map(|node| node.slot.try_lock().ok()?.live())
+    }
+
     /// Finds the cluster anew through the bootstrap servers.
     async fn bootstrap(&self, mut failure: Option<DialError>) -> Result<Arc<Connection>, DialError> {
         for (host, port) in &self.seeds {
             match self.learn_from(host, *port).await {
                 Ok(()) => {
+                    if let Some(connection) = self.live() {
+                        return Ok(connection);
+                    }
                     for node in self.in_turn() {
                         match node.connection(&self.dialer).await {
                             Ok(connection) => return Ok(connection),

@@ -176,7 +176,7 @@ pub fn disposition(code: i16) -> Disposition {
     match code {
         -1 | 7 | 13 => Disposition::UnknownOutcome,
         // Leadership and coordination in motion: nothing was done.
-        5 | 6 | 8 | 9 | 14 | 15 | 16 | 41 | 51 | 72 | 74 | 75 | 78 | 88 | 108 | 129 => Disposition::Retry,
+        5 | 6 | 9 | 14 | 15 | 16 | 41 | 51 | 72 | 74 | 75 | 78 | 88 => Disposition::Retry,
         // The controller mutation quota (KIP-599), or another reassignment under way.
         60 | 89 => Disposition::Retry,
         _ => Disposition::Permanent,

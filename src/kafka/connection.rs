@@ -20,8 +20,6 @@ use super::codes::{permanent, retry, unknown_outcome};
 use super::tls::{self, Stream};
 use crate::ports::{Disposition, KafkaError};
 
-/// How long an answer may take before the connection is given up.
-pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read, in bytes: DescribeAcls has no paging.
 const MAX_FRAME: usize = 100 * 1024 * 1024;
 
@@ -208,13 +206,13 @@ impl Connection {
     }
 
     async fn response<R: Api>(&self, version: i16, answer: Answer) -> Result<R::Response, KafkaError> {
-        let frame = match timeout(REQUEST_TIMEOUT, answer).await {
+        let frame = match timeout(R::TIMEOUT, answer).await {
             Ok(Ok(frame)) => frame?,
             Ok(Err(_)) => {
                 return Err(unknown_outcome(format!("failed to hear from {}: the connection is closed", self.peer())));
             }
             Err(_) => {
-                let seconds = REQUEST_TIMEOUT.as_secs();
+                let seconds = R::TIMEOUT.as_secs();
                 let e = unknown_outcome(format!("{} did not answer {} within {seconds} s", self.peer(), R::NAME));
                 self.close(e.clone());
                 return Err(e);
