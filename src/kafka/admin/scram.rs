@@ -1,6 +1,7 @@
 //! SCRAM credentials (KIP-554). The broker learns a salted password, never the password; hence TLS.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -11,10 +12,11 @@ use kafka_protocol::messages::describe_user_scram_credentials_request::UserName;
 use kafka_protocol::messages::{AlterUserScramCredentialsRequest, DescribeUserScramCredentialsRequest};
 
 use super::in_order;
+use crate::domain::secret::Secret;
 use crate::kafka::api::text;
 use crate::kafka::batch::{in_chunks, reading};
 use crate::kafka::cluster::{Cluster, To};
-use crate::kafka::codes::{self, permanent, retry};
+use crate::kafka::codes::{self, retry};
 use crate::kafka::sasl::scram::salted_password;
 use crate::ports::{KafkaError, PerItem, ScramChange, ScramInfo, ScramMechanism};
 
@@ -22,6 +24,9 @@ use crate::ports::{KafkaError, PerItem, ScramChange, ScramInfo, ScramMechanism};
 const USERS: usize = 500;
 /// Bytes of salt: as many as Kafka's own tools take, and more.
 const SALT: usize = 32;
+
+/// Kafka's upper bound (KIP-84).
+const MAX_ITERATIONS: u32 = 16_384;
 
 /// The mechanism's code (KIP-554).
 pub(in crate::kafka) const fn code(mechanism: ScramMechanism) -> i8 {
@@ -49,7 +54,7 @@ pub(in crate::kafka) async fn describe(
     if users.is_some_and(<[String]>::is_empty) {
         return Ok(BTreeMap::new());
     }
-    let names = users.map(|users| users.iter().collect::<std::collections::BTreeSet<_>>());
+    let names = users.map(|users| users.iter().collect::<BTreeSet<_>>());
     let request = DescribeUserScramCredentialsRequest::default()
         .with_users(names.map(|users| users.into_iter().map(|u| UserName::default().with_name(text(u))).collect()));
     reading(|| async {
@@ -124,37 +129,51 @@ async fn send_alter(cluster: &Cluster, changes: Vec<ScramChange>) -> Result<PerI
 
 fn request(changes: &[ScramChange]) -> Result<AlterUserScramCredentialsRequest, KafkaError> {
     let mut deletions = Vec::new();
-    let mut upsertions = Vec::new();
+    let mut sets = Vec::new();
     for change in changes {
         match change {
             ScramChange::Delete { user, mechanism } => deletions
                 .push(ScramCredentialDeletion::default().with_name(text(user)).with_mechanism(code(*mechanism))),
             ScramChange::Upsert { user, mechanism, iterations, password } => {
-                let rounds = u32::try_from(*iterations).map_err(|_| {
-                    permanent(format!("failed to set the password of {user:?}: {iterations} iterations"))
-                })?;
-                let mut salt = [0; SALT];
-                getrandom::fill(&mut salt).map_err(|e| retry(format!("failed to get random bytes: {e}")))?;
-                // The broker refuses iterations out of its bounds: nothing is worth deriving then.
-                let rounds = rounds.min(16_384);
-                let salted = salted_password(*mechanism, password, &salt, rounds);
-                upsertions.push(
-                    ScramCredentialUpsertion::default()
-                        .with_name(text(user))
-                        .with_mechanism(code(*mechanism))
-                        .with_iterations(*iterations)
-                        .with_salt(Bytes::copy_from_slice(&salt))
-                        .with_salted_password(Bytes::copy_from_slice(&salted)),
-                );
+                sets.push((user, *mechanism, *iterations, password));
             }
         }
     }
+    // The work is the same for each, so it is shared out evenly over the cores.
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let share = sets.len().div_ceil(cores).max(1);
+    let upsertions = std::thread::scope(|scope| {
+        let derive = |part: &[Set<'_>]| part.iter().map(upsertion).collect::<Result<Vec<_>, _>>();
+        let parts: Vec<_> = sets.chunks(share).map(|part| scope.spawn(move || derive(part))).collect();
+        let lost = |_| Err(retry("failed to derive SCRAM credentials"));
+        parts.into_iter().map(|part| part.join().unwrap_or_else(lost)).collect::<Result<Vec<_>, _>>()
+    })?;
+    let upsertions = upsertions.into_iter().flatten().collect();
     Ok(AlterUserScramCredentialsRequest::default().with_deletions(deletions).with_upsertions(upsertions))
+}
+
+/// User, mechanism, iterations, password.
+type Set<'a> = (&'a String, ScramMechanism, i32, &'a Secret);
+
+fn upsertion((user, mechanism, iterations, password): &Set<'_>) -> Result<ScramCredentialUpsertion, KafkaError> {
+    let mut salt = [0; SALT];
+    getrandom::fill(&mut salt).map_err(|e| retry(format!("failed to get random bytes: {e}")))?;
+    // The broker refuses iterations out of its bounds, for this user alone: nothing is worth deriving then.
+    let rounds = u32::try_from(*iterations).ok().filter(|n| *n <= MAX_ITERATIONS).and_then(NonZeroU32::new);
+    let salted = salted_password(*mechanism, password, &salt, rounds.unwrap_or(NonZeroU32::MIN));
+    Ok(ScramCredentialUpsertion::default()
+        .with_name(text(user))
+        .with_mechanism(code(*mechanism))
+        .with_iterations(*iterations)
+        .with_salt(Bytes::copy_from_slice(&salt))
+        .with_salted_password(Bytes::copy_from_slice(&salted)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::{chunks_by_user, request};
+    use std::num::NonZeroU32;
+
     use crate::domain::secret::Secret;
     use crate::kafka::sasl::scram::salted_password;
     use crate::ports::{ScramChange, ScramMechanism};
@@ -180,7 +199,8 @@ mod tests {
     fn what_is_sent_is_the_salted_password_under_a_fresh_salt() {
         let sent = request(&[upsert("a"), upsert("b")]).unwrap().upsertions;
         assert_ne!(sent[0].salt, sent[1].salt);
-        let expected = salted_password(ScramMechanism::Sha512, &Secret::new("pw"), &sent[0].salt, 4096);
+        let rounds = NonZeroU32::new(4096).unwrap();
+        let expected = salted_password(ScramMechanism::Sha512, &Secret::new("pw"), &sent[0].salt, rounds);
         assert_eq!(sent[0].salted_password.as_ref(), expected.as_slice());
     }
 }

@@ -1,11 +1,11 @@
 //! SCRAM (RFC 5802, RFC 7677): the client's side, and the derivation of salted passwords. Pure and synchronous.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hmac::{Hmac, Mac};
-use sha2::{Digest, Sha256, Sha512};
+use ring::{digest, hmac, pbkdf2};
 use zeroize::Zeroizing;
 
 use crate::domain::secret::Secret;
@@ -87,6 +87,7 @@ impl Scram {
         if !(MIN_ITERATIONS..=MAX_ITERATIONS).contains(&iterations) {
             return Err(ScramError::Iterations);
         }
+        let iterations = NonZeroU32::new(iterations).ok_or(ScramError::Iterations)?;
         let without_proof = format!("c=biws,r={nonce}");
         let auth_message = format!("{},{server_first},{without_proof}", self.first_bare);
         let salted = salted_password(self.mechanism, &self.password, &salt, iterations);
@@ -120,41 +121,32 @@ pub(in crate::kafka) fn salted_password(
     mechanism: ScramMechanism,
     password: &Secret,
     salt: &[u8],
-    iterations: u32,
+    iterations: NonZeroU32,
 ) -> Zeroizing<Vec<u8>> {
     let password = password.expose().as_bytes();
-    match mechanism {
-        ScramMechanism::Sha256 => {
-            Zeroizing::new(pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, salt, iterations).to_vec())
-        }
-        ScramMechanism::Sha512 => {
-            Zeroizing::new(pbkdf2::pbkdf2_hmac_array::<Sha512, 64>(password, salt, iterations).to_vec())
-        }
-    }
+    let (algorithm, length) = match mechanism {
+        ScramMechanism::Sha256 => (pbkdf2::PBKDF2_HMAC_SHA256, digest::SHA256_OUTPUT_LEN),
+        ScramMechanism::Sha512 => (pbkdf2::PBKDF2_HMAC_SHA512, digest::SHA512_OUTPUT_LEN),
+    };
+    let mut salted = Zeroizing::new(vec![0; length]);
+    pbkdf2::derive(algorithm, iterations, salt, password, &mut salted);
+    salted
 }
 
 fn hash(mechanism: ScramMechanism, data: &[u8]) -> Vec<u8> {
-    match mechanism {
-        ScramMechanism::Sha256 => Sha256::digest(data).to_vec(),
-        ScramMechanism::Sha512 => Sha512::digest(data).to_vec(),
-    }
+    let algorithm = match mechanism {
+        ScramMechanism::Sha256 => &digest::SHA256,
+        ScramMechanism::Sha512 => &digest::SHA512,
+    };
+    digest::digest(algorithm, data).as_ref().to_vec()
 }
 
 fn keyed_hash(mechanism: ScramMechanism, key: &[u8], data: &[u8]) -> Vec<u8> {
-    fn run<M: Mac + hmac::digest::KeyInit>(key: &[u8], data: &[u8]) -> Vec<u8> {
-        // HMAC takes keys of any length (RFC 2104): there is no error to return.
-        match <M as Mac>::new_from_slice(key) {
-            Ok(mut mac) => {
-                mac.update(data);
-                mac.finalize().into_bytes().to_vec()
-            }
-            Err(_) => unreachable!("HMAC takes keys of any length"),
-        }
-    }
-    match mechanism {
-        ScramMechanism::Sha256 => run::<Hmac<Sha256>>(key, data),
-        ScramMechanism::Sha512 => run::<Hmac<Sha512>>(key, data),
-    }
+    let algorithm = match mechanism {
+        ScramMechanism::Sha256 => hmac::HMAC_SHA256,
+        ScramMechanism::Sha512 => hmac::HMAC_SHA512,
+    };
+    hmac::sign(&hmac::Key::new(algorithm, key), data).as_ref().to_vec()
 }
 
 #[cfg(test)]
