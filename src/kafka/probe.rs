@@ -1,0 +1,73 @@
+//! The access probe: asks brokers, as a given principal, for records, and tells from the refusal what they would allow.
+//! Never reads a record: it asks for an offset that no partition has.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use futures::future::try_join_all;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
+
+use super::api::text;
+use super::batch::reading;
+use super::cluster::{Cluster, To};
+use super::codes;
+use crate::ports::{AccessProbe, KafkaEndpoint, KafkaError, ProbeOutcome};
+
+/// The probe over Kafka's own protocol. Each call logs in anew and leaves nothing behind.
+#[derive(Clone, Debug, Default)]
+pub struct KafkaProbe;
+
+#[async_trait]
+impl AccessProbe for KafkaProbe {
+    async fn probe_fetch(
+        &self,
+        endpoint: &KafkaEndpoint,
+        topic: &str,
+        brokers: Option<&[i32]>,
+    ) -> Result<BTreeMap<i32, ProbeOutcome>, KafkaError> {
+        let cluster = Cluster::new(endpoint, "weir-probe")?;
+        let ids = match cluster.connection(To::Any).await {
+            Ok(_) => reading(|| cluster.broker_ids()).await?,
+            Err(e) if e.login_refused => {
+                // Without a login the brokers are not known: those asked for stand for them.
+                let asked = brokers.unwrap_or(&[ProbeOutcome::ANY_BROKER]);
+                return Ok(asked.iter().map(|&id| (id, ProbeOutcome::LoginRefused)).collect());
+            }
+            Err(e) => return Err(e.error),
+        };
+        let ids = brokers.map_or(ids, <[i32]>::to_vec);
+        let (cluster, asked) = (&cluster, ids.into_iter());
+        let each = asked.map(|id| reading(move || async move { Ok((id, probe(cluster, id, topic).await?)) }));
+        Ok(try_join_all(each).await?.into_iter().collect())
+    }
+}
+
+async fn probe(cluster: &Cluster, broker: i32, topic: &str) -> Result<ProbeOutcome, KafkaError> {
+    let connection = match cluster.connection(To::Broker(broker)).await {
+        Ok(connection) => connection,
+        Err(e) if e.login_refused => return Ok(ProbeOutcome::LoginRefused),
+        Err(e) => return Err(e.error),
+    };
+    // Brokers authorize first, and by name alone; whether they lead the partition, or it exists, they look at later.
+    let partition = FetchPartition::default().with_fetch_offset(i64::MAX).with_partition_max_bytes(1);
+    let of = FetchTopic::default().with_topic(TopicName(text(topic))).with_partitions(vec![partition]);
+    let request = FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_max_wait_ms(0)
+        .with_min_bytes(0)
+        .with_max_bytes(1)
+        .with_session_epoch(-1)
+        .with_topics(vec![of]);
+    let response = connection.send(&request).await?;
+    codes::check(response.error_code, None)?;
+    let code = response.responses.first().and_then(|t| t.partitions.first()).map(|p| p.error_code);
+    match code {
+        Some(codes::TOPIC_AUTHORIZATION_FAILED) => Ok(ProbeOutcome::Denied),
+        Some(code) if codes::disposition(code) == crate::ports::Disposition::UnknownOutcome => {
+            Err(codes::error(code, None))
+        }
+        Some(_) => Ok(ProbeOutcome::Allowed),
+        None => Err(codes::permanent("failed to probe: the broker's answer leaves the topic out")),
+    }
+}

@@ -1,0 +1,42 @@
+//! The access probe.
+
+use std::collections::BTreeSet;
+
+use weir::domain::secret::Secret;
+use weir::kafka::KafkaProbe;
+use weir::ports::{AccessProbe, AclFilter, KafkaAdmin, ProbeOutcome, ScramChange, ScramMechanism};
+
+use crate::kafka_lab::{admin, all, eventually, lab, may_read, topic, unique};
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn the_probe_tells_denied_allowed_and_refused_apart_on_every_broker() {
+    let admin = admin().await;
+    let (user, name, absent) = (unique("probe"), unique("probed"), unique("absent"));
+    let (mechanism, password) = (ScramMechanism::Sha512, Secret::new("probe-password"));
+    let set = ScramChange::Upsert { user: user.clone(), mechanism, iterations: 4096, password };
+    all(admin.alter_scram(&[set]).await.unwrap());
+    all(admin.create_topics(&[topic(&name, 1)], false).await.unwrap());
+    let brokers: BTreeSet<i32> = admin.describe_cluster().await.unwrap().brokers.iter().map(|b| b.id).collect();
+    let endpoint = lab().as_user(&user, "probe-password");
+
+    let becomes = async |topic: &str, outcome: ProbeOutcome| {
+        eventually(&format!("{topic} is {outcome:?} everywhere"), || async {
+            let found = KafkaProbe.probe_fetch(&endpoint, topic, None).await.ok()?;
+            let all_so = found.values().all(|o| *o == outcome);
+            let everywhere = outcome == ProbeOutcome::LoginRefused || found.keys().copied().eq(brokers.iter().copied());
+            (all_so && everywhere).then_some(())
+        })
+        .await;
+    };
+    becomes(&name, ProbeOutcome::Denied).await;
+    becomes(&absent, ProbeOutcome::Denied).await;
+    all(admin.create_acls(&[may_read(&user, &name), may_read(&user, &absent)]).await.unwrap());
+    becomes(&name, ProbeOutcome::Allowed).await;
+    becomes(&absent, ProbeOutcome::Allowed).await;
+    all(admin.delete_acls(&[AclFilter::Principal(format!("User:{user}"))]).await.unwrap());
+    becomes(&name, ProbeOutcome::Denied).await;
+    all(admin.alter_scram(&[ScramChange::Delete { user: user.clone(), mechanism }]).await.unwrap());
+    becomes(&name, ProbeOutcome::LoginRefused).await;
+    all(admin.delete_topics(&[name]).await.unwrap());
+}

@@ -1,0 +1,73 @@
+//! What happens when a broker stops answering. By itself, because it disturbs everyone else on the cluster.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod kafka_lab;
+
+use std::process::Command;
+use std::time::Instant;
+
+use weir::kafka::KafkaAdminClient;
+use weir::ports::{AclFilter, KafkaAdmin};
+
+use crate::kafka_lab::{all, eventually, file, lab, may_read, unique};
+
+/// A broker's process, stopped until dropped.
+struct Stopped(String);
+
+fn signal(name: &str, pid: &str) -> bool {
+    Command::new("kill").args([name, pid]).status().is_ok_and(|status| status.success())
+}
+
+impl Stopped {
+    fn new(pid: &str) -> Self {
+        assert!(signal("-STOP", pid), "failed to stop {pid}");
+        Self(pid.to_owned())
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        signal("-CONT", &self.0);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn reading_and_writing_go_on_when_the_broker_in_use_stops_answering() {
+    let lab = lab();
+    let pids = lab.broker_pids.clone().expect("the lab's description has no broker_pids");
+    let cluster = KafkaAdminClient::connect(&lab.admin(), "weir-test").await.unwrap().describe_cluster().await.unwrap();
+    assert!(cluster.brokers.len() >= 3, "failing over needs three brokers");
+    let victim = cluster.brokers.last().unwrap();
+    let mut endpoint = lab.admin();
+    // The client begins with the victim, and stays with it.
+    endpoint.bootstrap_servers = vec![format!("{}:{}", victim.host, victim.port)];
+    let client = KafkaAdminClient::connect(&endpoint, "weir-test").await.unwrap();
+    let user = unique("failover");
+    let (before, after) = (may_read(&user, "before"), may_read(&user, "after"));
+    all(client.create_acls(std::slice::from_ref(&before)).await.unwrap());
+
+    let stopped = Stopped::new(file(&pids[&victim.id]).trim());
+    let start = Instant::now();
+    let of_user = [AclFilter::Principal(format!("User:{user}"))];
+    // This one finds out, and is read again elsewhere.
+    let seen = client.describe_acls(None, &of_user).await.unwrap();
+    eprintln!("read elsewhere after {:?}", start.elapsed());
+    assert!(seen.contains(&before));
+    let start = Instant::now();
+    eventually("another broker takes the write", || async {
+        let results = client.create_acls(std::slice::from_ref(&after)).await.unwrap();
+        results[0].as_ref().ok().copied()
+    })
+    .await;
+    eprintln!("written elsewhere after {:?}", start.elapsed());
+    drop(stopped);
+
+    eventually("the broker is back and has both", || async {
+        let seen = client.describe_acls(Some(victim.id), &of_user).await.ok()?;
+        (seen.len() == 2).then_some(())
+    })
+    .await;
+    all(client.delete_acls(&of_user).await.unwrap());
+}
