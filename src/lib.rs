@@ -5,12 +5,17 @@
 //! - [`api`]: what a user writes and reads; one file a kind, no logic.
 //! - [`domain`]: decides; pure values, no I/O, no clock.
 //! - [`ports`]: what the deciders need from the world.
-//! - [`kafka`], [`k8s`], [`web`]: the adapters; they never import each other.
+//! - [`kafka`], [`k8s`], [`pki`], [`web`]: the adapters; they never import each other.
 //! - [`controllers`]: observe, validate, plan, apply, report.
 //! - [`run`]: wires all of it together.
 
 pub mod api;
+pub mod controllers;
 pub mod crds;
 pub mod domain;
+pub mod k8s;
 pub mod kafka;
+pub mod pki;
 pub mod ports;
+pub mod run;
+pub mod web;

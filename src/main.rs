@@ -1,12 +1,16 @@
 //! The `weir` command.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use kube::ResourceExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
 
 /// Governs who may use the streaming data products on Apache Kafka.
 #[derive(Parser)]
@@ -18,12 +22,44 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the operator
+    Run(Run),
     /// Print the CustomResourceDefinitions as YAML
     Crds {
         /// Write one file a kind into this directory instead
         #[arg(long)]
         dir: Option<PathBuf>,
     },
+}
+
+#[derive(Args)]
+struct Run {
+    /// Namespace that Weir runs in: its Secrets and its Lease are there
+    #[arg(long, env = "POD_NAMESPACE")]
+    namespace: String,
+    /// Name of this instance, unique among the replicas
+    #[arg(long, env = "POD_NAME")]
+    name: String,
+    /// ServiceAccount that Weir runs as, for advice in messages
+    #[arg(long, env = "SERVICE_ACCOUNT", default_value = "weir")]
+    service_account: String,
+    /// Address of /livez, /readyz and /metrics
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Which messages to log, as tracing-subscriber's EnvFilter has it
+    #[arg(long, env = "WEIR_LOG", default_value = "info")]
+    log_level: String,
+    /// How to log
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// One JSON object a line
+    Json,
+    /// For people
+    Text,
 }
 
 fn main() -> ExitCode {
@@ -38,8 +74,40 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Run(run) => operate(run),
         Command::Crds { dir } => crds(dir),
     }
+}
+
+fn operate(run: Run) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&run.log_level).context("failed to read --log-level")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    match run.log_format {
+        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.init(),
+    }
+    let settings = weir::run::Settings {
+        namespace: run.namespace,
+        identity: run.name,
+        service_account: run.service_account,
+        listen: run.listen,
+    };
+    tokio::runtime::Runtime::new().context("failed to start")?.block_on(async {
+        let shutdown = CancellationToken::new();
+        tokio::spawn(cancel_on_signal(shutdown.clone()));
+        weir::run::run(settings, shutdown).await
+    })
+}
+
+/// SIGTERM and Ctrl-C end the operator in good order.
+async fn cancel_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    shutdown.cancel();
+    Ok(())
 }
 
 fn crds(dir: Option<PathBuf>) -> anyhow::Result<()> {

@@ -1,0 +1,324 @@
+//! Carries out what principals should have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::verify::Expectation;
+use super::{Dirty, Outcome, Session, SessionError, waiting};
+use crate::api::CredentialType;
+use crate::domain::acl::AclEntry;
+use crate::domain::index::DesiredAccess;
+use crate::domain::ledger::Change;
+use crate::domain::names::ObjectKey;
+use crate::domain::plan::{self, Observed, PrincipalPlan};
+use crate::domain::problem::Problem;
+use crate::ports::{AclFilter, Disposition, QuotaDelta, ScramInfo};
+
+/// What the cluster has, as of the last snapshot and what was done since.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    /// By principal, without `User:`.
+    pub principals: BTreeMap<String, Observed>,
+    /// Entries of principals of other types than `User`.
+    pub others: BTreeSet<AclEntry>,
+    /// SCRAM credentials by user.
+    pub scram: BTreeMap<String, Vec<ScramInfo>>,
+}
+
+impl Cache {
+    /// Every entry.
+    pub fn entries(&self) -> impl Iterator<Item = &AclEntry> {
+        self.principals.values().flat_map(|o| &o.entries).chain(&self.others)
+    }
+
+    fn of(&mut self, principal: &str) -> &mut Observed {
+        self.principals.entry(principal.to_owned()).or_default()
+    }
+}
+
+impl Session<'_> {
+    /// Reads the whole cluster, and makes everything dirty.
+    pub(super) async fn observe_all(&mut self, dirty: &mut Dirty) -> Result<(), SessionError> {
+        let (acls, quotas, scram) = tokio::try_join!(
+            self.admin.describe_acls(None, &[AclFilter::All]),
+            self.admin.describe_user_quotas(None),
+            self.admin.describe_scram(None, None),
+        )?;
+        let mut cache = Cache { scram, ..Cache::default() };
+        for entry in acls {
+            match entry.principal.strip_prefix("User:").map(str::to_owned) {
+                Some(name) => drop(cache.of(&name).entries.insert(entry)),
+                None => drop(cache.others.insert(entry)),
+            }
+        }
+        for (user, quotas) in quotas {
+            cache.of(&user).quotas = quotas;
+        }
+        self.observed = cache;
+        dirty.resync = false;
+        self.everything(dirty);
+        self.replace_lost_identities(dirty);
+        self.find_foreign().await
+    }
+
+    /// A client whose current SCRAM user is gone from the brokers is issued a new version.
+    fn replace_lost_identities(&self, dirty: &mut Dirty) {
+        let scram = self.ledger.clients.values().filter(|r| r.kind == CredentialType::ScramSha512);
+        for record in scram {
+            if let Some(current) = record.current().filter(|v| !self.observed.scram.contains_key(&v.principal)) {
+                warn!(principal = %current.principal, "the brokers lost a SCRAM user; a new version is issued");
+                dirty.issue.insert(record.key());
+            }
+        }
+    }
+
+    /// Makes everything dirty that should be on the cluster, or may be.
+    fn everything(&self, dirty: &mut Dirty) {
+        let index = self.context.world.index();
+        dirty.principals.extend(index.principals_on(self.cluster).map(|k| k.principal.clone()));
+        dirty.principals.extend(self.ledger.grants.keys().cloned());
+        dirty.products.extend(index.products_on(self.cluster).map(|(k, _)| k.clone()));
+        dirty.clients.extend(index.clients_on(self.cluster).map(|(k, _)| k.clone()));
+        let versions = self.ledger.clients.values().flat_map(|c| &c.versions);
+        dirty.principals.extend(versions.map(|v| v.principal.clone()));
+    }
+
+    /// Plans for `principals` and carries the plans out: removals, then the ledger, then creations.
+    pub(super) async fn access(&mut self, principals: &BTreeSet<String>) -> Result<(), SessionError> {
+        let (mut plans, desired) = self.plans(principals);
+        self.hold(&mut plans);
+        let mut failed = BTreeMap::new();
+        self.remove(&plans, &mut failed).await?;
+        let done = |p: &&PrincipalPlan, failed: &BTreeMap<String, Problem>| !failed.contains_key(&p.principal);
+        let mut removed = self.removed_bindings(&plans);
+        let record: Vec<_> = plans.iter().filter(|p| done(p, &failed)).flat_map(|p| p.record.iter().cloned()).collect();
+        self.commit(record.clone()).await?;
+        self.announce(
+            record.into_iter().filter(|c| matches!(c, Change::Grant(_, Some(r)) if r.subject_uid.is_some())).collect(),
+        );
+        self.create_entries(&plans, &mut failed).await?;
+        self.set_quotas(&plans, &mut failed).await?;
+        let planned: BTreeMap<_, _> = plans.iter().map(|p| (p.principal.as_str(), p)).collect();
+        for (principal, desired) in desired {
+            match failed.remove(&principal) {
+                Some(problem) => self.report_failure(&principal, problem, &desired),
+                None => {
+                    if let Some(plan) = planned.get(principal.as_str()) {
+                        let removed = removed.remove(&principal).unwrap_or_default();
+                        self.expect(plan, desired, removed);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// By principal, the bindings whose record the plans take away.
+    fn removed_bindings(&self, plans: &[PrincipalPlan]) -> BTreeMap<String, BTreeMap<String, ObjectKey>> {
+        let mut removed: BTreeMap<String, BTreeMap<String, ObjectKey>> = BTreeMap::new();
+        for change in plans.iter().flat_map(|p| &p.record) {
+            let Change::Grant(key, None) = change else { continue };
+            let record = self.ledger.grants.get(&key.principal).and_then(|g| g.get(&key.binding_uid));
+            if let Some(record) = record {
+                let name = ObjectKey::new(&record.namespace, &record.name);
+                removed.entry(key.principal.clone()).or_default().insert(key.binding_uid.clone(), name);
+            }
+        }
+        removed
+    }
+
+    fn plans(&self, principals: &BTreeSet<String>) -> (Vec<PrincipalPlan>, Vec<(String, DesiredAccess)>) {
+        let index = self.context.world.index();
+        let none = Observed::default();
+        principals
+            .iter()
+            .map(|principal| {
+                let desired = index.desired(&self.key(principal));
+                let observed = self.observed.principals.get(principal).unwrap_or(&none);
+                let plan = plan::plan(&index, principal, &desired, self.ledger.grants.get(principal), observed);
+                (plan, (principal.clone(), desired))
+            })
+            .unzip()
+    }
+
+    /// Takes out the plans that wait for a person.
+    fn hold(&self, plans: &mut Vec<PrincipalPlan>) {
+        let index = self.context.world.index();
+        let object = index.cluster(self.cluster);
+        let most = object.map_or(0, |c| c.spec.max_revocations);
+        let confirmed =
+            object.and_then(|c| c.metadata.annotations.as_ref()?.get(crate::api::CONFIRM_ANNOTATION).cloned());
+        let mut state = self.handle.state();
+        let before = state.held.as_ref().map(|h| h.principals.clone()).unwrap_or_default();
+        let waiting: BTreeSet<_> = plans.iter().map(|p| p.principal.clone()).collect();
+        // Principals held before that are not looked at now stay held: bring them back into view.
+        let unseen: BTreeSet<_> = before.difference(&waiting).cloned().collect();
+        drop(state);
+        drop(index);
+        if !unseen.is_empty() {
+            let (more, _) = self.plans(&unseen);
+            plans.extend(more);
+        }
+        let hold = plan::hold(plans, &before, most, confirmed.as_deref());
+        if let Some(hold) = &hold {
+            plans.retain(|p| !hold.principals.contains(&p.principal));
+            warn!(principals = hold.principals.len(), token = %hold.token, "removals wait for a person");
+        }
+        state = self.handle.state();
+        if state.held != hold {
+            state.held = hold;
+            drop(state);
+            self.context.world.reconcile_cluster(self.cluster);
+        }
+    }
+
+    /// First: removals. A principal whose removals failed is left as it is.
+    async fn remove(
+        &mut self,
+        plans: &[PrincipalPlan],
+        failed: &mut BTreeMap<String, Problem>,
+    ) -> Result<(), SessionError> {
+        let mut filters = Vec::new();
+        let mut owners = Vec::new();
+        for plan in plans {
+            if plan.delete_all {
+                filters.push(AclFilter::Principal(format!("User:{}", plan.principal)));
+                owners.push(plan.principal.as_str());
+            } else {
+                filters.extend(plan.delete.iter().cloned().map(AclFilter::Exact));
+                owners.extend(plan.delete.iter().map(|_| plan.principal.as_str()));
+            }
+        }
+        if filters.is_empty() {
+            return Ok(());
+        }
+        self.context.may_write()?;
+        let results = self.admin.delete_acls(&filters).await?;
+        for ((result, filter), principal) in results.into_iter().zip(filters).zip(owners) {
+            match result {
+                Ok(_) => {
+                    let observed = self.observed.of(principal);
+                    match filter {
+                        AclFilter::Exact(entry) => drop(observed.entries.remove(&entry)),
+                        _ => observed.entries.clear(),
+                    }
+                }
+                Err(error) if error.disposition == Disposition::UnknownOutcome => return Err(error.into()),
+                Err(error) => drop(failed.insert(principal.to_owned(), waiting(&error))),
+            }
+        }
+        info!(principals = plans.iter().filter(|p| p.delete_all || !p.delete.is_empty()).count(), "removed access");
+        Ok(())
+    }
+
+    /// Third: creations, of those whose ledger records were written.
+    async fn create_entries(
+        &mut self,
+        plans: &[PrincipalPlan],
+        failed: &mut BTreeMap<String, Problem>,
+    ) -> Result<(), SessionError> {
+        let wanted: Vec<(&str, &AclEntry)> = plans
+            .iter()
+            .filter(|p| !failed.contains_key(&p.principal))
+            .flat_map(|p| p.create.iter().map(|e| (p.principal.as_str(), e)))
+            .collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.context.may_write()?;
+        let entries: Vec<_> = wanted.iter().map(|(_, e)| (*e).clone()).collect();
+        let results = self.admin.create_acls(&entries).await?;
+        for ((principal, _), (entry, result)) in wanted.into_iter().zip(entries.into_iter().zip(results)) {
+            match result {
+                Ok(()) => drop(self.observed.of(principal).entries.insert(entry)),
+                Err(error) if error.disposition == Disposition::UnknownOutcome => return Err(error.into()),
+                Err(error) => drop(failed.insert(principal.to_owned(), waiting(&error))),
+            }
+        }
+        Ok(())
+    }
+
+    async fn set_quotas(
+        &mut self,
+        plans: &[PrincipalPlan],
+        failed: &mut BTreeMap<String, Problem>,
+    ) -> Result<(), SessionError> {
+        let deltas: Vec<_> = plans
+            .iter()
+            .filter(|p| !p.quotas.is_empty() && !failed.contains_key(&p.principal))
+            .map(|p| QuotaDelta { user: p.principal.clone(), changes: p.quotas.clone() })
+            .collect();
+        if deltas.is_empty() {
+            return Ok(());
+        }
+        self.context.may_write()?;
+        let results = self.admin.alter_user_quotas(&deltas).await?;
+        for (delta, result) in deltas.into_iter().zip(results) {
+            match result {
+                Ok(()) => {
+                    let quotas = &mut self.observed.of(&delta.user).quotas;
+                    for (key, value) in delta.changes {
+                        match value {
+                            Some(value) => quotas.insert(key, value),
+                            None => quotas.remove(&key),
+                        };
+                    }
+                }
+                Err(error) if error.disposition == Disposition::UnknownOutcome => return Err(error.into()),
+                Err(error) => drop(failed.insert(delta.user, waiting(&error))),
+            }
+        }
+        Ok(())
+    }
+
+    fn report_failure(&self, principal: &str, problem: Problem, desired: &DesiredAccess) {
+        warn!(principal, problem = %problem.message, "failed to apply access");
+        self.handle.state().outcomes.insert(principal.to_owned(), Outcome::Failed(problem));
+        for grant in desired.grants.values() {
+            self.context.world.reconcile_binding(&grant.binding);
+        }
+    }
+
+    /// Notes what every broker must show before anybody hears of it.
+    fn expect(&mut self, plan: &PrincipalPlan, desired: DesiredAccess, removed: BTreeMap<String, ObjectKey>) {
+        let verified = match self.handle.state().outcomes.get(&plan.principal) {
+            Some(Outcome::Verified(grants)) => same(grants, &desired.grants),
+            _ => false,
+        };
+        if plan.is_empty() && verified {
+            return;
+        }
+        let before = self.pending.remove(&plan.principal).unwrap_or_default();
+        let mut must_not: BTreeSet<_> = before.must_not;
+        must_not.extend(plan.delete.iter().cloned());
+        must_not.retain(|e| !desired.entries.contains(e));
+        let mut removed_bindings = before.removed_bindings;
+        removed_bindings.extend(removed);
+        removed_bindings.retain(|uid, _| !desired.grants.contains_key(uid));
+        let mut state = self.handle.state();
+        for uid in removed_bindings.keys() {
+            state.unverified.entry(uid.clone()).or_default().insert(plan.principal.clone());
+        }
+        drop(state);
+        self.pending.insert(
+            plan.principal.clone(),
+            Expectation {
+                none_at_all: plan.delete_all || before.none_at_all && desired.entries.is_empty(),
+                must_not,
+                removed_bindings,
+                desired,
+            },
+        );
+        self.retry_verification = None;
+    }
+}
+
+/// Whether both are the same grants, which is so too where one was resolved anew to an equal value.
+fn same(
+    a: &BTreeMap<String, Arc<crate::domain::binding::Grant>>,
+    b: &BTreeMap<String, Arc<crate::domain::binding::Grant>>,
+) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|((ka, va), (kb, vb))| ka == kb && (Arc::ptr_eq(va, vb) || va == vb))
+}

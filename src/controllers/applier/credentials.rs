@@ -1,0 +1,310 @@
+//! Carries out what clients' credentials should be: issues versions, lets them retire, and forgets them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use sha2::{Digest, Sha256};
+use tracing::info;
+
+use super::{Session, SessionError, waiting};
+use crate::api::{Action, CredentialType, Outcome, Reason, StreamClient};
+use crate::domain::connection::Issued;
+use crate::domain::event::Happening;
+use crate::domain::ledger::{Change, ClientRecord, VersionRecord};
+use crate::domain::names::{ObjectKey, issued_principal};
+use crate::domain::problem::Problem;
+use crate::domain::rotation::{self, ROTATE};
+use crate::domain::secret::Secret;
+use crate::k8s::objects::object_ref;
+use crate::pki::sign_client_certificate;
+use crate::ports::{Disposition, ScramChange, ScramMechanism};
+
+/// Bytes of randomness in a password: 256 bits, so that its hash gives nothing away.
+const PASSWORD_BYTES: usize = 32;
+
+/// A version that is being issued.
+struct Fresh {
+    uid: String,
+    version: u32,
+    principal: String,
+    issued: Issued,
+}
+
+impl Session<'_> {
+    /// Carries out orders about clients. Returns the principals that came or retired.
+    pub(super) async fn credentials(
+        &mut self,
+        clients: BTreeSet<ObjectKey>,
+        issue: BTreeSet<ObjectKey>,
+        published: BTreeSet<ObjectKey>,
+    ) -> Result<BTreeSet<String>, SessionError> {
+        let mut changes = self.retirements(&clients);
+        changes.extend(self.publications(&published));
+        let mut fresh = Vec::new();
+        for key in issue {
+            if let Some((change, version)) = self.issue(&key).await {
+                changes.push(change);
+                fresh.push(version);
+            }
+        }
+        self.commit(changes.clone()).await?;
+        let failed = self.upsert(&fresh).await?;
+        self.keep_in_memory(fresh, &failed);
+        let touched = changes.iter().filter_map(|c| match c {
+            Change::Client(_, Some(record)) => Some(record.versions.iter().map(|v| v.principal.clone())),
+            _ => None,
+        });
+        let touched = touched.flatten().collect();
+        self.announce(changes);
+        Ok(touched)
+    }
+
+    /// Records with versions whose time is over, or whose client was deleted.
+    fn retirements(&self, clients: &BTreeSet<ObjectKey>) -> Vec<Change> {
+        let now = Timestamp::now();
+        let index = self.context.world.index();
+        let records = self.ledger.clients.iter().filter(|(_, record)| {
+            clients.contains(&record.key()) || rotation::next_retirement(record).is_some_and(|at| at <= now)
+        });
+        records
+            .filter_map(|(uid, record)| {
+                let alive = index
+                    .client(&record.key())
+                    .is_some_and(|c| c.uid().as_ref() == Some(uid) && c.metadata.deletion_timestamp.is_none());
+                Some(Change::Client(uid.clone(), Some(rotation::retired(record, !alive, now)?)))
+            })
+            .collect()
+    }
+
+    fn publications(&self, published: &BTreeSet<ObjectKey>) -> Vec<Change> {
+        let now = Timestamp::now();
+        let index = self.context.world.index();
+        let mut state = self.handle.state();
+        let mut changes = Vec::new();
+        for key in published {
+            let Some(client) = index.client(key) else { continue };
+            let Some(uid) = client.uid() else { continue };
+            let Some(record) = self.ledger.clients.get(&uid).filter(|r| r.issuing().is_some()) else { continue };
+            state.credentials.remove(&uid);
+            changes.push(Change::Client(uid, Some(rotation::published(record, &client.spec.credentials, now))));
+        }
+        changes
+    }
+
+    /// Makes the next version of a client's credential.
+    async fn issue(&self, key: &ObjectKey) -> Option<(Change, Fresh)> {
+        let client = self.context.world.index().client(key).cloned()?;
+        if client.metadata.deletion_timestamp.is_some() || client.spec.cluster_ref.name != self.cluster {
+            return None;
+        }
+        let uid = client.uid()?;
+        let record = self.ledger.clients.get(&uid);
+        let version = record.map_or(0, |r| r.last_version) + 1;
+        let principal = issued_principal(client.spec.credentials.type_, key, &uid, version);
+        let issued = match self.make_credential(&client, &principal).await {
+            Ok(issued) => issued,
+            Err(problem) => {
+                self.handle.state().client_problems.insert(uid, problem);
+                self.context.world.reconcile_client(key);
+                return None;
+            }
+        };
+        let entry = VersionRecord {
+            version,
+            principal: principal.clone(),
+            fingerprint: fingerprint_of(&issued),
+            issued_at: Timestamp::now(),
+            published: false,
+            retires_at: None,
+            retired: false,
+        };
+        let template = ClientRecord {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            kind: client.spec.credentials.type_,
+            last_version: 0,
+            versions: Vec::new(),
+            rotate: None,
+        };
+        let rotate = client.annotations().get(ROTATE).map(String::as_str);
+        let record = rotation::issued(record, template, entry, rotate);
+        info!(client = %key, version, "issuing a credential");
+        Some((Change::Client(uid.clone(), Some(record)), Fresh { uid, version, principal, issued }))
+    }
+
+    async fn make_credential(&self, client: &StreamClient, principal: &str) -> Result<Issued, Problem> {
+        match client.spec.credentials.type_ {
+            CredentialType::ScramSha512 => {
+                let mut bytes = [0; PASSWORD_BYTES];
+                getrandom::fill(&mut bytes)
+                    .map_err(|e| Problem::waiting(Reason::Invalid, format!("failed to get random bytes: {e}")))?;
+                Ok(Issued::Password(Secret::new(URL_SAFE_NO_PAD.encode(bytes))))
+            }
+            CredentialType::Mtls => {
+                let signer = self
+                    .context
+                    .world
+                    .index()
+                    .cluster_spec(self.cluster)
+                    .and_then(|s| s.identity.mtls.as_ref().map(|m| m.signer_secret_ref.name.clone()));
+                let Some(signer) = signer else {
+                    return Err(Problem::invalid(
+                        Reason::NoListener,
+                        format!("StreamCluster {} has no identity.mtls: it issues no certificates", self.cluster),
+                    ));
+                };
+                let (ca_pem, ca_key) = self
+                    .context
+                    .secrets
+                    .signer(&signer)
+                    .await
+                    .map_err(|e| Problem::waiting(Reason::SecretInvalid, e.to_string()))?;
+                sign_client_certificate(&ca_pem, &ca_key, principal, client.spec.credentials.rotation.as_ref())
+                    .map_err(|why| Problem::waiting(Reason::SecretInvalid, format!("Secret {signer}: {why}")))
+            }
+        }
+    }
+
+    /// Gives SCRAM credentials to the brokers. Returns the problem of each client for which that failed.
+    async fn upsert(&mut self, fresh: &[Fresh]) -> Result<BTreeMap<String, Problem>, SessionError> {
+        let iterations =
+            self.context.world.index().cluster_spec(self.cluster).map_or(4096, |s| s.identity.scram_iterations);
+        let (of, changes): (Vec<_>, Vec<_>) = fresh
+            .iter()
+            .filter_map(|f| match &f.issued {
+                Issued::Password(password) => Some((
+                    &f.uid,
+                    ScramChange::Upsert {
+                        user: f.principal.clone(),
+                        mechanism: ScramMechanism::Sha512,
+                        iterations,
+                        password: password.clone(),
+                    },
+                )),
+                Issued::Certificate { .. } => None,
+            })
+            .unzip();
+        let mut failed = BTreeMap::new();
+        if changes.is_empty() {
+            return Ok(failed);
+        }
+        self.context.may_write()?;
+        for (uid, result) in of.into_iter().zip(self.admin.alter_scram(&changes).await?) {
+            match result {
+                Ok(()) => {}
+                Err(error) if error.disposition == Disposition::UnknownOutcome => return Err(error.into()),
+                Err(error) => drop(failed.insert(uid.clone(), waiting(&error))),
+            }
+        }
+        Ok(failed)
+    }
+
+    fn keep_in_memory(&self, fresh: Vec<Fresh>, failed: &BTreeMap<String, Problem>) {
+        let mut state = self.handle.state();
+        for Fresh { uid, version, principal, issued } in fresh {
+            if let Some(problem) = failed.get(&uid) {
+                // It stays out of memory: the client is then issued another version.
+                state.client_problems.insert(uid, problem.clone());
+                continue;
+            }
+            state.client_problems.remove(&uid);
+            if matches!(issued, Issued::Certificate { .. }) {
+                state.known_identities.insert(principal);
+            }
+            state.credentials.insert(uid, (version, issued));
+        }
+    }
+
+    /// Removes retired versions from the brokers, once their access is gone, and then from the ledger.
+    pub(super) async fn forget_retired(&mut self) -> Result<(), SessionError> {
+        let mut gone: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut changes = Vec::new();
+        for (uid, record) in &self.ledger.clients {
+            for version in record.versions.iter().filter(|v| v.retired) {
+                let principal = &version.principal;
+                let has_access = self.ledger.grants.contains_key(principal) || self.pending.contains_key(principal);
+                if has_access {
+                    continue;
+                }
+                gone.entry(uid.clone()).or_default().push(principal.clone());
+                if record.kind == CredentialType::ScramSha512 {
+                    changes.push(ScramChange::Delete { user: principal.clone(), mechanism: ScramMechanism::Sha512 });
+                }
+            }
+        }
+        let orphans: Vec<_> = {
+            let index = self.context.world.index();
+            let deleted = |uid: &String, record: &ClientRecord| {
+                index
+                    .client(&record.key())
+                    .is_none_or(|c| c.uid().as_ref() != Some(uid) || c.metadata.deletion_timestamp.is_some())
+            };
+            self.ledger.clients.iter().filter(|(uid, r)| deleted(uid, r)).map(|(uid, _)| uid.clone()).collect()
+        };
+        if gone.is_empty() && orphans.is_empty() {
+            return Ok(());
+        }
+        if !changes.is_empty() {
+            self.context.may_write()?;
+            for result in self.admin.alter_scram(&changes).await? {
+                result?;
+            }
+        }
+        self.write_forgotten(gone, &orphans).await
+    }
+
+    async fn write_forgotten(
+        &mut self,
+        gone: BTreeMap<String, Vec<String>>,
+        orphans: &[String],
+    ) -> Result<(), SessionError> {
+        let mut changes = Vec::new();
+        let mut revoked = Vec::new();
+        let uids: BTreeSet<_> = gone.keys().chain(orphans).cloned().collect();
+        for uid in uids {
+            let Some(record) = self.ledger.clients.get(&uid) else { continue };
+            let principals = gone.get(&uid).cloned().unwrap_or_default();
+            let after = rotation::forgotten(record, &principals);
+            let over = orphans.contains(&uid) && after.versions.is_empty();
+            if !principals.is_empty() {
+                revoked.push((uid.clone(), record.key(), principals));
+            } else if !over {
+                continue;
+            }
+            changes.push(Change::Client(uid, (!over).then_some(after)));
+        }
+        self.commit(changes.clone()).await?;
+        self.announce(changes);
+        for (uid, key, principals) in revoked {
+            self.handle.state().known_identities.retain(|p| !principals.contains(p));
+            let key_of_event = principals.join(",");
+            let happening = Happening {
+                action: Action::CredentialRevoked,
+                object: object_ref("StreamClient", &key, Some(uid)),
+                outcome: Outcome::Success,
+                reason: "Retired".into(),
+                message: format!("the brokers were told to forget {}", principals.join(", ")),
+                cluster: Some(self.cluster.to_owned()),
+                principals,
+            };
+            self.context.record(happening, &key_of_event).await;
+            self.context.world.reconcile_client(&key);
+        }
+        Ok(())
+    }
+}
+
+/// SHA-256 of a password or certificate, in hexadecimal.
+pub fn fingerprint(text: &str) -> String {
+    hex::encode(Sha256::digest(text.as_bytes()))
+}
+
+fn fingerprint_of(issued: &Issued) -> String {
+    match issued {
+        Issued::Password(password) => fingerprint(password.expose()),
+        Issued::Certificate { certificate_pem, .. } => fingerprint(certificate_pem),
+    }
+}

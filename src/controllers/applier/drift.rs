@@ -1,0 +1,116 @@
+//! What stands on governed topics and nobody asked for.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use tracing::warn;
+
+use super::{Session, SessionError};
+use crate::api::{Action, Drift, ObjectRef, Outcome};
+use crate::domain::acl::AclEntry;
+use crate::domain::event::Happening;
+use crate::domain::plan;
+use crate::ports::AclFilter;
+
+/// How many entries are named in a message.
+const SAMPLE: usize = 5;
+
+impl Session<'_> {
+    /// Compares the snapshot with what is asked for, reports what is foreign, and repairs what may be repaired.
+    pub(super) async fn find_foreign(&mut self) -> Result<(), SessionError> {
+        let (foreign, drift) = self.foreign();
+        let before = std::mem::replace(&mut self.handle.state().foreign, foreign.clone());
+        self.handle.state().last_resync = Some(Timestamp::now());
+        self.context.world.reconcile_cluster(self.cluster);
+        let new: BTreeSet<_> = foreign.difference(&before).cloned().collect();
+        if !new.is_empty() {
+            warn!(entries = new.len(), "foreign entries on governed topics");
+            self.tell(Action::DriftFound, "ForeignEntries", &new).await;
+        }
+        if drift == Drift::Repair {
+            // One that was found and repaired before, and is back, is reported and left: something keeps putting it back.
+            self.repair(new.into_iter().filter(plan::is_repairable).collect()).await?;
+        }
+        Ok(())
+    }
+
+    fn foreign(&self) -> (BTreeSet<AclEntry>, Drift) {
+        let index = self.context.world.index();
+        let governed: BTreeSet<_> = index.governed_on(self.cluster).map(|(topic, _)| topic.to_owned()).collect();
+        let (drift, exempt) = index
+            .cluster_spec(self.cluster)
+            .map(|s| (s.drift, s.exempt_principals.iter().cloned().collect::<BTreeSet<_>>()))
+            .unwrap_or_default();
+        let recorded = |e: &AclEntry| {
+            let principal = e.principal.strip_prefix("User:").unwrap_or_default();
+            let records = self.ledger.grants.get(principal).into_iter().flat_map(|g| g.values());
+            records.into_iter().any(|r| r.entries.contains(e))
+                || index.desired(&self.key(principal)).entries.contains(e)
+        };
+        let under = |prefix: &str| governed.range(prefix.to_owned()..).next().is_some_and(|t| t.starts_with(prefix));
+        let foreign = plan::foreign(
+            self.observed.entries(),
+            |topic| governed.contains(topic),
+            under,
+            recorded,
+            |principal| exempt.contains(principal),
+        );
+        (foreign, drift)
+    }
+
+    async fn repair(&mut self, entries: Vec<AclEntry>) -> Result<(), SessionError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.context.may_write()?;
+        let filters: Vec<_> = entries.iter().cloned().map(AclFilter::Exact).collect();
+        let results = self.admin.delete_acls(&filters).await?;
+        let repaired: BTreeSet<_> =
+            entries.into_iter().zip(results).filter(|(_, r)| r.is_ok()).map(|(e, _)| e).collect();
+        for entry in &repaired {
+            if let Some(observed) =
+                entry.principal.strip_prefix("User:").and_then(|p| self.observed.principals.get_mut(p))
+            {
+                observed.entries.remove(entry);
+            }
+        }
+        self.tell(Action::DriftRepaired, "ForeignEntriesRemoved", &repaired).await;
+        Ok(())
+    }
+
+    /// One event for all that one look found.
+    async fn tell(&self, action: Action, reason: &str, entries: &BTreeSet<AclEntry>) {
+        let sample: Vec<_> = entries.iter().take(SAMPLE).map(ToString::to_string).collect();
+        let more = entries.len().saturating_sub(sample.len());
+        let and_more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        let principals: BTreeSet<_> =
+            entries.iter().map(|e| e.principal.strip_prefix("User:").unwrap_or(&e.principal).to_owned()).collect();
+        let happening = Happening {
+            action,
+            object: ObjectRef {
+                kind: "StreamCluster".into(),
+                namespace: None,
+                name: self.cluster.to_owned(),
+                uid: self.context.world.index().cluster(self.cluster).and_then(|c| c.metadata.uid.clone()),
+            },
+            outcome: Outcome::Success,
+            reason: reason.into(),
+            message: format!("{}{and_more}", sample.join("; ")),
+            cluster: Some(self.cluster.to_owned()),
+            principals: principals.into_iter().collect(),
+        };
+        self.context.record(happening, &Timestamp::now().to_string()).await;
+    }
+
+    /// Writes down how much is kept.
+    pub(super) fn publish_counts(&self) {
+        let entries =
+            self.ledger.grants.values().map(|g| g.values().flat_map(|r| &r.entries).collect::<BTreeSet<_>>().len());
+        let counts = (self.ledger.grants.len(), entries.sum());
+        let mut state = self.handle.state();
+        if std::mem::replace(&mut state.counts, counts) != counts {
+            drop(state);
+            self.context.world.reconcile_cluster(self.cluster);
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! One actor for each StreamCluster: it alone writes to that Kafka cluster.
+//!
+//! It gathers what became dirty for a few milliseconds, so that thousands of changes are tens of requests, and then carries out
+//! topics, credentials and access, in this order; what it did it verifies on every broker before it says so.
+
+mod access;
+mod credentials;
+mod drift;
+mod gate;
+mod state;
+mod topics;
+mod verify;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
+use tracing::{Instrument, info, info_span, warn};
+
+use super::context::Context;
+use crate::api::Reason;
+use crate::domain::index::Update;
+use crate::domain::ledger::{Change, Ledger};
+use crate::domain::names::{ObjectKey, PrincipalKey};
+use crate::domain::problem::Problem;
+use crate::k8s::credentials::AdminAccess;
+use crate::kafka::{KafkaAdminClient, KafkaLedger};
+use crate::ports::{self, KafkaAdmin, KafkaError, LedgerError};
+
+pub use credentials::fingerprint;
+pub use state::{ClusterHandle, ClusterState, Facts, Link, Outcome, ProductOutcome};
+
+/// The ledger's topic.
+pub const LEDGER_TOPIC: &str = "__weir_ledger";
+/// How long changes are gathered before they are carried out.
+const GATHER: Duration = Duration::from_millis(20);
+/// How long after a failed session the next one is tried.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What an applier is asked to do.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// Look at these again.
+    Dirty {
+        /// Principals, without `User:`.
+        principals: BTreeSet<String>,
+        /// DataProducts.
+        products: BTreeSet<ObjectKey>,
+        /// StreamClients.
+        clients: BTreeSet<ObjectKey>,
+    },
+    /// Issue the next version of a client's credential.
+    Issue(ObjectKey),
+    /// The client's Secret has the version being issued.
+    Published(ObjectKey),
+    /// Compare the whole cluster now.
+    Resync,
+}
+
+/// Why a session with the cluster ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The cluster must not be governed, or cannot be as it is.
+    #[error("{0}")]
+    Refused(Reason, String),
+    /// The brokers did not answer.
+    #[error("{0}")]
+    Kafka(#[from] KafkaError),
+    /// The ledger could not be written.
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
+    /// Another instance leads, or may: nothing more may be sent.
+    #[error("leadership was lost")]
+    NotLeading,
+}
+
+/// What waits to be looked at.
+#[derive(Debug, Default)]
+struct Dirty {
+    principals: BTreeSet<String>,
+    products: BTreeSet<ObjectKey>,
+    clients: BTreeSet<ObjectKey>,
+    issue: BTreeSet<ObjectKey>,
+    published: BTreeSet<ObjectKey>,
+    resync: bool,
+}
+
+impl Dirty {
+    fn take(&mut self, order: Order) {
+        match order {
+            Order::Dirty { principals, products, clients } => {
+                self.principals.extend(principals);
+                self.products.extend(products);
+                self.clients.extend(clients);
+            }
+            Order::Issue(client) => drop(self.issue.insert(client)),
+            Order::Published(client) => drop(self.published.insert(client)),
+            Order::Resync => self.resync = true,
+        }
+    }
+}
+
+/// See the module.
+pub struct Applier {
+    cluster: String,
+    context: Arc<Context>,
+    handle: Arc<ClusterHandle>,
+    access: AdminAccess,
+    inbox: UnboundedReceiver<Order>,
+    dirty: Dirty,
+}
+
+/// A session: connected, admitted, with the ledger open.
+struct Session<'a> {
+    cluster: &'a str,
+    context: &'a Context,
+    handle: &'a ClusterHandle,
+    admin: Arc<dyn KafkaAdmin>,
+    store: Arc<dyn ports::Ledger>,
+    ledger: Ledger,
+    observed: access::Cache,
+    pending: BTreeMap<String, verify::Expectation>,
+    retry_verification: Option<(Instant, u32)>,
+}
+
+/// Makes the handle of a new applier, and the end that [`Applier::run`] reads.
+pub fn channel() -> (Arc<ClusterHandle>, UnboundedReceiver<Order>) {
+    let (sender, inbox): (UnboundedSender<Order>, _) = unbounded_channel();
+    (Arc::new(ClusterHandle::new(sender)), inbox)
+}
+
+impl Applier {
+    /// The applier of `cluster`, entering it by `access`.
+    pub fn new(
+        cluster: &str,
+        context: Arc<Context>,
+        handle: Arc<ClusterHandle>,
+        access: AdminAccess,
+        inbox: UnboundedReceiver<Order>,
+    ) -> Self {
+        Self { cluster: cluster.into(), context, handle, access, inbox, dirty: Dirty::default() }
+    }
+
+    /// Runs until leadership is lost or the handle is dropped; a session that fails is begun anew.
+    pub async fn run(mut self) {
+        let span = info_span!("applier", cluster = %self.cluster);
+        async {
+            loop {
+                let error = match self.session().await {
+                    Ok(()) => return,
+                    Err(error) => error,
+                };
+                warn!(%error, "session ended");
+                let link = match &error {
+                    SessionError::Refused(reason, message) => Link::Refused(*reason, message.clone()),
+                    other => Link::Unreachable(other.to_string()),
+                };
+                self.handle.state().link = link;
+                self.context.world.reconcile_cluster(&self.cluster);
+                if matches!(error, SessionError::NotLeading | SessionError::Ledger(LedgerError::Fenced)) {
+                    self.context.step_down();
+                    return;
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+        .instrument(span)
+        .await;
+    }
+
+    async fn session(&mut self) -> Result<(), SessionError> {
+        let client_id = format!("weir-{}", self.cluster);
+        let admin: Arc<dyn KafkaAdmin> = Arc::new(KafkaAdminClient::connect(&self.access.endpoint, &client_id).await?);
+        let facts = gate::admit(&self.context, &self.cluster, admin.as_ref(), &self.access).await?;
+        self.context.may_write()?;
+        let store: Arc<dyn ports::Ledger> =
+            Arc::new(KafkaLedger::new(&self.access.endpoint, admin.clone(), LEDGER_TOPIC)?);
+        let ledger = gate::open_ledger(&self.context, &facts, store.as_ref()).await?;
+        let mut session = Session {
+            cluster: &self.cluster,
+            context: &self.context,
+            handle: &self.handle,
+            admin,
+            store,
+            observed: access::Cache::default(),
+            pending: BTreeMap::new(),
+            retry_verification: None,
+            ledger,
+        };
+        self.handle.state().admit(facts, &session.ledger);
+        let world = &self.context.world;
+        world.apply(Update::Admin(self.cluster.clone(), self.access.principal.clone()));
+        world.apply(Update::Ledger(self.cluster.clone(), Box::new(session.ledger.clone())));
+        world.reconcile_cluster(&self.cluster);
+        info!("governing");
+        self.dirty.resync = true;
+        session.serve(&mut self.inbox, &mut self.dirty).await
+    }
+}
+
+impl Session<'_> {
+    /// Gathers, carries out, verifies, until something fails.
+    async fn serve(&mut self, inbox: &mut UnboundedReceiver<Order>, dirty: &mut Dirty) -> Result<(), SessionError> {
+        let mut next_resync = Instant::now() + self.resync_interval();
+        loop {
+            if dirty.resync {
+                self.observe_all(dirty).await?;
+                next_resync = Instant::now() + self.resync_interval();
+            }
+            self.carry_out(dirty).await?;
+            let retire = self.next_retirement();
+            let verify = self.retry_verification.map(|(at, _)| at);
+            tokio::select! {
+                order = inbox.recv() => {
+                    let Some(order) = order else { return Ok(()) };
+                    dirty.take(order);
+                    tokio::time::sleep(GATHER).await;
+                    while let Ok(order) = inbox.try_recv() {
+                        dirty.take(order);
+                    }
+                }
+                () = at(Some(next_resync)) => dirty.resync = true,
+                () = at(retire) => {}
+                () = at(verify) => self.verify().await?,
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, dirty: &mut Dirty) -> Result<(), SessionError> {
+        self.topics(std::mem::take(&mut dirty.products)).await?;
+        let clients = std::mem::take(&mut dirty.clients);
+        let issue = std::mem::take(&mut dirty.issue);
+        let published = std::mem::take(&mut dirty.published);
+        let touched = self.credentials(clients, issue, published).await?;
+        dirty.principals.extend(touched);
+        // The index may have made principals dirty through the inbox meanwhile; they come with the next round.
+        let principals = std::mem::take(&mut dirty.principals);
+        if let Err(error) = self.access(&principals).await {
+            dirty.principals.extend(principals);
+            return Err(error);
+        }
+        self.forget_retired().await?;
+        self.delete_products().await?;
+        if !self.pending.is_empty() && self.retry_verification.is_none() {
+            self.verify().await?;
+        }
+        self.publish_counts();
+        Ok(())
+    }
+
+    /// Writes to the ledger, then to our copies of it.
+    async fn commit(&mut self, changes: Vec<Change>) -> Result<(), SessionError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.context.may_write()?;
+        let records: Vec<_> = changes.iter().map(Change::to_record).collect();
+        self.store.commit(&records).await?;
+        self.handle.state().committed(&changes);
+        for change in &changes {
+            self.ledger.apply(change.clone());
+        }
+        Ok(())
+    }
+
+    /// Tells the index of what was committed, and of nothing that is not so on the brokers.
+    fn announce(&self, changes: Vec<Change>) {
+        if !changes.is_empty() {
+            self.context.world.apply(Update::Committed(self.cluster.to_owned(), changes));
+        }
+    }
+
+    fn key(&self, principal: &str) -> PrincipalKey {
+        PrincipalKey { cluster: self.cluster.to_owned(), principal: principal.to_owned() }
+    }
+
+    fn resync_interval(&self) -> Duration {
+        let index = self.context.world.index();
+        index.cluster_spec(self.cluster).map_or(Duration::from_secs(600), |s| s.resync_interval.into())
+    }
+
+    fn next_retirement(&self) -> Option<Instant> {
+        let next = self.ledger.clients.values().filter_map(crate::domain::rotation::next_retirement).min()?;
+        let wait = next.duration_since(Timestamp::now()).max(jiff::SignedDuration::ZERO);
+        Some(Instant::now() + Duration::try_from(wait).unwrap_or_default())
+    }
+}
+
+/// Waits until `when`, or for ever.
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A failure of Kafka's as a problem that goes away by itself.
+fn waiting(error: &KafkaError) -> Problem {
+    Problem::waiting(Reason::RefusedByBroker, error.message.clone())
+}

@@ -1,0 +1,162 @@
+//! What an applier knows of its cluster, as the reconcilers read it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::Order;
+use crate::api::Reason;
+use crate::domain::acl::AclEntry;
+use crate::domain::binding::Grant;
+use crate::domain::connection::Issued;
+use crate::domain::ledger::{Change, Ledger};
+use crate::domain::plan::Hold;
+use crate::domain::problem::Problem;
+
+/// How the applier stands with its cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Link {
+    /// Not yet connected.
+    #[default]
+    Connecting,
+    /// Connected, admitted, the ledger open.
+    Governing,
+    /// The cluster must not be governed as it is.
+    Refused(Reason, String),
+    /// The brokers did not answer; what is known is from before.
+    Unreachable(String),
+}
+
+/// What the cluster says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Kafka's cluster id.
+    pub cluster_id: String,
+    /// Ids of the brokers.
+    pub brokers: BTreeSet<i32>,
+    /// The finalized `metadata.version`.
+    pub metadata_version: Option<i16>,
+    /// The session lifetime that the brokers grant, in seconds.
+    pub session_lifetime_seconds: Option<i64>,
+}
+
+/// How far a principal is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Every broker was asked, and shows exactly these grants, by binding UID.
+    Verified(BTreeMap<String, Arc<Grant>>),
+    /// Something was refused.
+    Failed(Problem),
+}
+
+/// How far a product is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProductOutcome {
+    /// The generation that it is about.
+    pub generation: Option<i64>,
+    /// What stands in the way.
+    pub problems: Vec<Problem>,
+    /// Partitions of each topic that exists.
+    pub partitions: BTreeMap<String, i32>,
+    /// It was deleted, and nothing of it is left to do.
+    pub gone: bool,
+}
+
+/// What is known. See the module.
+#[derive(Debug, Default)]
+pub struct ClusterState {
+    /// How the applier stands with the cluster.
+    pub link: Link,
+    /// What the cluster says of itself.
+    pub facts: Option<Facts>,
+    /// By principal.
+    pub outcomes: BTreeMap<String, Outcome>,
+    /// Binding UIDs to the principals for which the ledger still has something of them.
+    pub recorded: BTreeMap<String, BTreeSet<String>>,
+    /// Binding UIDs to the principals that lost their access by them, until every broker was seen without it.
+    pub unverified: BTreeMap<String, BTreeSet<String>>,
+    /// By product UID.
+    pub products: BTreeMap<String, ProductOutcome>,
+    /// Credentials on their way to Secrets, by client UID, with their version.
+    pub credentials: BTreeMap<String, (u32, Issued)>,
+    /// Principals that every broker knows.
+    pub known_identities: BTreeSet<String>,
+    /// Why a client's credential could not be issued, by client UID.
+    pub client_problems: BTreeMap<String, Problem>,
+    /// Removals that wait for a person.
+    pub held: Option<Hold>,
+    /// Foreign entries on governed topics.
+    pub foreign: BTreeSet<AclEntry>,
+    /// When the whole cluster was last compared.
+    pub last_resync: Option<Timestamp>,
+    /// How many principals and entries are kept.
+    pub counts: (usize, usize),
+    /// Whether the ledger was ever read: before that, nobody knows what is on the cluster.
+    pub ledger_read: bool,
+}
+
+impl ClusterState {
+    /// Takes what was found at the start of a session.
+    pub fn admit(&mut self, facts: Facts, ledger: &Ledger) {
+        self.link = Link::Governing;
+        self.facts = Some(facts);
+        self.recorded.clear();
+        for (principal, of_principal) in &ledger.grants {
+            for uid in of_principal.keys() {
+                self.recorded.entry(uid.clone()).or_default().insert(principal.clone());
+            }
+        }
+        self.ledger_read = true;
+    }
+
+    /// Takes what was committed to the ledger.
+    pub fn committed(&mut self, changes: &[Change]) {
+        for change in changes {
+            let Change::Grant(key, record) = change else { continue };
+            if record.is_some() {
+                self.recorded.entry(key.binding_uid.clone()).or_default().insert(key.principal.clone());
+            } else {
+                remove(&mut self.recorded, &key.binding_uid, &key.principal);
+            }
+        }
+    }
+
+    /// Whether nothing of the binding is left: not in the ledger, and on no broker.
+    pub fn is_free_of(&self, binding_uid: &str) -> bool {
+        self.ledger_read && !self.recorded.contains_key(binding_uid) && !self.unverified.contains_key(binding_uid)
+    }
+}
+
+/// Takes `value` out of the set at `key`, and the set with its last value.
+pub fn remove(map: &mut BTreeMap<String, BTreeSet<String>>, key: &str, value: &str) {
+    if let Some(set) = map.get_mut(key) {
+        set.remove(value);
+        if set.is_empty() {
+            map.remove(key);
+        }
+    }
+}
+
+/// How others reach an applier.
+pub struct ClusterHandle {
+    orders: UnboundedSender<Order>,
+    state: Mutex<ClusterState>,
+}
+
+impl ClusterHandle {
+    pub(super) fn new(orders: UnboundedSender<Order>) -> Self {
+        Self { orders, state: Mutex::default() }
+    }
+
+    /// Asks for something. Nobody listens only while the process ends, or the cluster was taken away.
+    pub fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
+    }
+
+    /// What is known, locked. Hold it shortly, and across no await.
+    pub fn state(&self) -> MutexGuard<'_, ClusterState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

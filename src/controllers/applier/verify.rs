@@ -1,0 +1,184 @@
+//! Asks every broker whether it shows what was done. Only then is a status true.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::state::remove;
+use super::{Outcome, Session, SessionError};
+use crate::domain::acl::AclEntry;
+use crate::domain::index::DesiredAccess;
+use crate::domain::ledger::{ClientRecord, VersionRecord};
+use crate::domain::names::ObjectKey;
+use crate::ports::{AclFilter, KafkaError, ScramInfo};
+
+/// Up to this many principals are asked about one by one; beyond, the whole list is read.
+const FEW: usize = 64;
+/// The longest wait between two looks.
+const LONGEST: Duration = Duration::from_secs(2);
+/// After so many looks, a person hears of it.
+const MANY: u32 = 8;
+
+/// What every broker must show of one principal.
+#[derive(Debug, Default)]
+pub(super) struct Expectation {
+    /// Entries that must be there.
+    pub desired: DesiredAccess,
+    /// Entries that must not be there.
+    pub must_not: BTreeSet<AclEntry>,
+    /// No entry may be there.
+    pub none_at_all: bool,
+    /// UIDs of the bindings that lost their access with this, and what they are called.
+    pub removed_bindings: BTreeMap<String, ObjectKey>,
+}
+
+/// What one broker shows.
+struct View {
+    entries: BTreeMap<String, BTreeSet<AclEntry>>,
+    scram: BTreeMap<String, Vec<ScramInfo>>,
+}
+
+impl Session<'_> {
+    /// Looks once, tells of what holds, and sets the time of the next look for what does not.
+    pub(super) async fn verify(&mut self) -> Result<(), SessionError> {
+        let brokers = self.serving_brokers().await?;
+        let views = try_join_all(brokers.iter().map(|id| self.view(*id))).await?;
+        let shown = |principal: &str, expected: &Expectation| {
+            let none = BTreeSet::new();
+            views.iter().all(|view| {
+                let entries = view.entries.get(principal).unwrap_or(&none);
+                entries.is_superset(&expected.desired.entries)
+                    && entries.is_disjoint(&expected.must_not)
+                    && (!expected.none_at_all || entries.is_empty())
+            })
+        };
+        let holds: Vec<_> = self.pending.iter().filter(|(p, e)| shown(p, e)).map(|(p, _)| p.clone()).collect();
+        self.know_identities(&views);
+        let clients = self.owners_of(&holds);
+        for principal in holds {
+            if let Some(expectation) = self.pending.remove(&principal) {
+                self.verified(&principal, expectation);
+            }
+        }
+        clients.iter().for_each(|key| self.context.world.reconcile_client(key));
+        let looks = self.retry_verification.map_or(0, |(_, looks)| looks + 1);
+        self.retry_verification = (!self.pending.is_empty()).then(|| {
+            if looks == MANY {
+                let waiting: Vec<_> = self.pending.keys().take(20).collect();
+                warn!(?waiting, "brokers do not show what was done; looking on");
+            }
+            let wait = Duration::from_millis(10) * 2u32.saturating_pow(looks.min(16));
+            (Instant::now() + wait.min(LONGEST), looks)
+        });
+        Ok(())
+    }
+
+    /// Every broker that serves: one that is fenced catches up before it serves again.
+    async fn serving_brokers(&self) -> Result<Vec<i32>, KafkaError> {
+        let description = self.admin.describe_cluster().await?;
+        let brokers: BTreeSet<_> = description.brokers.iter().filter(|b| !b.fenced).map(|b| b.id).collect();
+        let mut state = self.handle.state();
+        if let Some(facts) = state.facts.as_mut().filter(|f| f.brokers != brokers) {
+            facts.brokers.clone_from(&brokers);
+            drop(state);
+            self.context.world.reconcile_cluster(self.cluster);
+        }
+        Ok(brokers.into_iter().collect())
+    }
+
+    async fn view(&self, broker: i32) -> Result<View, KafkaError> {
+        let principals: Vec<_> = self.pending.keys().cloned().collect();
+        let filters = if principals.len() <= FEW {
+            principals.iter().map(|p| AclFilter::Principal(format!("User:{p}"))).collect()
+        } else {
+            vec![AclFilter::All]
+        };
+        let issuing: Vec<_> = self.unknown_identities();
+        let few = (issuing.len() <= FEW).then_some(issuing.as_slice());
+        let (acls, scram) = tokio::try_join!(
+            async {
+                if principals.is_empty() {
+                    Ok(BTreeSet::new())
+                } else {
+                    self.admin.describe_acls(Some(broker), &filters).await
+                }
+            },
+            async {
+                if issuing.is_empty() {
+                    Ok(BTreeMap::new())
+                } else {
+                    self.admin.describe_scram(Some(broker), few).await
+                }
+            },
+        )?;
+        let mut entries: BTreeMap<String, BTreeSet<AclEntry>> = BTreeMap::new();
+        for entry in acls {
+            if let Some(name) = entry.principal.strip_prefix("User:") {
+                entries.entry(name.to_owned()).or_default().insert(entry);
+            }
+        }
+        Ok(View { entries, scram })
+    }
+
+    /// SCRAM users that were issued and not yet seen on every broker.
+    pub(super) fn unknown_identities(&self) -> Vec<String> {
+        let state = self.handle.state();
+        self.scram_versions()
+            .filter(|v| !state.known_identities.contains(&v.principal))
+            .map(|v| v.principal.clone())
+            .collect()
+    }
+
+    fn scram_versions(&self) -> impl Iterator<Item = &VersionRecord> {
+        let scram = |kind| kind == crate::api::CredentialType::ScramSha512;
+        let records = self.ledger.clients.values().filter(move |r| scram(r.kind));
+        records.flat_map(|r| r.versions.iter().filter(|v| !v.retired))
+    }
+
+    fn know_identities(&self, views: &[View]) {
+        let known: Vec<_> = self
+            .unknown_identities()
+            .into_iter()
+            .filter(|user| !views.is_empty() && views.iter().all(|v| v.scram.contains_key(user)))
+            .collect();
+        let mut state = self.handle.state();
+        state.known_identities.extend(known.iter().cloned());
+        drop(state);
+        if !known.is_empty() {
+            for record in self.ledger.clients.values() {
+                if record.versions.iter().any(|v| known.contains(&v.principal)) {
+                    self.context.world.reconcile_client(&record.key());
+                }
+            }
+        }
+    }
+
+    fn verified(&self, principal: &str, expectation: Expectation) {
+        let Expectation { desired, removed_bindings, .. } = expectation;
+        let bindings: Vec<_> = desired.grants.values().map(|g| g.binding.clone()).collect();
+        let mut state = self.handle.state();
+        for uid in removed_bindings.keys() {
+            remove(&mut state.unverified, uid, principal);
+        }
+        if desired.grants.is_empty() {
+            state.outcomes.remove(principal);
+        } else {
+            state.outcomes.insert(principal.to_owned(), Outcome::Verified(desired.grants));
+        }
+        drop(state);
+        bindings.iter().chain(removed_bindings.values()).for_each(|key| self.context.world.reconcile_binding(key));
+    }
+
+    /// The clients that any of `principals` was issued to.
+    fn owners_of(&self, principals: &[String]) -> BTreeSet<ObjectKey> {
+        let principals: BTreeSet<_> = principals.iter().collect();
+        let records = self.ledger.clients.values();
+        records
+            .filter(|r| r.versions.iter().any(|v| principals.contains(&v.principal)))
+            .map(ClientRecord::key)
+            .collect()
+    }
+}

@@ -1,0 +1,90 @@
+//! What every controller is given.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+use super::applier::SessionError;
+use super::world::World;
+use crate::domain::event::{Happening, event};
+use crate::domain::ledger::Installation;
+use crate::k8s::credentials::{AdminAccess, Secrets};
+use crate::k8s::events::Events;
+use crate::k8s::lease::Leadership;
+
+/// See the module.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// What all share.
+    pub world: World,
+    /// Secrets of the operator's own namespace.
+    pub secrets: Secrets,
+    /// Kubernetes Events and SecurityEvents.
+    pub events: Events,
+    /// Proof of leadership.
+    pub leadership: Leadership,
+    /// Which installation this is.
+    pub installation: Installation,
+    /// Ends the process.
+    pub shutdown: CancellationToken,
+    /// How each cluster is entered.
+    pub access: Mutex<BTreeMap<String, AdminAccess>>,
+    /// `namespace:name` of Weir's own ServiceAccount, for advice.
+    pub service_account: String,
+}
+
+impl Context {
+    /// Whether anything may be sent that changes a cluster.
+    ///
+    /// # Errors
+    /// Another instance may lead.
+    pub fn may_write(&self) -> Result<(), SessionError> {
+        if self.leadership.holds() { Ok(()) } else { Err(SessionError::NotLeading) }
+    }
+
+    /// Ends the process: another instance takes over.
+    pub fn step_down(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Records a SecurityEvent; see [`Events::record`] for `key`.
+    pub async fn record(&self, happening: Happening, key: &str) {
+        self.events.record(event(happening, jiff::Timestamp::now()), key).await;
+    }
+
+    /// The authority of a cluster's brokers, in PEM.
+    pub fn ca_pem(&self, cluster: &str) -> Option<String> {
+        self.access().get(cluster)?.ca_pem.clone()
+    }
+
+    /// Whether a cluster is entered by just this.
+    pub fn access_is(&self, cluster: &str, access: &AdminAccess) -> bool {
+        self.access().get(cluster) == Some(access)
+    }
+
+    /// Takes note of how a cluster is entered.
+    pub fn remember_access(&self, cluster: &str, access: AdminAccess) {
+        self.access().insert(cluster.to_owned(), access);
+    }
+
+    /// Forgets how a cluster is entered.
+    pub fn forget_access(&self, cluster: &str) {
+        self.access().remove(cluster);
+    }
+
+    /// What to say where a namespace did not let Weir write into it.
+    pub fn enrolment_advice(&self, namespace: &str, what: &str) -> String {
+        format!(
+            "namespace {namespace} did not enrol, so {what} cannot be written: kubectl create rolebinding weir-credentials \
+             --namespace {namespace} --clusterrole weir-credentials --serviceaccount {}",
+            self.service_account
+        )
+    }
+
+    fn access(&self) -> MutexGuard<'_, BTreeMap<String, AdminAccess>> {
+        self.access.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

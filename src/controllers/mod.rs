@@ -1,0 +1,14 @@
+//! Observe, validate, plan, apply, report: one folder a kind, and one applier a Kafka cluster.
+//!
+//! Watches feed the [`world`]'s index; each change wakes the [`applier`] of the clusters that it touches; what comes of it
+//! wakes the reconciler of the objects concerned, which only report.
+
+pub mod applier;
+pub mod context;
+pub mod data_product;
+pub mod reconcile;
+pub mod role_binding;
+pub mod stream_client;
+pub mod stream_cluster;
+pub mod stream_role;
+pub mod world;

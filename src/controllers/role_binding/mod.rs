@@ -1,0 +1,169 @@
+//! RoleBinding: reports what became of it, and publishes where its subjects connect.
+
+mod publish;
+mod status;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+use super::context::Context;
+use super::reconcile::{PERIODICALLY, ReconcileError};
+use crate::api::{self, RoleBinding, RoleBindingStatus};
+use crate::domain::binding::Resolution;
+use crate::domain::conditions::Progress;
+use crate::domain::event::Happening;
+use crate::domain::names::ObjectKey;
+use crate::k8s::objects::{add_finalizer, has_finalizer, object_ref, remove_finalizer, write_status};
+
+/// Reconciles one binding. Access itself is the appliers' work; this reports it.
+///
+/// # Errors
+/// The API server refused or did not answer.
+pub async fn reconcile(binding: Arc<RoleBinding>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let key = context.world.index().key_of(binding.as_ref());
+    if binding.metadata.deletion_timestamp.is_some() {
+        return finish(&binding, &key, &context).await;
+    }
+    if !has_finalizer(binding.as_ref()) {
+        // The watch brings the object back with it.
+        add_finalizer(&context.client, binding.as_ref()).await?;
+        return Ok(Action::await_change());
+    }
+    let resolution = context.world.index().resolution(&key).cloned().unwrap_or_default();
+    let live = status::live(&context, &binding, &resolution);
+    let published = publish::config_map(&context, &binding, &resolution).await?;
+    let before = binding.status.clone().unwrap_or_default();
+    let after = status::status(&binding, &resolution, &live, published, Timestamp::now());
+    if after != before {
+        announce(&context, &binding, &key, &before, &after, &live.progress).await;
+        write_status(&context.client, binding.as_ref(), &after).await?;
+    }
+    Ok(Action::requeue(PERIODICALLY))
+}
+
+/// Lets a deleted binding go once no broker shows anything of it.
+async fn finish(binding: &RoleBinding, key: &ObjectKey, context: &Context) -> Result<Action, ReconcileError> {
+    if !has_finalizer(binding) {
+        return Ok(Action::await_change());
+    }
+    let uid = binding.uid().unwrap_or_default();
+    let blocking = blocking_clusters(context, &uid);
+    let before = binding.status.clone().unwrap_or_default();
+    if blocking.waiting.is_empty() {
+        if before.entries.is_some() {
+            let happening = match &blocking.abandoned {
+                None => happening(api::Action::AccessRevoked, key, &uid, "Deleted", "the binding was deleted", &before),
+                Some(cluster) => {
+                    let message = format!(
+                        "the binding was deleted, and StreamCluster {cluster} is abandoned: what it left there is removed \
+                         when the cluster returns"
+                    );
+                    happening(api::Action::AccessOrphaned, key, &uid, "ClusterAbandoned", &message, &before)
+                }
+            };
+            context.record(happening, "deleted").await;
+        }
+        remove_finalizer(&context.client, binding).await?;
+        return Ok(Action::await_change());
+    }
+    let after = status::deleting(binding, &before, &blocking.waiting, Timestamp::now());
+    if after != before && !blocking.waiting.iter().all(|(_, working)| *working) {
+        write_status(&context.client, binding, &after).await?;
+    }
+    Ok(Action::requeue(PERIODICALLY))
+}
+
+/// Clusters that may still have something of a binding.
+struct Blocking {
+    /// Their names, and whether they are being worked on.
+    waiting: Vec<(String, bool)>,
+    /// One that is out of reach and given up by the platform.
+    abandoned: Option<String>,
+}
+
+fn blocking_clusters(context: &Context, uid: &str) -> Blocking {
+    let mut blocking = Blocking { waiting: Vec::new(), abandoned: None };
+    for (name, handle) in context.world.handles() {
+        let state = handle.state();
+        let governing = state.link == super::applier::Link::Governing;
+        if state.is_free_of(uid) {
+            continue;
+        }
+        let abandoned =
+            context.world.index().cluster(&name).is_some_and(|c| c.annotations().contains_key(api::ABANDON_ANNOTATION));
+        if abandoned && !governing {
+            blocking.abandoned = Some(name);
+        } else {
+            blocking.waiting.push((name, governing));
+        }
+    }
+    blocking
+}
+
+/// One SecurityEvent for a change of a binding.
+async fn announce(
+    context: &Context,
+    binding: &RoleBinding,
+    key: &ObjectKey,
+    before: &RoleBindingStatus,
+    after: &RoleBindingStatus,
+    progress: &Progress,
+) {
+    let uid = binding.uid().unwrap_or_default();
+    let (was, is) = (before.entries.as_ref(), after.entries.as_ref());
+    let changed = match (was, is) {
+        (None, Some(_)) => Some((api::Action::AccessGranted, "Granted", "access began")),
+        (Some(w), Some(i)) if w.hash != i.hash && i.count < w.count => {
+            Some((api::Action::AccessNarrowed, "Narrowed", "access became less"))
+        }
+        (Some(w), Some(i)) if w.hash != i.hash => Some((api::Action::AccessGranted, "Changed", "access changed")),
+        (Some(_), None) => Some((api::Action::AccessRevoked, "Revoked", "access ended")),
+        _ => None,
+    };
+    if let Some((action, reason, message)) = changed {
+        let (reason, message) = match progress {
+            Progress::Stalled(why, text) => (why.as_str(), text.as_str()),
+            _ => (reason, message),
+        };
+        let which = is.or(was).map(|e| e.hash.clone()).unwrap_or_default();
+        let generation = binding.metadata.generation.unwrap_or_default();
+        let status = if is.is_some() { after } else { before };
+        context.record(happening(action, key, &uid, reason, message, status), &format!("{generation}/{which}")).await;
+        context.events.note(binding, is.is_none(), reason, message).await;
+    }
+    if let Progress::Stalled(reason, message) = progress
+        && !before.conditions.iter().any(|c| c.type_ == "Stalled" && c.message == *message)
+    {
+        let mut refused = happening(api::Action::RequestRefused, key, &uid, reason.as_str(), message, after);
+        refused.outcome = api::Outcome::Failure;
+        context.record(refused, &format!("{:?}/{message}", binding.metadata.generation)).await;
+        context.events.note(binding, true, reason.as_str(), message).await;
+    }
+}
+
+fn happening(
+    action: api::Action,
+    key: &ObjectKey,
+    uid: &str,
+    reason: &str,
+    message: &str,
+    status: &RoleBindingStatus,
+) -> Happening {
+    Happening {
+        action,
+        object: object_ref("RoleBinding", key, Some(uid.to_owned())),
+        outcome: api::Outcome::Success,
+        reason: reason.into(),
+        message: message.into(),
+        cluster: None,
+        principals: status.principals.clone(),
+    }
+}
+
+/// Names of the clusters that a resolution concerns.
+fn clusters(resolution: &Resolution) -> impl Iterator<Item = &String> {
+    resolution.clusters.iter()
+}

@@ -1,0 +1,171 @@
+//! A binding's status, from what it should be and what the brokers were seen to have.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use sha2::{Digest, Sha256};
+
+use super::publish::Published;
+use crate::api::{ConditionType, EntriesStatus, Reason, RoleBinding, RoleBindingStatus};
+use crate::controllers::applier::{Link, Outcome};
+use crate::controllers::context::Context;
+use crate::domain::acl::AclEntry;
+use crate::domain::binding::{Grant, Resolution};
+use crate::domain::conditions::{Progress, conditions, merge, progress, whole_seconds};
+use crate::domain::problem::Problem;
+
+/// How many topics a status names.
+const TOPICS: usize = 100;
+/// How many entries a status names.
+const SAMPLE: usize = 20;
+
+/// What is so on the brokers.
+pub struct Live {
+    /// How far the binding is.
+    pub progress: Progress,
+    /// Its grants that every broker shows.
+    pub grants: Vec<Arc<Grant>>,
+}
+
+/// Compares what the binding should give with what the appliers verified.
+pub fn live(context: &Context, binding: &RoleBinding, resolution: &Resolution) -> Live {
+    let uid = binding.uid().unwrap_or_default();
+    let mut problems = resolution.problems.clone();
+    let mut grants = Vec::new();
+    for grant in &resolution.grants {
+        match verdict(context, &uid, grant) {
+            Ok(grant) => grants.push(grant),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    problems.extend(remains(context, &uid, resolution));
+    problems.sort();
+    problems.dedup();
+    let entries: usize = grants.iter().map(|g| g.entries.len()).sum();
+    let ready = Progress::Ready(format!(
+        "{} on {}: every broker shows {}",
+        count(grants.len(), "principal"),
+        count(resolution.topics.len(), "topic"),
+        count(entries, "entry")
+    ));
+    Live { progress: progress(&problems, ready), grants }
+}
+
+fn verdict(context: &Context, uid: &str, grant: &Arc<Grant>) -> Result<Arc<Grant>, Problem> {
+    let (cluster, principal) = (&grant.key.cluster, &grant.key.principal);
+    let not_ready =
+        |what: &str| Problem::waiting(Reason::ClusterNotReady, format!("StreamCluster {cluster} is not Ready: {what}"));
+    let Some(handle) = context.world.handle(cluster) else { return Err(not_ready("it is not connected")) };
+    let state = handle.state();
+    match state.outcomes.get(principal) {
+        Some(Outcome::Verified(grants)) if grants.get(uid).is_some_and(|g| g == grant) => return Ok(grant.clone()),
+        Some(Outcome::Failed(problem)) => return Err(problem.clone()),
+        _ => {}
+    }
+    match &state.link {
+        Link::Refused(_, message) | Link::Unreachable(message) => Err(not_ready(message)),
+        Link::Connecting => Err(not_ready("it is being connected")),
+        Link::Governing if state.held.as_ref().is_some_and(|h| h.principals.contains(principal)) => {
+            Err(Problem::waiting(
+                Reason::ConfirmationRequired,
+                format!("a change of principal {principal} waits for a person to confirm on StreamCluster {cluster}"),
+            ))
+        }
+        Link::Governing => Err(Problem::waiting(Reason::Applying, format!("applying to principal {principal}"))),
+    }
+}
+
+/// Access that should be gone and is not yet.
+fn remains(context: &Context, uid: &str, resolution: &Resolution) -> Option<Problem> {
+    let wanted: BTreeSet<_> = resolution.grants.iter().map(|g| (&g.key.cluster, &g.key.principal)).collect();
+    for (name, handle) in context.world.handles() {
+        let state = handle.state();
+        let left = state.recorded.get(uid).into_iter().chain(state.unverified.get(uid)).flatten();
+        if let Some(principal) = left.into_iter().find(|p| !wanted.contains(&(&name, *p))) {
+            let held = state.held.as_ref().is_some_and(|h| h.principals.contains(principal));
+            return Some(if held {
+                Problem::waiting(
+                    Reason::ConfirmationRequired,
+                    format!(
+                        "removing access of principal {principal} waits for a person to confirm on StreamCluster {name}"
+                    ),
+                )
+            } else {
+                Problem::waiting(Reason::Applying, format!("removing access of principal {principal}"))
+            });
+        }
+    }
+    None
+}
+
+/// The status to write.
+pub fn status(
+    binding: &RoleBinding,
+    resolution: &Resolution,
+    live: &Live,
+    published: Published,
+    now: Timestamp,
+) -> RoleBindingStatus {
+    let before = binding.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    let mut all = conditions(&live.progress);
+    if let Some((holds, reason, message)) = published.condition() {
+        all.push((ConditionType::ConnectionPublished, holds, reason, message));
+    }
+    let entries: BTreeSet<_> = live.grants.iter().flat_map(|g| g.entries.iter()).collect();
+    let principals: BTreeSet<_> = live.grants.iter().map(|g| g.key.principal.clone()).collect();
+    RoleBindingStatus {
+        observed_generation: binding.metadata.generation,
+        conditions: merge(before, all, binding.metadata.generation, now),
+        role: Some(format!("{}/{}", binding.spec.role_ref.namespace, binding.spec.role_ref.name)),
+        principals: principals.into_iter().collect(),
+        topics: resolution.topics.iter().take(TOPICS).cloned().collect(),
+        prefixes: resolution.prefixes.iter().cloned().collect(),
+        entries: (!entries.is_empty()).then(|| in_short(&entries)),
+        expires_at: resolution.expires_at.map(|at| Time(whole_seconds(at))),
+    }
+}
+
+/// The status of a binding that is being deleted and cannot go yet.
+pub fn deleting(
+    binding: &RoleBinding,
+    before: &RoleBindingStatus,
+    waiting: &[(String, bool)],
+    now: Timestamp,
+) -> RoleBindingStatus {
+    let names: Vec<_> = waiting.iter().map(|(name, _)| name.as_str()).collect();
+    let message = format!(
+        "its access is being removed from StreamCluster {}; if that cluster is gone for good, the platform team can set the \
+         annotation weir.dev/abandon on it",
+        names.join(", ")
+    );
+    let all = conditions(&Progress::Reconciling(Reason::Deleting, message));
+    RoleBindingStatus {
+        observed_generation: binding.metadata.generation,
+        conditions: merge(&before.conditions, all, binding.metadata.generation, now),
+        ..before.clone()
+    }
+}
+
+fn in_short(entries: &BTreeSet<&AclEntry>) -> EntriesStatus {
+    let mut hash = Sha256::new();
+    for entry in entries {
+        hash.update(entry.to_string());
+        hash.update([0]);
+    }
+    EntriesStatus {
+        count: i64::try_from(entries.len()).unwrap_or(i64::MAX),
+        hash: hex::encode(&hash.finalize()[..8]),
+        sample: entries.iter().take(SAMPLE).map(ToString::to_string).collect(),
+    }
+}
+
+fn count(n: usize, what: &str) -> String {
+    match (n, what.strip_suffix('y')) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(stem)) => format!("{n} {stem}ies"),
+        (_, None) => format!("{n} {what}s"),
+    }
+}

@@ -1,0 +1,109 @@
+//! StreamCluster: keeps one applier for each, and reports how it stands.
+
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+use super::applier::{self, Applier, Link, Order};
+use super::context::Context;
+use super::reconcile::{PERIODICALLY, ReconcileError};
+use crate::api::{self, CONFIRM_ANNOTATION, Reason, StreamCluster};
+use crate::domain::event::Happening;
+use crate::domain::names::ObjectKey;
+use crate::domain::plan::Hold;
+use crate::k8s::objects::{add_finalizer, has_finalizer, object_ref, remove_finalizer, write_status};
+
+/// How often Secrets are looked at again: they are not watched.
+const SECRETS_EVERY: Duration = Duration::from_secs(60);
+
+/// Reconciles one cluster.
+///
+/// # Errors
+/// The API server refused or did not answer.
+pub async fn reconcile(cluster: Arc<StreamCluster>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let name = cluster.name_any();
+    if cluster.metadata.deletion_timestamp.is_some() && !context.world.index().cluster_in_use(&name) {
+        context.world.set_handle(&name, None);
+        context.forget_access(&name);
+        if has_finalizer(cluster.as_ref()) {
+            remove_finalizer(&context.client, cluster.as_ref()).await?;
+        }
+        return Ok(Action::await_change());
+    }
+    if cluster.metadata.deletion_timestamp.is_none() && !has_finalizer(cluster.as_ref()) {
+        add_finalizer(&context.client, cluster.as_ref()).await?;
+        return Ok(Action::await_change());
+    }
+    let problem = connect(&name, &cluster, &context).await;
+    nudge_confirmed(&name, &cluster, &context);
+    let after = status::status(&cluster, &context, problem, Timestamp::now());
+    if cluster.status.as_ref() != Some(&after) {
+        announce(&cluster, &context, &after).await;
+        write_status(&context.client, cluster.as_ref(), &after).await?;
+    }
+    Ok(Action::requeue(SECRETS_EVERY.min(PERIODICALLY)))
+}
+
+/// Starts the cluster's applier, or a new one where its credentials changed. Returns what stands in the way.
+async fn connect(name: &str, cluster: &StreamCluster, context: &Arc<Context>) -> Option<(Reason, String)> {
+    let access = match context.secrets.admin(&cluster.spec).await {
+        Ok(access) => access,
+        Err(error) => return Some((Reason::SecretInvalid, error.to_string())),
+    };
+    if context.access_is(name, &access) && context.world.handle(name).is_some() {
+        return None;
+    }
+    // Dropping the handle before ends the applier that reads from it.
+    let (handle, inbox) = applier::channel();
+    context.world.set_handle(name, Some(handle.clone()));
+    context.remember_access(name, access.clone());
+    let applier = Applier::new(name, context.clone(), handle, access, inbox);
+    tokio::spawn(applier.run());
+    None
+}
+
+/// A person confirmed held removals: the applier looks again.
+fn nudge_confirmed(name: &str, cluster: &StreamCluster, context: &Context) {
+    let Some(handle) = context.world.handle(name) else { return };
+    let held = handle.state().held.clone();
+    if let Some(Hold { principals, token }) = held
+        && cluster.annotations().get(CONFIRM_ANNOTATION) == Some(&token)
+    {
+        handle.order(Order::Dirty { principals, products: Default::default(), clients: Default::default() });
+    }
+}
+
+/// Held removals are an event when they begin and when a person lets them go on.
+async fn announce(cluster: &StreamCluster, context: &Context, after: &api::StreamClusterStatus) {
+    let before = cluster.status.as_ref().and_then(|s| s.held_revocations.as_ref());
+    let (action, reason, held) = match (before, &after.held_revocations) {
+        (before, Some(held)) if before.map(|h| &h.confirm) != Some(&held.confirm) => {
+            (api::Action::RevocationsHeld, "TooMany", held)
+        }
+        (Some(held), None) if cluster.annotations().get(CONFIRM_ANNOTATION) == Some(&held.confirm) => {
+            (api::Action::RevocationsConfirmed, "Confirmed", held)
+        }
+        _ => return,
+    };
+    let happening = Happening {
+        action,
+        object: object_ref("StreamCluster", &ObjectKey::new("", cluster.name_any()), cluster.uid()),
+        outcome: if action == api::Action::RevocationsHeld { api::Outcome::Pending } else { api::Outcome::Success },
+        reason: reason.into(),
+        message: format!("{} principals lose access (confirm: {})", held.principals, held.confirm),
+        cluster: Some(cluster.name_any()),
+        principals: held.sample.clone(),
+    };
+    context.events.note(cluster, action == api::Action::RevocationsHeld, reason, &happening.message).await;
+    context.record(happening, &held.confirm).await;
+}
+
+/// Whether the applier governs the cluster.
+fn governs(link: &Link) -> bool {
+    *link == Link::Governing
+}

@@ -1,0 +1,84 @@
+//! StreamRole: reports what it gives, and who refers to it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+
+use super::context::Context;
+use super::reconcile::{PERIODICALLY, ReconcileError};
+use crate::api::{EffectivePrivilege, Reason, StreamRole, StreamRoleStatus};
+use crate::domain::conditions::{Progress, conditions, merge, progress};
+use crate::domain::index::Index;
+use crate::domain::names::ObjectKey;
+use crate::domain::problem::Problem;
+use crate::domain::{product, role};
+use crate::k8s::objects::write_status;
+
+/// How many privileges a status lists.
+const MOST: usize = 200;
+
+/// Reconciles one role: it is only a status.
+///
+/// # Errors
+/// The API server refused or did not answer.
+pub async fn reconcile(role: Arc<StreamRole>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let after = status(&context.world.index(), &role, Timestamp::now());
+    if role.status.as_ref() != Some(&after) && role.metadata.deletion_timestamp.is_none() {
+        write_status(&context.client, role.as_ref(), &after).await?;
+    }
+    Ok(Action::requeue(PERIODICALLY))
+}
+
+fn status(index: &Index, role: &StreamRole, now: Timestamp) -> StreamRoleStatus {
+    let key = index.key_of(role);
+    let (mut effective, problems) = effective(index, &key);
+    let ready = Progress::Ready(format!("gives access to {} topics", effective.len()));
+    effective.truncate(MOST);
+    let before = role.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    let generation = role.metadata.generation;
+    StreamRoleStatus {
+        observed_generation: generation,
+        conditions: merge(before, conditions(&progress(&problems, ready)), generation, now),
+        effective_privileges: effective,
+        bindings: i64::try_from(index.bindings_of_role(&key)).ok(),
+    }
+}
+
+/// Topics that the role gives with all it inherits, and what is wrong with it.
+fn effective(index: &Index, key: &ObjectKey) -> (Vec<EffectivePrivilege>, Vec<Problem>) {
+    let closure = match role::closure(index, key) {
+        Ok(closure) => closure,
+        Err(problem) => return (Vec::new(), vec![problem]),
+    };
+    let mut problems = Vec::new();
+    let mut given: BTreeMap<(String, String), Vec<_>> = BTreeMap::new();
+    for origin in &closure {
+        let Some(role) = index.role(origin) else { continue };
+        for privilege in &role.spec.privileges {
+            let (products, missing) = role::products(index, origin, privilege);
+            problems.extend(missing);
+            for product in products {
+                let view = product::view(index, product);
+                let of = index.key_of(product);
+                problems.extend(
+                    view.problems
+                        .iter()
+                        .map(|p| Problem::waiting(Reason::ProductNotFound, format!("DataProduct {of}: {}", p.message))),
+                );
+                let wanted = |name: &String| privilege.streams.is_empty() || privilege.streams.contains(name);
+                for stream in view.streams.iter().filter(|s| wanted(&s.name)) {
+                    let access = given.entry((origin.to_string(), stream.topic.clone())).or_default();
+                    access.extend(privilege.access.iter().copied());
+                    access.sort();
+                    access.dedup();
+                }
+            }
+        }
+    }
+    problems.sort();
+    problems.dedup();
+    let list = given.into_iter().map(|((role, topic), access)| EffectivePrivilege { role, topic, access });
+    (list.collect(), problems)
+}

@@ -1,0 +1,139 @@
+//! What stands in Secrets of the operator's own namespace: how to enter a Kafka cluster, and who signs certificates.
+
+use k8s_openapi::api::core::v1::Secret as KubeSecret;
+use kube::{Api, Client};
+
+use crate::api::{AdminCredentialType, StreamClusterSpec};
+use crate::domain::secret::Secret;
+use crate::ports::{KafkaEndpoint, KafkaSasl, KafkaTls, OauthClient};
+
+/// A Secret that a StreamCluster names is missing or incomplete.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// It does not exist.
+    #[error("Secret {0} does not exist: create it in the namespace that Weir runs in")]
+    Missing(String),
+    /// It lacks a key.
+    #[error("Secret {secret} has no key {key:?} with text in it")]
+    NoKey {
+        /// Namespace and name.
+        secret: String,
+        /// The key.
+        key: &'static str,
+    },
+    /// It cannot be read.
+    #[error("failed to read Secret {secret}: {error}")]
+    Unreadable {
+        /// Namespace and name.
+        secret: String,
+        /// Why.
+        error: Box<kube::Error>,
+    },
+}
+
+/// The Secrets of one namespace.
+#[derive(Clone)]
+pub struct Secrets {
+    api: Api<KubeSecret>,
+    namespace: String,
+}
+
+/// How to enter a cluster, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminAccess {
+    /// The endpoint with its credentials.
+    pub endpoint: KafkaEndpoint,
+    /// The brokers' authority in PEM.
+    pub ca_pem: Option<String>,
+    /// The principal's name, as far as the credentials tell it.
+    pub principal: Option<String>,
+}
+
+impl Secrets {
+    /// Those of `namespace`.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { api: Api::namespaced(client, namespace), namespace: namespace.into() }
+    }
+
+    /// Resolves how `spec` says that Weir enters the cluster.
+    ///
+    /// # Errors
+    /// Names the Secret and the key at fault.
+    pub async fn admin(&self, spec: &StreamClusterSpec) -> Result<AdminAccess, CredentialsError> {
+        let ca_pem = match spec.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()) {
+            Some(ca) => Some(self.get(&ca.name).await?.text("ca.crt")?),
+            None => None,
+        };
+        let admin = &spec.admin_credentials;
+        let secret = self.get(&admin.secret_ref.name).await?;
+        let mut client = None;
+        let mut principal = None;
+        let mut login = |secret: &Found| -> Result<(String, Secret), CredentialsError> {
+            let username = secret.text("username")?;
+            principal = Some(username.clone());
+            Ok((username, Secret::new(secret.text("password")?)))
+        };
+        let sasl = match admin.type_ {
+            AdminCredentialType::ScramSha512 => {
+                let (username, password) = login(&secret)?;
+                Some(KafkaSasl::ScramSha512 { username, password })
+            }
+            AdminCredentialType::ScramSha256 => {
+                let (username, password) = login(&secret)?;
+                Some(KafkaSasl::ScramSha256 { username, password })
+            }
+            AdminCredentialType::Plain => {
+                let (username, password) = login(&secret)?;
+                Some(KafkaSasl::Plain { username, password })
+            }
+            AdminCredentialType::Mtls => {
+                client = Some((secret.text("tls.crt")?, Secret::new(secret.text("tls.key")?)));
+                None
+            }
+            AdminCredentialType::OauthBearer => {
+                let oauth = admin.oauth.as_ref();
+                Some(KafkaSasl::OauthBearer(OauthClient {
+                    token_url: oauth.map(|o| o.token_url.clone()).unwrap_or_default(),
+                    ca_pem: ca_pem.clone(),
+                    client_id: secret.text("client-id")?,
+                    client_secret: Secret::new(secret.text("client-secret")?),
+                    scope: oauth.and_then(|o| o.scope.clone()),
+                }))
+            }
+        };
+        let tls = spec.tls.as_ref().map(|_| KafkaTls { ca_pem: ca_pem.clone(), client });
+        let endpoint = KafkaEndpoint { bootstrap_servers: spec.bootstrap_servers.clone(), tls, sasl };
+        Ok(AdminAccess { endpoint, ca_pem, principal })
+    }
+
+    /// Certificate and key, in PEM, of the authority that signs client certificates.
+    ///
+    /// # Errors
+    /// Names the Secret and the key at fault.
+    pub async fn signer(&self, name: &str) -> Result<(String, Secret), CredentialsError> {
+        let secret = self.get(name).await?;
+        Ok((secret.text("tls.crt")?, Secret::new(secret.text("tls.key")?)))
+    }
+
+    async fn get(&self, name: &str) -> Result<Found, CredentialsError> {
+        let secret = format!("{}/{name}", self.namespace);
+        match self.api.get_opt(name).await {
+            Ok(Some(object)) => Ok(Found { secret, object }),
+            Ok(None) => Err(CredentialsError::Missing(secret)),
+            Err(error) => Err(CredentialsError::Unreadable { secret, error: Box::new(error) }),
+        }
+    }
+}
+
+struct Found {
+    secret: String,
+    object: KubeSecret,
+}
+
+impl Found {
+    fn text(&self, key: &'static str) -> Result<String, CredentialsError> {
+        let value =
+            self.object.data.as_ref().and_then(|d| d.get(key)).and_then(|v| String::from_utf8(v.0.clone()).ok());
+        value.filter(|v| !v.is_empty()).ok_or_else(|| CredentialsError::NoKey { secret: self.secret.clone(), key })
+    }
+}

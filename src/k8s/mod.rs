@@ -1,0 +1,7 @@
+//! Kubernetes, as the controllers use it. No decisions here.
+
+pub mod credentials;
+pub mod events;
+pub mod feed;
+pub mod lease;
+pub mod objects;

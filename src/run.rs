@@ -1,0 +1,188 @@
+//! Wires everything together: leader election, watches, reconcilers, and the web server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::FutureExt;
+use futures::channel::mpsc;
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::store;
+use kube::{Api, Client, Resource, ResourceExt};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::controllers::context::Context;
+use crate::controllers::reconcile::reconcile_kind;
+use crate::controllers::world::{Queues, World};
+use crate::controllers::{data_product, role_binding, stream_client, stream_cluster, stream_role};
+use crate::domain::index::Update;
+use crate::domain::ledger::Installation;
+use crate::domain::names::ObjectKey;
+use crate::domain::tenancy;
+use crate::k8s::credentials::Secrets;
+use crate::k8s::events::Events;
+use crate::k8s::feed::{Fed, feed};
+use crate::k8s::lease::Candidate;
+use crate::web::{Readiness, serve};
+
+/// How many kinds must be synchronised before anything is removed.
+const FEEDS: usize = 7;
+
+/// How the operator is run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The namespace that it runs in, with its Secrets and its Lease.
+    pub namespace: String,
+    /// The name of this instance.
+    pub identity: String,
+    /// Name of its ServiceAccount.
+    pub service_account: String,
+    /// Where probes and metrics are served.
+    pub listen: SocketAddr,
+}
+
+/// Runs the operator until `shutdown`, or until leadership is lost.
+///
+/// # Errors
+/// It cannot reach the API server, or cannot listen.
+pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let client = Client::try_default().await.context("failed to find out how to reach the API server")?;
+    let namespace = Api::<Namespace>::all(client.clone())
+        .get(&settings.namespace)
+        .await
+        .with_context(|| format!("failed to read namespace {}, which Weir runs in", settings.namespace))?;
+    let installation = Installation { id: namespace.uid().unwrap_or_default(), namespace: settings.namespace.clone() };
+    let readiness = Readiness::default();
+    let web = tokio::spawn(serve(settings.listen, readiness.clone(), prometheus::Registry::new(), shutdown.clone()));
+    let candidate = Candidate::new(client.clone(), &settings.namespace, "weir", &settings.identity);
+    // Standing by is being ready: a rollout must not wait for the leader before to go.
+    readiness.set(true);
+    tokio::select! {
+        () = candidate.acquire() => {}
+        () = shutdown.cancelled() => return Ok(()),
+    }
+    readiness.set(false);
+    let outcome = tokio::select! {
+        () = candidate.keep() => Err(anyhow::anyhow!("leadership was lost: another instance takes over")),
+        outcome = lead(client, &settings, installation, &candidate, readiness, shutdown.clone()) => outcome,
+    };
+    shutdown.cancel();
+    candidate.release().await;
+    web.await.context("the web server failed")?.context("failed to serve probes and metrics")?;
+    outcome
+}
+
+async fn lead(
+    client: Client,
+    settings: &Settings,
+    installation: Installation,
+    candidate: &Candidate,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let (clusters, cluster_queue) = mpsc::unbounded();
+    let (products, product_queue) = mpsc::unbounded();
+    let (roles, role_queue) = mpsc::unbounded();
+    let (clients, client_queue) = mpsc::unbounded();
+    let (bindings, binding_queue) = mpsc::unbounded();
+    let queues = Queues { clusters, products, roles, clients, bindings };
+    let context = Arc::new(Context {
+        world: World::new(queues),
+        secrets: Secrets::new(client.clone(), &settings.namespace),
+        events: Events::new(client.clone(), &settings.namespace, &settings.identity),
+        leadership: candidate.leadership(),
+        installation,
+        shutdown: shutdown.clone(),
+        access: std::sync::Mutex::default(),
+        service_account: format!("{}:{}", settings.namespace, settings.service_account),
+        client,
+    });
+    let mut tasks = JoinSet::new();
+    let (synced, mut all_synced) = watch::channel(0);
+    let feeds = Feeds { context: context.clone(), synced };
+    let cluster_store = feeds.watch(&mut tasks, |key, o| Update::Cluster(key.name, o));
+    let product_store = feeds.watch(&mut tasks, Update::Product);
+    let role_store = feeds.watch(&mut tasks, Update::Role);
+    let client_store = feeds.watch(&mut tasks, Update::Client);
+    let binding_store = feeds.watch(&mut tasks, Update::Binding);
+    feeds.watch(&mut tasks, |key, o| Update::Namespace(key.name, o.as_deref().map(namespace)));
+    feeds.watch(&mut tasks, |key, o: Option<Arc<PartialObjectMeta<ServiceAccount>>>| {
+        Update::Account(key, o.and_then(|a| a.metadata.uid.clone()))
+    });
+    tokio::select! {
+        result = all_synced.wait_for(|n| *n == FEEDS) => drop(result.context("a watch ended")?),
+        () = shutdown.cancelled() => return Ok(()),
+    }
+    info!("synchronised with the API server");
+    readiness.set(true);
+    let (at_once, soon) = (Duration::from_millis(1), Duration::from_millis(300));
+    tasks.spawn(reconcile_kind(context.clone(), cluster_store, cluster_queue, at_once, stream_cluster::reconcile));
+    tasks.spawn(reconcile_kind(context.clone(), product_store, product_queue, soon, data_product::reconcile));
+    tasks.spawn(reconcile_kind(context.clone(), role_store, role_queue, soon, stream_role::reconcile));
+    tasks.spawn(reconcile_kind(context.clone(), client_store, client_queue, at_once, stream_client::reconcile));
+    tasks.spawn(reconcile_kind(context.clone(), binding_store, binding_queue, at_once, role_binding::reconcile));
+    tasks.spawn(expire(context));
+    tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        ended = tasks.join_next() => {
+            error!(?ended, "a task ended that never should");
+            anyhow::bail!("a task ended that never should")
+        }
+    }
+}
+
+/// Lets bindings expire when their time comes.
+async fn expire(context: Arc<Context>) {
+    const LONGEST: Duration = Duration::from_secs(1);
+    loop {
+        let next = context.world.index().next_expiry();
+        let wait = next.map(|at| Duration::try_from(at.duration_since(jiff::Timestamp::now())).unwrap_or_default());
+        tokio::time::sleep(wait.map_or(LONGEST, |w| w.min(LONGEST))).await;
+        if next.is_some_and(|at| at <= jiff::Timestamp::now()) {
+            context.world.apply(Update::Tick);
+        }
+    }
+}
+
+struct Feeds {
+    context: Arc<Context>,
+    synced: watch::Sender<usize>,
+}
+
+impl Feeds {
+    /// Watches a kind in all namespaces, and turns what it tells into updates of the index.
+    fn watch<K>(
+        &self,
+        tasks: &mut JoinSet<()>,
+        update: impl Fn(ObjectKey, Option<Arc<K>>) -> Update + Send + 'static,
+    ) -> store::Store<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+    {
+        let writer = store::Writer::<K>::default();
+        let reader = writer.as_reader();
+        let (context, synced) = (self.context.clone(), self.synced.clone());
+        let tell = move |fed| match fed {
+            Fed::Present(key, object) => context.world.apply(update(key, Some(Arc::new(object)))),
+            Fed::Gone(key) => context.world.apply(update(key, None)),
+            Fed::Synced => synced.send_modify(|n| *n += 1),
+        };
+        let task: BoxFuture<'static, ()> = feed(Api::all(self.context.client.clone()), writer, tell).boxed();
+        tasks.spawn(task);
+        reader
+    }
+}
+
+fn namespace(object: &Namespace) -> tenancy::Namespace {
+    tenancy::Namespace {
+        labels: object.labels().clone(),
+        created: object.creation_timestamp().map_or(i64::MAX, |t| t.0.as_millisecond()),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+    }
+}
