@@ -6,8 +6,8 @@ set -eu
 id=${POD_NAME##*-}
 sed -e "s/@ID@/$id/g" -e "s/@PASSWORD@/$ADMIN_PASSWORD/g" /etc/kafka/server.properties >/tmp/server.properties
 
-run="/opt/kafka/runtime/bin/java -cp /opt/kafka/libs/*
-  -Dlog4j2.configurationFile=/etc/kafka/log4j2.properties"
+export CLASSPATH='/opt/kafka/libs/*'
+run="/opt/kafka/runtime/bin/java -Dlog4j2.configurationFile=/etc/kafka/log4j2.properties"
 
 if [ ! -f /var/lib/kafka/meta.properties ]; then
   $run -Xmx128m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC kafka.tools.StorageTool format \

@@ -133,10 +133,11 @@ fn build_go(paths: &Paths, tool: &str, dir: &Path, progress: &Progress) -> Resul
 
 /// Strips the programs, and tells Kubernetes' which version they are.
 fn linker_flags(go_mod: &str) -> String {
-    let version = go_mod
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("require k8s.io/kubernetes ")
-            .or_else(|| line.trim().strip_prefix("k8s.io/kubernetes ")));
+    let version = go_mod.lines().find_map(|line| {
+        let line = line.trim().trim_start_matches("require ");
+        let rest = line.strip_prefix("k8s.io/kubernetes ")?;
+        rest.split_whitespace().next()
+    });
     match version {
         Some(version) => format!("-s -w -X k8s.io/component-base/version.gitVersion={version}"),
         None => "-s -w".to_owned(),
@@ -178,7 +179,7 @@ mod tests {
 
     #[test]
     fn only_kubernetes_is_told_its_version() {
-        let flags = linker_flags("require (\n\tk8s.io/kubernetes v1.36.3\n)");
+        let flags = linker_flags("require (\n\tk8s.io/kubernetes v1.36.3 // indirect\n)");
         assert!(flags.ends_with("gitVersion=v1.36.3"), "{flags}");
         assert_eq!(linker_flags("require helm.sh/helm/v4 v4.3.1"), "-s -w");
     }

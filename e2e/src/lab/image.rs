@@ -73,7 +73,7 @@ impl Image {
     pub fn libraries_of(&mut self, binaries: &[PathBuf]) -> Result<()> {
         let mut all = BTreeSet::new();
         for binary in binaries {
-            all.extend(libraries(binary)?);
+            all.extend(libraries(binary, "")?);
         }
         for library in all {
             let to = library.strip_prefix("/").unwrap_or(&library).to_owned();
@@ -193,9 +193,10 @@ fn architecture() -> Result<&'static str> {
 }
 
 /// The shared libraries that a program or library is linked with, and its
-/// loader; none for a static one.
-pub fn libraries(binary: &Path) -> Result<Vec<PathBuf>> {
-    let Ok(text) = run(Command::new("ldd").arg(binary)) else {
+/// loader; none for a static one. `search` is further directories to look in,
+/// parted by colons.
+pub fn libraries(binary: &Path, search: &str) -> Result<Vec<PathBuf>> {
+    let Ok(text) = run(Command::new("ldd").arg(binary).env("LD_LIBRARY_PATH", search)) else {
         // "not a dynamic executable"; any other trouble shows when it runs.
         return Ok(Vec::new());
     };

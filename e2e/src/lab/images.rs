@@ -65,9 +65,11 @@ fn kafka_files(image: &mut Image, built: &Built) -> Result<()> {
         }
     }
     // The runtime's own libraries are in it already.
+    let search = format!("{0}:{0}/server", lib.display());
     let mut outside = Vec::new();
     for binary in &binaries {
-        outside.extend(libraries(binary)?.into_iter().filter(|path| !path.starts_with(&runtime)));
+        let needed = libraries(binary, &search)?;
+        outside.extend(needed.into_iter().filter(|path| !path.starts_with(&runtime)));
     }
     outside.sort();
     outside.dedup();
