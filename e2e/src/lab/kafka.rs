@@ -29,6 +29,9 @@ const BOOTSTRAP: &str = "bootstrap.kafka.svc.cluster.local";
 /// How long three brokers may take on a busy machine of two cores.
 const READY_LIMIT: Duration = Duration::from_secs(240);
 
+/// How often a broker may fail on the way: it does when its peers are slow.
+const RESTARTS: u32 = 3;
+
 /// How the command-line tools log.
 pub const TOOLS_LOG4J: &str = include_str!("../../kafka/tools-log4j2.properties");
 
@@ -247,9 +250,25 @@ pub fn is_ready(paths: &Paths) -> bool {
         .is_ok_and(|text| text == "3/3")
 }
 
+/// How often the broker that has failed most was started again.
+fn most_restarts(paths: &Paths) -> u32 {
+    let path = "jsonpath={.items[*].status.containerStatuses[*].restartCount}";
+    run(kubectl(paths).args(["-n", "kafka", "get", "pods", "-o", path]))
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|count| count.parse().ok())
+        .max()
+        .unwrap_or(0)
+}
+
 /// Waits until all brokers are ready. Called inside the lab.
 pub fn wait_ready(paths: &Paths) -> Result<()> {
-    let waited = wait_for("three ready brokers", READY_LIMIT, || Ok(is_ready(paths)));
+    let waited = wait_for("three ready brokers", READY_LIMIT, || {
+        if most_restarts(paths) > RESTARTS {
+            bail!("a broker fails again and again");
+        }
+        Ok(is_ready(paths))
+    });
     if let Err(error) = waited {
         let pods = run(kubectl(paths).args(["-n", "kafka", "get", "pods", "-o", "wide"]));
         let log = run(kubectl(paths).args(["-n", "kafka", "logs", "kafka-0", "--tail=40"]));
