@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -97,12 +98,16 @@ fn run(command: Cmd) -> Result<ExitCode> {
             let _turn = lock(&paths)?;
             up::build(&paths, Progress::start())?;
         }
-        Cmd::Status if !status::status(&paths) => return Ok(ExitCode::FAILURE),
-        Cmd::Status => {}
+        Cmd::Status => {
+            let (text, all) = status::status(&paths);
+            // A reader that has gone (`| head`) is no failure.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Cmd::Exec { argv } => exec::exec(&paths, &argv)?,
         Cmd::LoadImage { name, archive } => {
-            let archive = fs::canonicalize(&archive)
-                .with_context(|| format!("failed to find {}", archive.display()))?;
+            let archive =
+                fs::canonicalize(&archive).with_context(|| format!("failed to find {}", archive.display()))?;
             let _turn = lock(&paths)?;
             enter::enter_running(&paths)?;
             up::load_image(&paths, &name, &archive)?;

@@ -61,10 +61,7 @@ pub fn all(paths: &Paths, progress: &Progress) -> Result<Built> {
     for (slot, key) in go.iter_mut().zip(keys) {
         *slot = paths.cache.join(key?);
     }
-    let built = Built {
-        go,
-        kafka: paths.cache.join(kafka_key(paths)?),
-    };
+    let built = Built { go, kafka: paths.cache.join(kafka_key(paths)?) };
     if built.go.iter().chain([&built.kafka]).all(|dir| dir.exists()) {
         return Ok(built);
     }

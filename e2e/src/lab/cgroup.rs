@@ -43,11 +43,7 @@ fn roots(paths: &Paths) -> Vec<PathBuf> {
 /// The cgroup of the components: of the `pids` controller in version 1.
 fn components(paths: &Paths) -> PathBuf {
     let root = Path::new(MOUNTPOINT);
-    let top = if root.join("cgroup.controllers").exists() {
-        root.to_owned()
-    } else {
-        root.join("pids")
-    };
+    let top = if root.join("cgroup.controllers").exists() { root.to_owned() } else { root.join("pids") };
     top.join(paths.cgroup()).join("components")
 }
 

@@ -32,17 +32,12 @@ pub fn succeeds(command: &mut Command) -> bool {
 }
 
 fn output(command: &mut Command) -> Result<Output> {
-    command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("failed to start {}", shown(command)))
+    command.stdin(Stdio::null()).output().with_context(|| format!("failed to start {}", shown(command)))
 }
 
 fn shown(command: &Command) -> String {
-    let words: Vec<_> = std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .map(|word| word.to_string_lossy())
-        .collect();
+    let words: Vec<_> =
+        std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_string_lossy()).collect();
     words.join(" ")
 }
 
@@ -59,8 +54,12 @@ pub fn tail(text: &str, limit: usize) -> &str {
     end.split_once('\n').map_or(end, |(_, rest)| rest)
 }
 
-/// Writes a file and the directories above it.
+/// Writes a file and the directories above it. A file that holds `content`
+/// already is left alone: kube-proxy ends when its configuration is written.
 pub fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
+    if fs::read(path).is_ok_and(|there| there == content.as_ref()) {
+        return Ok(());
+    }
     if let Some(parent) = path.parent() {
         create_dir(parent)?;
     }
@@ -89,9 +88,7 @@ pub fn remove_dir(path: &Path) -> Result<()> {
 
 /// Fills the `${NAME}` places of a manifest.
 pub fn render(text: &str, values: &[(&str, &str)]) -> String {
-    values.iter().fold(text.to_owned(), |text, (name, value)| {
-        text.replace(&format!("${{{name}}}"), value)
-    })
+    values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("${{{name}}}"), value))
 }
 
 #[cfg(test)]

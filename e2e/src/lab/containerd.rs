@@ -29,9 +29,5 @@ fn snapshotter(state: &Path) -> &'static str {
 
 /// containerd.
 pub fn component() -> Component {
-    Component::new(
-        "containerd",
-        "/usr/bin/containerd",
-        vec![format!("--config={INSIDE}/config/containerd.toml")],
-    )
+    Component::new("containerd", "/usr/bin/containerd", vec![format!("--config={INSIDE}/config/containerd.toml")])
 }

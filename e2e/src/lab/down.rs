@@ -14,10 +14,7 @@ use super::{cgroup, holder};
 pub fn down(paths: &Paths) -> Result<()> {
     let progress = Progress::start();
     let state = State::load(paths);
-    let visitors = state
-        .living_holder()
-        .map(|holder| visitors(paths, holder.pid))
-        .unwrap_or_default();
+    let visitors = state.living_holder().map(|holder| visitors(paths, holder.pid)).unwrap_or_default();
     remove(paths, &state)?;
     if !visitors.is_empty() {
         progress.say(format!(

@@ -26,18 +26,15 @@ pub fn enter(holder: Process) -> Result<()> {
 
 /// Enters the lab that is up.
 pub fn enter_running(paths: &Paths) -> Result<()> {
-    let holder = State::load(paths)
-        .living_holder()
-        .ok_or_else(|| anyhow!("the lab is not up: run `e2e/lab up` first"))?;
+    let holder =
+        State::load(paths).living_holder().ok_or_else(|| anyhow!("the lab is not up: run `e2e/lab up` first"))?;
     enter(holder)
 }
 
 /// Becomes `argv`, a component of the lab: a session of its own, among the
 /// lab's processes. Called in a process that is in the namespaces already.
 pub fn become_component(paths: &Paths, argv: &[String]) -> Result<()> {
-    let (program, arguments) = argv
-        .split_first()
-        .ok_or_else(|| anyhow!("no program to start was named"))?;
+    let (program, arguments) = argv.split_first().ok_or_else(|| anyhow!("no program to start was named"))?;
     setsid().context("failed to start a session")?;
     cgroup::join(paths)?;
     env::set_current_dir("/").context("failed to change to /")?;

@@ -15,9 +15,8 @@ use super::paths::{INSIDE, Paths};
 /// Becomes the command, inside the lab, with the administrator's kubeconfig and
 /// the lab's programs on PATH. Its exit code is that of `lab`.
 pub fn exec(paths: &Paths, argv: &[OsString]) -> Result<()> {
-    let (program, arguments) = argv
-        .split_first()
-        .ok_or_else(|| anyhow!("no command was given: e2e/lab exec -- COMMAND"))?;
+    let (program, arguments) =
+        argv.split_first().ok_or_else(|| anyhow!("no command was given: e2e/lab exec -- COMMAND"))?;
     enter_running(paths)?;
     let lab = Lab::read(&paths.state)?;
     let error = Command::new(program)
@@ -36,8 +35,7 @@ pub fn exec(paths: &Paths, argv: &[OsString]) -> Result<()> {
 /// The lab's programs, this checkout's own (debug before release), and then
 /// what was there.
 fn path(paths: &Paths) -> Result<OsString> {
-    let target = env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| paths.root.join("target"), PathBuf::from);
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| paths.root.join("target"), PathBuf::from);
     let mut path = vec![paths.bin(), target.join("debug"), target.join("release")];
     let before = env::var_os("PATH").unwrap_or_default();
     path.extend(env::split_paths(&before));

@@ -68,9 +68,7 @@ pub struct Credential {
 
 impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credential")
-            .field("username", &self.username)
-            .finish_non_exhaustive()
+        f.debug_struct("Credential").field("username", &self.username).finish_non_exhaustive()
     }
 }
 
@@ -91,16 +89,14 @@ impl Lab {
     /// The lab of the `e2e/lab exec` that started this process. Fails, saying
     /// so, where there is none.
     pub fn current() -> Result<Self> {
-        let state = env::var_os("WEIR_LAB")
-            .context("WEIR_LAB is not set: run this by `e2e/lab exec -- COMMAND`")?;
+        let state = env::var_os("WEIR_LAB").context("WEIR_LAB is not set: run this by `e2e/lab exec -- COMMAND`")?;
         Self::read(Path::new(&state))
     }
 
     /// The lab of a state directory.
     pub fn read(state: &Path) -> Result<Self> {
         let file = state.join("lab.json");
-        serde_json::from_str(&read(&file)?)
-            .with_context(|| format!("failed to parse {}", file.display()))
+        serde_json::from_str(&read(&file)?).with_context(|| format!("failed to parse {}", file.display()))
     }
 
     /// Writes `lab.json`.

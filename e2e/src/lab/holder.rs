@@ -44,8 +44,7 @@ pub fn start(paths: &Paths) -> Result<Process> {
 pub fn hold(paths: &Paths) -> Result<()> {
     setsid().context("failed to start a session")?;
     cgroup::join(paths)?;
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
-        .context("failed to make the lab's namespaces")?;
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).context("failed to make the lab's namespaces")?;
     make_mounts(paths)?;
     make_network()?;
     write(&paths.state.join(READY), "")?;
@@ -73,51 +72,29 @@ fn make_mounts(paths: &Paths) -> Result<()> {
 }
 
 fn propagate(how: MsFlags) -> Result<()> {
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_REC | how,
-        None::<&str>,
-    )
-    .context("failed to change the propagation of mounts")
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | how, None::<&str>)
+        .context("failed to change the propagation of mounts")
 }
 
 fn tmpfs(path: &Path) -> Result<()> {
-    mount(
-        Some("tmpfs"),
-        path,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some("mode=755"),
-    )
-    .with_context(|| format!("failed to mount {}", path.display()))
+    mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
+        .with_context(|| format!("failed to mount {}", path.display()))
 }
 
 fn bind(from: &Path, to: &Path) -> Result<()> {
-    mount(
-        Some(from),
-        to,
-        None::<&str>,
-        MsFlags::MS_BIND | MsFlags::MS_REC,
-        None::<&str>,
-    )
-    .with_context(|| format!("failed to mount {} on {}", from.display(), to.display()))
+    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+        .with_context(|| format!("failed to mount {} on {}", from.display(), to.display()))
 }
 
 /// Puts a file of the lab in the place of one of the machine's.
 fn replace_file(paths: &Paths, place: &str, content: &str) -> Result<()> {
     let place = Path::new(place);
-    let name = place
-        .file_name()
-        .ok_or_else(|| anyhow!("{} names no file", place.display()))?;
+    let name = place.file_name().ok_or_else(|| anyhow!("{} names no file", place.display()))?;
     let ours = paths.state.join(name);
     write(&ours, content)?;
     if !place.exists() {
         // A link into /run, whose target the new /run has hidden.
-        let target = fs::read_link(place)
-            .map(|link| Path::new("/etc").join(link))
-            .unwrap_or_else(|_| place.to_owned());
+        let target = fs::read_link(place).map(|link| Path::new("/etc").join(link)).unwrap_or_else(|_| place.to_owned());
         write(&target, "")?;
     }
     bind(&ours, place)

@@ -15,7 +15,7 @@ use super::command::{create_dir, run};
 
 /// Applets of busybox that images with a shell have under `/bin`.
 const APPLETS: &str = "sh ash awk base64 basename cat chmod chown cp cut date dd df dirname du echo \
-env expr false find grep head hostname id kill ln ls mkdir mktemp mv nc netstat nslookup od ping \
+env expr false find grep head hostname httpd id kill ln ls mkdir mktemp mv nc netstat nslookup od ping \
 printf ps pwd rm sed seq sleep sort tail tar tee test timeout touch tr true uname uniq vi wc wget which xargs";
 
 /// An image in the making.
@@ -30,12 +30,7 @@ impl Image {
     /// An image with the users, name service order and /tmp that programs expect.
     /// `config` is the `config` of the OCI image configuration.
     pub fn new(config: serde_json::Value) -> Self {
-        let mut image = Self {
-            files: Vec::new(),
-            texts: Vec::new(),
-            links: Vec::new(),
-            config,
-        };
+        let mut image = Self { files: Vec::new(), texts: Vec::new(), links: Vec::new(), config };
         image.text(
             "etc/passwd",
             "root:x:0:0:root:/root:/bin/sh\nkafka:x:1000:1000::/tmp:/bin/sh\nnonroot:x:65532:65532::/tmp:/bin/sh\n",
@@ -64,8 +59,7 @@ impl Image {
     pub fn shell(&mut self) {
         self.copy("/usr/bin/busybox", "bin/busybox");
         for applet in APPLETS.split_whitespace() {
-            self.links
-                .push((Path::new("bin").join(applet), PathBuf::from("/bin/busybox")));
+            self.links.push((Path::new("bin").join(applet), PathBuf::from("/bin/busybox")));
         }
     }
 
@@ -88,33 +82,23 @@ impl Image {
             create_dir(parent)?;
         }
         let layer = archive.with_extension("layer");
-        let digest = self
-            .write_layer(&layer)
-            .with_context(|| format!("failed to write the layer of {name}"))?;
+        let digest = self.write_layer(&layer).with_context(|| format!("failed to write the layer of {name}"))?;
         let partial = archive.with_extension("partial");
         self.write_archive(name, &layer, &digest, &partial)
             .with_context(|| format!("failed to write {}", partial.display()))?;
         fs::remove_file(&layer)?;
-        fs::rename(&partial, archive)
-            .with_context(|| format!("failed to name {}", archive.display()))
+        fs::rename(&partial, archive).with_context(|| format!("failed to name {}", archive.display()))
     }
 
     fn write_layer(&self, layer: &Path) -> Result<String> {
         let file = io::BufWriter::new(File::create(layer)?);
-        let mut tar = tar::Builder::new(Hashing {
-            inner: file,
-            hash: Sha256::new(),
-        });
+        let mut tar = tar::Builder::new(Hashing { inner: file, hash: Sha256::new() });
         tar.mode(tar::HeaderMode::Deterministic);
         directory(&mut tar, "tmp", 0o1777)?;
         for (from, to) in &self.files {
             tar.follow_symlinks(!from.is_dir());
-            if from.is_dir() {
-                tar.append_dir_all(to, from)
-            } else {
-                tar.append_path_with_name(from, to)
-            }
-            .with_context(|| format!("failed to add {}", from.display()))?;
+            if from.is_dir() { tar.append_dir_all(to, from) } else { tar.append_path_with_name(from, to) }
+                .with_context(|| format!("failed to add {}", from.display()))?;
         }
         for (to, content, mode) in &self.texts {
             let mut header = header(tar::EntryType::Regular, *mode, content.len() as u64);
@@ -138,8 +122,7 @@ impl Image {
         })
         .to_string();
         let config_name = format!("{}.json", hex::encode(Sha256::digest(&config)));
-        let manifest =
-            json!([{"Config": config_name, "RepoTags": [name], "Layers": ["layer.tar"]}]).to_string();
+        let manifest = json!([{"Config": config_name, "RepoTags": [name], "Layers": ["layer.tar"]}]).to_string();
         let mut tar = tar::Builder::new(io::BufWriter::new(File::create(out)?));
         for (file, content) in [(config_name.as_str(), &config), ("manifest.json", &manifest)] {
             let mut header = header(tar::EntryType::Regular, 0o644, content.len() as u64);

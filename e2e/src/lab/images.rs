@@ -113,10 +113,7 @@ pub fn weir(paths: &Paths, binary: Option<PathBuf>) -> Result<(String, PathBuf)>
     if !binary.exists() {
         bail!("the binary {} does not exist", binary.display());
     }
-    let archive = paths
-        .cache
-        .join("images")
-        .join(format!("{}.tar", key("weir", &[digest(&binary)?])));
+    let archive = paths.cache.join("images").join(format!("{}.tar", key("weir", &[digest(&binary)?])));
     if !archive.exists() {
         let mut image = Image::new(json!({
             "Entrypoint": ["/weir"],
@@ -144,8 +141,6 @@ pub fn load(name: &str, archive: &Path) -> Result<()> {
 /// containerd's own client, for the images that the kubelet sees.
 pub fn ctr() -> Command {
     let mut command = Command::new("ctr");
-    command
-        .arg(format!("--address={INSIDE}/containerd/containerd.sock"))
-        .args(["--namespace", "k8s.io"]);
+    command.arg(format!("--address={INSIDE}/containerd/containerd.sock")).args(["--namespace", "k8s.io"]);
     command
 }

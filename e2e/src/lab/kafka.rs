@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use super::build::Built;
 use super::command::{create_dir, read, render, run, succeeds, tail, write};
 use super::facts::{Credential, Images, Kafka, Lab};
+use super::images;
 use super::kubernetes::{ISSUER, apply, kubectl};
 use super::paths::Paths;
 use super::pki::pair;
 use super::progress::wait_for;
-use super::images;
 
 /// The audience of the tokens that Kafka accepts.
 const AUDIENCE: &str = "kafka";
@@ -40,7 +40,7 @@ const TOOLS: [(&str, &str); 16] = [
     ("kafka-acls.sh", "org.apache.kafka.tools.AclCommand"),
     ("kafka-broker-api-versions.sh", "org.apache.kafka.tools.BrokerApiVersionsCommand"),
     ("kafka-cluster.sh", "org.apache.kafka.tools.ClusterTool"),
-    ("kafka-configs.sh", "org.apache.kafka.tools.ConfigCommand"),
+    ("kafka-configs.sh", "kafka.admin.ConfigCommand"),
     ("kafka-console-consumer.sh", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
     ("kafka-console-producer.sh", "org.apache.kafka.tools.ConsoleProducer"),
     ("kafka-consumer-groups.sh", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"),
@@ -65,10 +65,7 @@ pub fn tool_scripts(home: &str) -> Vec<(&'static str, String)> {
              -Dlog4j2.configurationFile={home}/log4j2.properties $KAFKA_OPTS {class} \"$@\"\n"
         )
     };
-    TOOLS
-        .iter()
-        .map(|(name, class)| (*name, script(class)))
-        .collect()
+    TOOLS.iter().map(|(name, class)| (*name, script(class))).collect()
 }
 
 /// Links the distribution into the state directory and puts the tools on PATH.
@@ -93,8 +90,7 @@ pub fn link(target: &Path, link: &Path) -> Result<()> {
     if link.is_symlink() {
         std::fs::remove_file(link).with_context(|| format!("failed to remove {}", link.display()))?;
     }
-    std::os::unix::fs::symlink(target, link)
-        .with_context(|| format!("failed to make {}", link.display()))
+    std::os::unix::fs::symlink(target, link).with_context(|| format!("failed to make {}", link.display()))
 }
 
 /// The facts of this lab: read if they are there, else made, with new secrets.
@@ -103,10 +99,7 @@ pub fn facts(paths: &Paths) -> Result<Lab> {
         return Ok(lab);
     }
     let password = hex::encode(random::<16>()?);
-    let credential = |username: &str| Credential {
-        username: username.to_owned(),
-        password: password.clone(),
-    };
+    let credential = |username: &str| Credential { username: username.to_owned(), password: password.clone() };
     let bootstrap = |port: u16| format!("{BOOTSTRAP}:{port}");
     let clients_ca = pair(&paths.state, "clients-ca");
     let mtls_admin = pair(&paths.state, "mtls-admin");
@@ -153,10 +146,7 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 /// `admin.properties`, and the like for the other ways to be a super user.
 fn write_properties(lab: &Lab) -> Result<()> {
     let kafka = &lab.kafka;
-    let trust = format!(
-        "ssl.truststore.type=PEM\nssl.truststore.location={}\n",
-        kafka.ca.display()
-    );
+    let trust = format!("ssl.truststore.type=PEM\nssl.truststore.location={}\n", kafka.ca.display());
     let sasl = |mechanism: &str, module: &str, who: &Credential| {
         format!(
             "security.protocol=SASL_SSL\nsasl.mechanism={mechanism}\n\
@@ -168,10 +158,8 @@ fn write_properties(lab: &Lab) -> Result<()> {
     let scram = "scram.ScramLoginModule";
     let keystore = lab.state.join("kafka/mtls-admin.pem");
     write(&keystore, read(&kafka.mtls_admin_key)? + &read(&kafka.mtls_admin_cert)?)?;
-    let mtls = format!(
-        "security.protocol=SSL\nssl.keystore.type=PEM\nssl.keystore.location={}\n{trust}",
-        keystore.display()
-    );
+    let mtls =
+        format!("security.protocol=SSL\nssl.keystore.type=PEM\nssl.keystore.location={}\n{trust}", keystore.display());
     let files = [
         ("admin", sasl("SCRAM-SHA-512", scram, &kafka.admin)),
         ("admin-scram-256", sasl("SCRAM-SHA-256", scram, &kafka.admin)),
@@ -246,8 +234,7 @@ fn tls(paths: &Paths) -> Result<Value> {
 /// Whether all brokers are ready. Called inside the lab.
 pub fn is_ready(paths: &Paths) -> bool {
     let path = "jsonpath={.status.readyReplicas}/{.spec.replicas}";
-    run(kubectl(paths).args(["-n", "kafka", "get", "statefulset", "kafka", "-o", path]))
-        .is_ok_and(|text| text == "3/3")
+    run(kubectl(paths).args(["-n", "kafka", "get", "statefulset", "kafka", "-o", path])).is_ok_and(|text| text == "3/3")
 }
 
 /// How often the broker that has failed most was started again.

@@ -34,14 +34,7 @@ pub const RESOLV_CONF: &str = "nameserver 10.240.0.10\n\
     search default.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:2\n";
 
 /// Those who have a kubeconfig, named like their certificates.
-const USERS: [&str; 6] = [
-    "admin",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "kube-proxy",
-    "kubelet",
-    "coredns",
-];
+const USERS: [&str; 6] = ["admin", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "coredns"];
 
 /// A process of the lab.
 #[derive(Clone, Debug)]
@@ -71,12 +64,7 @@ pub fn configure(paths: &Paths) -> Result<()> {
         }
     }
     let cgroup = paths.cgroup();
-    let values = [
-        ("NODE", NODE),
-        ("NODE_IP", NODE_IP),
-        ("POD_CIDR", POD_CIDR),
-        ("CGROUP", &cgroup),
-    ];
+    let values = [("NODE", NODE), ("NODE_IP", NODE_IP), ("POD_CIDR", POD_CIDR), ("CGROUP", &cgroup)];
     for (name, text) in [
         ("kubelet.yaml", include_str!("../../manifests/kubelet.yaml")),
         ("kube-proxy.yaml", include_str!("../../manifests/kube-proxy.yaml")),
@@ -189,19 +177,13 @@ pub fn others(built: &Built) -> Vec<Component> {
         format!("--root-dir={INSIDE}/kubelet"),
         format!("--cert-dir={INSIDE}/kubelet/pki"),
     ];
-    let program = |name: &'static str, arguments| {
-        Component::new(name, built.kubernetes(name), arguments)
-    };
+    let program = |name: &'static str, arguments| Component::new(name, built.kubernetes(name), arguments);
     vec![
         program("kube-controller-manager", manager),
         program("kube-scheduler", controlled("kube-scheduler")),
         program("kubelet", kubelet),
         program("kube-proxy", vec![format!("--config={INSIDE}/config/kube-proxy.yaml")]),
-        Component::new(
-            "coredns",
-            built.coredns(),
-            vec![format!("-conf={INSIDE}/config/Corefile")],
-        ),
+        Component::new("coredns", built.coredns(), vec![format!("-conf={INSIDE}/config/Corefile")]),
     ]
 }
 
@@ -214,8 +196,5 @@ pub fn kubectl(paths: &Paths) -> Command {
 
 /// Applies what the cluster needs beside the API server's defaults.
 pub fn apply(paths: &Paths, file: &Path) -> Result<()> {
-    run(kubectl(paths)
-        .args(["apply", "--server-side", "--force-conflicts", "-f"])
-        .arg(file))
-    .map(drop)
+    run(kubectl(paths).args(["apply", "--server-side", "--force-conflicts", "-f"]).arg(file)).map(drop)
 }

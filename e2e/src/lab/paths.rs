@@ -31,18 +31,15 @@ impl Paths {
     ///
     /// `WEIR_LAB_CACHE` moves the cache, for checkouts that share one.
     pub fn find() -> Result<Self> {
-        let root = env::var_os("WEIR_LAB_ROOT").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
-            PathBuf::from,
-        );
-        let root = fs::canonicalize(&root)
-            .with_context(|| format!("failed to find the checkout {}", root.display()))?;
+        let root = env::var_os("WEIR_LAB_ROOT")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), PathBuf::from);
+        let root =
+            fs::canonicalize(&root).with_context(|| format!("failed to find the checkout {}", root.display()))?;
         let target = root.join("target");
         let digest = Sha256::digest(root.as_os_str().as_encoded_bytes());
         Ok(Self {
             state: target.join("lab"),
-            cache: env::var_os("WEIR_LAB_CACHE")
-                .map_or_else(|| target.join("lab-cache"), PathBuf::from),
+            cache: env::var_os("WEIR_LAB_CACHE").map_or_else(|| target.join("lab-cache"), PathBuf::from),
             id: hex::encode(&digest[..4]),
             root,
         })

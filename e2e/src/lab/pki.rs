@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 use super::command::{read, write};
@@ -27,10 +27,7 @@ pub struct Pair {
 /// by either of its paths).
 pub fn pair(dir: &Path, name: &str) -> Pair {
     let dir = dir.join("pki").join(name);
-    Pair {
-        cert: dir.join("cert.pem"),
-        key: dir.join("key.pem"),
-    }
+    Pair { cert: dir.join("cert.pem"), key: dir.join("key.pem") }
 }
 
 /// A certificate to be signed: its directory, common name, organisation and
@@ -44,17 +41,11 @@ struct Leaf<'a> {
 
 /// Makes what is not there yet.
 pub fn ensure(paths: &Paths) -> Result<()> {
-    for (name, cn) in [
-        ("ca", "weir-lab"),
-        ("kafka-ca", "weir-lab-kafka"),
-        ("clients-ca", "weir-lab-clients"),
-    ] {
-        authority(&paths.state, name, cn)
-            .with_context(|| format!("failed to make the authority {name}"))?;
+    for (name, cn) in [("ca", "weir-lab"), ("kafka-ca", "weir-lab-kafka"), ("clients-ca", "weir-lab-clients")] {
+        authority(&paths.state, name, cn).with_context(|| format!("failed to make the authority {name}"))?;
     }
     for (ca, leaf) in leaves() {
-        sign(&paths.state, ca, &leaf)
-            .with_context(|| format!("failed to make the certificate of {}", leaf.name))?;
+        sign(&paths.state, ca, &leaf).with_context(|| format!("failed to make the certificate of {}", leaf.name))?;
     }
     service_account_key(&paths.state).context("failed to make the key of ServiceAccount tokens")
 }
@@ -74,8 +65,17 @@ fn leaves() -> Vec<(&'static str, Leaf<'static>)> {
         user("coredns", "system:coredns", ""),
         user("kubelet", "system:node:weir-lab", "system:nodes"),
     ];
-    let api = ["kubernetes", "kubernetes.default", "kubernetes.default.svc",
-        "kubernetes.default.svc.cluster.local", "localhost", NODE, NODE_IP, SERVICE_IP, "127.0.0.1"];
+    let api = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "localhost",
+        NODE,
+        NODE_IP,
+        SERVICE_IP,
+        "127.0.0.1",
+    ];
     let server = |ca, name, cn, names: &[&str]| {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         (ca, Leaf { name, cn, organisation: "", names })
@@ -114,11 +114,7 @@ fn authority(state: &Path, name: &str, cn: &str) -> Result<()> {
     }
     let mut params = params(cn, "", Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::CrlSign,
-        KeyUsagePurpose::DigitalSignature,
-    ];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     let key = KeyPair::generate()?;
     write(&files.key, key.serialize_pem())?;
     write(&files.cert, params.self_signed(&key)?.pem())
@@ -135,10 +131,7 @@ fn sign(state: &Path, ca: &str, leaf: &Leaf<'_>) -> Result<()> {
     let mut params = params(leaf.cn, leaf.organisation, leaf.names.clone())?;
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ClientAuth,
-        ExtendedKeyUsagePurpose::ServerAuth,
-    ];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate()?;
     write(&files.key, key.serialize_pem())?;
     write(&files.cert, params.signed_by(&key, &issuer)?.pem())

@@ -18,9 +18,7 @@ pub struct Progress {
 impl Progress {
     /// Starts the clock.
     pub fn start() -> Self {
-        Self {
-            start: Instant::now(),
-        }
+        Self { start: Instant::now() }
     }
 
     /// Prints one line on standard error.
@@ -32,11 +30,7 @@ impl Progress {
 
 /// Asks `condition` until it says `Ok(true)`. Fails at its first error, and
 /// with `what` once `limit` has passed.
-pub fn wait_for(
-    what: &str,
-    limit: Duration,
-    mut condition: impl FnMut() -> Result<bool>,
-) -> Result<()> {
+pub fn wait_for(what: &str, limit: Duration, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
     while !condition()? {
         if start.elapsed() > limit {

@@ -13,12 +13,10 @@ use super::enter::enter;
 use super::facts::Lab;
 use super::kubernetes::{Component, apply, kubectl};
 use super::paths::Paths;
-use super::process::spawn_self;
+use super::process::{Process, spawn_self};
 use super::progress::{Progress, wait_for};
 use super::state::State;
-use super::{
-    cgroup, containerd, down, holder, images, kafka, kubernetes, pki, toolchain,
-};
+use super::{cgroup, containerd, down, holder, images, kafka, kubernetes, pki, toolchain};
 
 /// How long one part may take to become ready.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -29,6 +27,8 @@ struct Up<'a> {
     progress: Progress,
     built: Built,
     state: State,
+    /// Components that had died since they were started.
+    died: BTreeSet<String>,
 }
 
 /// Builds what is not in the cache, without starting anything.
@@ -51,18 +51,23 @@ pub fn up(paths: &Paths) -> Result<()> {
         }
         state = State::default();
     }
-    let mut up = Up {
-        paths,
-        progress,
-        built,
-        state,
-    };
+    let died = forget_dead(&mut state);
+    let mut up = Up { paths, progress, built, state, died };
     up.isolate()?;
     up.run_kubernetes()?;
     up.load_images()?;
     up.run_kafka()?;
     progress.say("the lab is up: e2e/lab exec -- kubectl get nodes");
     Ok(())
+}
+
+/// Removes dead components from the record; their names.
+fn forget_dead(state: &mut State) -> BTreeSet<String> {
+    let dead = |process: &Process| !process.is_alive();
+    let names = state.components.iter().filter(|(_, process)| dead(process));
+    let names: BTreeSet<String> = names.map(|(name, _)| name.clone()).collect();
+    state.components.retain(|name, _| !names.contains(name));
+    names
 }
 
 impl Up<'_> {
@@ -88,16 +93,10 @@ impl Up<'_> {
         kubernetes::configure(self.paths)?;
         self.install_tools()?;
         let mut started = BTreeSet::new();
-        for component in [
-            kubernetes::etcd(&self.built),
-            containerd::component(),
-            kubernetes::api_server(&self.built),
-        ] {
+        for component in [kubernetes::etcd(&self.built), containerd::component(), kubernetes::api_server(&self.built)] {
             started.extend(self.ensure_running(&component)?);
         }
-        self.wait("the API server", |paths| {
-            succeeds(kubectl(paths).args(["get", "--raw", "/readyz"]))
-        })?;
+        self.wait("the API server", |paths| succeeds(kubectl(paths).args(["get", "--raw", "/readyz"])))?;
         for component in kubernetes::others(&self.built) {
             started.extend(self.ensure_running(&component)?);
         }
@@ -110,11 +109,10 @@ impl Up<'_> {
     /// Starts a component that does not run; its name, if it was started.
     fn ensure_running(&mut self, component: &Component) -> Result<Option<&'static str>> {
         let name = component.name;
-        let known = self.state.components.get(name);
-        if known.is_some_and(|process| process.is_alive()) {
+        if self.state.components.contains_key(name) {
             return Ok(None);
         }
-        let again = if known.is_some() { " again: it had died" } else { "" };
+        let again = if self.died.contains(name) { " again: it had died" } else { "" };
         self.progress.say(format!("starting {name}{again}"));
         let mut args = vec!["enter".to_owned(), "--".to_owned()];
         args.extend(component.argv.iter().cloned());
@@ -184,8 +182,7 @@ impl Up<'_> {
         }
         self.wait("a ready node", |paths| {
             let path = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
-            run(kubectl(paths).args(["get", "node", kubernetes::NODE, "-o", path]))
-                .is_ok_and(|status| status == "True")
+            run(kubectl(paths).args(["get", "node", kubernetes::NODE, "-o", path])).is_ok_and(|status| status == "True")
         })?;
         if !kafka::is_ready(self.paths) {
             self.progress.say("waiting for three brokers");
@@ -208,8 +205,6 @@ impl Up<'_> {
 pub fn load_image(paths: &Paths, name: &str, archive: &Path) -> Result<()> {
     images::load(name, archive)?;
     let mut state = State::load(paths);
-    state
-        .images
-        .insert(name.to_owned(), archive.display().to_string());
+    state.images.insert(name.to_owned(), archive.display().to_string());
     state.save(paths)
 }
