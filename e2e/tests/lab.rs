@@ -121,9 +121,9 @@ fn librdkafka_talks_to_the_brokers(lab: &Lab) {
         "kcat",
         &format!(
             "kcat -b {} -X security.protocol=SASL_SSL -X ssl.ca.location=/config/ca.pem \
-             -X sasl.mechanism=PLAIN -X sasl.username={} -X sasl.password={} \
+             -X sasl.mechanism=SCRAM-SHA-512 -X sasl.username={} -X sasl.password={} \
              -C -t lab-test -e -q",
-            kafka.scram, kafka.plain_admin.username, kafka.plain_admin.password
+            kafka.scram, kafka.admin.username, kafka.admin.password
         ),
     );
     until(&consume, "hello");

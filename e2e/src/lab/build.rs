@@ -11,12 +11,16 @@ use anyhow::{Context, Result, anyhow};
 use sha2::{Digest, Sha256};
 
 use super::command::{create_dir, read, remove_dir, run};
+use super::image::architecture;
 use super::paths::Paths;
 use super::progress::Progress;
 use super::toolchain;
 
 /// The Go tools, each in a module of its own under `e2e/tools`.
 const GO_TOOLS: [&str; 4] = ["kubernetes", "etcd", "coredns", "helm"];
+
+/// The module that carries librdkafka, built.
+const LIBRDKAFKA: &str = "librdkafka";
 
 /// The modules of the Java runtime that Kafka, Connect and MirrorMaker need.
 const JAVA_MODULES: &str = "java.base,java.desktop,java.instrument,java.logging,java.management,\
@@ -30,6 +34,8 @@ pub struct Built {
     go: [PathBuf; 4],
     /// Kafka: `libs` (jars) and `runtime` (Java).
     pub kafka: PathBuf,
+    /// `librdkafka.so.1`.
+    pub librdkafka: PathBuf,
 }
 
 impl Built {
@@ -61,14 +67,20 @@ pub fn all(paths: &Paths, progress: &Progress) -> Result<Built> {
     for (slot, key) in go.iter_mut().zip(keys) {
         *slot = paths.cache.join(key?);
     }
-    let built = Built { go, kafka: paths.cache.join(kafka_key(paths)?) };
-    if built.go.iter().chain([&built.kafka]).all(|dir| dir.exists()) {
+    let built = Built {
+        go,
+        kafka: paths.cache.join(kafka_key(paths)?),
+        librdkafka: paths.cache.join(go_key(paths, LIBRDKAFKA)?),
+    };
+    let others = [&built.kafka, &built.librdkafka];
+    if built.go.iter().chain(others).all(|dir| dir.exists()) {
         return Ok(built);
     }
     toolchain::check()?;
     // Go's builds keep all cores busy, one after another; Maven waits for the network.
     thread::scope(|scope| {
         let kafka = scope.spawn(|| build_kafka(paths, &built.kafka, progress));
+        build_librdkafka(paths, &built.librdkafka, progress)?;
         for (tool, dir) in GO_TOOLS.iter().zip(&built.go) {
             build_go(paths, tool, dir, progress)?;
         }
@@ -139,6 +151,24 @@ fn linker_flags(go_mod: &str) -> String {
         Some(version) => format!("-s -w -X k8s.io/component-base/version.gitVersion={version}"),
         None => "-s -w".to_owned(),
     }
+}
+
+/// Links the static library that comes with a Go module into a shared one.
+fn build_librdkafka(paths: &Paths, dir: &Path, progress: &Progress) -> Result<()> {
+    whole(dir, |out| {
+        progress.say("linking librdkafka");
+        let module = paths.e2e("tools").join(LIBRDKAFKA);
+        let name = "github.com/confluentinc/confluent-kafka-go/v2";
+        run(Command::new("go").current_dir(&module).args(["mod", "download", name]))?;
+        let found = run(Command::new("go").current_dir(&module).args(["list", "-m", "-f", "{{.Dir}}", name]))?;
+        let archive = format!("{}/kafka/librdkafka_vendor/librdkafka_glibc_linux_{}.a", found.trim(), architecture()?);
+        run(Command::new("cc")
+            .args(["-shared", "-Wl,-soname,librdkafka.so.1", "-o"])
+            .arg(out.join("librdkafka.so.1"))
+            .args(["-Wl,--whole-archive", &archive, "-Wl,--no-whole-archive"])
+            .args(["-lm", "-ldl", "-lpthread", "-lrt"]))
+        .map(drop)
+    })
 }
 
 fn build_kafka(paths: &Paths, dir: &Path, progress: &Progress) -> Result<()> {

@@ -167,7 +167,7 @@ fn directory<W: Write>(tar: &mut tar::Builder<W>, path: &str, mode: u32) -> Resu
 }
 
 /// This machine's architecture in Go's words, as image configurations name it.
-fn architecture() -> Result<&'static str> {
+pub fn architecture() -> Result<&'static str> {
     match std::env::consts::ARCH {
         "x86_64" => Ok("amd64"),
         "aarch64" => Ok("arm64"),

@@ -34,10 +34,10 @@ pub fn all(paths: &Paths, built: &Built, progress: &Progress) -> Result<Vec<(Str
         image.shell();
         Ok(())
     })?;
-    let kcat = cached(paths, progress, KCAT, "1", |image| {
+    let version = built.librdkafka.display().to_string();
+    let kcat = cached(paths, progress, KCAT, &version, |image| {
         image.shell();
-        image.copy("/usr/bin/kcat", "usr/bin/kcat");
-        image.libraries_of(&[PathBuf::from("/usr/bin/kcat")])
+        kcat_files(image, built)
     })?;
     let version = format!("{} {:?}", built.kafka.display(), kafka::tool_scripts("/opt/kafka"));
     let kafka = cached(paths, progress, KAFKA, &version, |image| {
@@ -45,6 +45,24 @@ pub fn all(paths: &Paths, built: &Built, progress: &Progress) -> Result<Vec<(Str
         kafka_files(image, built)
     })?;
     Ok(vec![busybox, kcat, kafka])
+}
+
+/// Debian's kcat on the lab's librdkafka.
+fn kcat_files(image: &mut Image, built: &Built) -> Result<()> {
+    let kcat = Path::new("/usr/bin/kcat");
+    image.copy(kcat, "usr/bin/kcat");
+    let search = built.librdkafka.display().to_string();
+    for library in libraries(kcat, &search)? {
+        // Where the loader looks before it looks for Debian's.
+        let ours = library.starts_with(&built.librdkafka);
+        let to = if ours {
+            Path::new("opt/librdkafka/librdkafka.so.1")
+        } else {
+            library.strip_prefix("/").unwrap_or(&library)
+        };
+        image.copy(&library, to);
+    }
+    Ok(())
 }
 
 fn kafka_files(image: &mut Image, built: &Built) -> Result<()> {
@@ -89,12 +107,15 @@ fn cached(
     fill: impl FnOnce(&mut Image) -> Result<()>,
 ) -> Result<(String, PathBuf)> {
     let plain = name.trim_start_matches("weir.local/").replace(':', "-");
-    let file = format!("{}.tar", key(&plain, &[version, "2"]));
+    let file = format!("{}.tar", key(&plain, &[version, "3"]));
     let archive = paths.cache.join("images").join(file);
     if !archive.exists() {
         progress.say(format!("building the image {name}"));
         let mut image = Image::new(json!({
-            "Env": ["PATH=/opt/kafka/bin:/opt/kafka/runtime/bin:/usr/bin:/bin"],
+            "Env": [
+                "PATH=/opt/kafka/bin:/opt/kafka/runtime/bin:/usr/bin:/bin",
+                "LD_LIBRARY_PATH=/opt/librdkafka",
+            ],
             "Cmd": ["/bin/busybox", "sleep", "2147483647"],
         }));
         fill(&mut image)?;

@@ -77,12 +77,22 @@ pub fn install_tools(paths: &Paths, built: &Built) -> Result<()> {
     }
     write(&home.join("log4j2.properties"), TOOLS_LOG4J)?;
     for (name, script) in tool_scripts(&home.display().to_string()) {
-        let file = paths.bin().join(name);
-        write(&file, script)?;
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))
-            .with_context(|| format!("failed to make {} executable", file.display()))?;
+        install_script(paths, name, &script)?;
     }
     Ok(())
+}
+
+/// Puts a kcat on PATH that uses the lab's librdkafka.
+pub fn install_kcat(paths: &Paths, built: &Built) -> Result<()> {
+    let script = format!("#!/bin/sh\nLD_LIBRARY_PATH='{}' exec /usr/bin/kcat \"$@\"\n", built.librdkafka.display());
+    install_script(paths, "kcat", &script)
+}
+
+fn install_script(paths: &Paths, name: &str, script: &str) -> Result<()> {
+    let file = paths.bin().join(name);
+    write(&file, script)?;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("failed to make {} executable", file.display()))
 }
 
 /// Makes `link` point to `target`, whatever it was before.

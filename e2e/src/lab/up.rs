@@ -156,6 +156,7 @@ impl Up<'_> {
         for (name, program) in [("kubectl", kubectl), ("helm", self.built.helm())] {
             kafka::link(&program, &self.paths.bin().join(name))?;
         }
+        kafka::install_kcat(self.paths, &self.built)?;
         kafka::install_tools(self.paths, &self.built)
     }
 
