@@ -62,9 +62,13 @@ fn make_mounts(paths: &Paths) -> Result<()> {
     bind(&paths.state, Path::new(INSIDE))?;
     // The kubelet links every container's log here, whatever it is told.
     tmpfs(Path::new("/var/log"))?;
-    // CNI plugins' results; the one directory that the lab may leave, empty.
-    create_dir(Path::new("/var/lib/cni"))?;
-    tmpfs(Path::new("/var/lib/cni"))?;
+    // The CNI plugins' results, and the kubelet's socket for device plugins, which
+    // no option moves. These two directories are all that a lab leaves, empty:
+    // to remove them would unmount those of another checkout's lab.
+    for place in ["/var/lib/cni", "/var/lib/kubelet"] {
+        create_dir(Path::new(place))?;
+        tmpfs(Path::new(place))?;
+    }
     replace_file(paths, "/etc/hosts", kubernetes::HOSTS)?;
     replace_file(paths, "/etc/resolv.conf", kubernetes::RESOLV_CONF)?;
     // The kubelet's mounts must reach containerd's containers.
