@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, Subcommand};
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Uid;
+use weir_e2e::lab::command::create_dir;
 use weir_e2e::lab::paths::Paths;
 use weir_e2e::lab::progress::Progress;
 use weir_e2e::lab::{down, enter, exec, holder, images, status, up};
@@ -132,6 +133,9 @@ fn image(paths: &Paths, binary: Option<PathBuf>) -> Result<()> {
 /// Makes commands that change the lab of one checkout take turns.
 fn lock(paths: &Paths) -> Result<Flock<File>> {
     let path = paths.lock();
+    if let Some(parent) = path.parent() {
+        create_dir(parent)?;
+    }
     let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = open.with_context(|| format!("failed to open {}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusive)
