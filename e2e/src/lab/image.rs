@@ -94,6 +94,8 @@ impl Image {
         let file = io::BufWriter::new(File::create(layer)?);
         let mut tar = tar::Builder::new(Hashing { inner: file, hash: Sha256::new() });
         tar.mode(tar::HeaderMode::Deterministic);
+        // A program may have holes, and containerd knows no sparse files.
+        tar.sparse(false);
         directory(&mut tar, "tmp", 0o1777)?;
         for (from, to) in &self.files {
             tar.follow_symlinks(!from.is_dir());
@@ -124,6 +126,7 @@ impl Image {
         let config_name = format!("{}.json", hex::encode(Sha256::digest(&config)));
         let manifest = json!([{"Config": config_name, "RepoTags": [name], "Layers": ["layer.tar"]}]).to_string();
         let mut tar = tar::Builder::new(io::BufWriter::new(File::create(out)?));
+        tar.sparse(false);
         for (file, content) in [(config_name.as_str(), &config), ("manifest.json", &manifest)] {
             let mut header = header(tar::EntryType::Regular, 0o644, content.len() as u64);
             tar.append_data(&mut header, file, content.as_bytes())?;

@@ -107,7 +107,7 @@ fn cached(
     fill: impl FnOnce(&mut Image) -> Result<()>,
 ) -> Result<(String, PathBuf)> {
     let plain = name.trim_start_matches("weir.local/").replace(':', "-");
-    let file = format!("{}.tar", key(&plain, &[version, "3"]));
+    let file = format!("{}.tar", key(&plain, &[version, "4"]));
     let archive = paths.cache.join("images").join(file);
     if !archive.exists() {
         progress.say(format!("building the image {name}"));
@@ -134,7 +134,7 @@ pub fn weir(paths: &Paths, binary: Option<PathBuf>) -> Result<(String, PathBuf)>
     if !binary.exists() {
         bail!("the binary {} does not exist", binary.display());
     }
-    let archive = paths.cache.join("images").join(format!("{}.tar", key("weir", &[digest(&binary)?])));
+    let archive = paths.cache.join("images").join(format!("{}.tar", key("weir", &[digest(&binary)?.as_str(), "2"])));
     if !archive.exists() {
         let mut image = Image::new(json!({
             "Entrypoint": ["/weir"],
