@@ -1,1 +1,7 @@
-//! The lab, and what the end-to-end tests share.
+//! Weir's end-to-end tests and the lab that they run in.
+//!
+//! [`lab`] is a real Kubernetes and a real Kafka on one Linux machine. Tests
+//! run inside it (`e2e/lab exec -- cargo test ...`) and learn where everything
+//! is from [`lab::Lab::current`].
+
+pub mod lab;

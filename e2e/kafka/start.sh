@@ -1,0 +1,23 @@
+#!/bin/sh
+# Starts one broker of the lab in its pod: formats its storage the first time,
+# with the administrator as the cluster's first SCRAM user.
+set -eu
+
+id=${POD_NAME##*-}
+sed -e "s/@ID@/$id/g" -e "s/@PASSWORD@/$ADMIN_PASSWORD/g" /etc/kafka/server.properties >/tmp/server.properties
+
+export CLASSPATH='/opt/kafka/libs/*'
+run="/opt/kafka/runtime/bin/java -Dlog4j2.configurationFile=/etc/kafka/log4j2.properties"
+
+if [ ! -f /var/lib/kafka/meta.properties ]; then
+  $run -Xmx128m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC kafka.tools.StorageTool format \
+    --ignore-formatted --cluster-id "$CLUSTER_ID" --config /tmp/server.properties \
+    --add-scram "SCRAM-SHA-512=[name=admin,password=$ADMIN_PASSWORD]" \
+    --add-scram "SCRAM-SHA-256=[name=admin,password=$ADMIN_PASSWORD]"
+fi
+
+# The JWKS is a file, and Kafka reads only URLs that it was told to allow.
+exec $run -Xms256m -Xmx400m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError \
+  -Djava.security.properties=/etc/kafka/java.security \
+  -Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file:///etc/kafka/jwks.json \
+  kafka.Kafka /tmp/server.properties

@@ -1,0 +1,213 @@
+//! The programs that the lab builds: Go tools and the Kafka distribution. Each
+//! is kept in the cache under a name that holds a hash of all it is made from,
+//! and is there wholly or not at all.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use sha2::{Digest, Sha256};
+
+use super::command::{create_dir, read, remove_dir, run};
+use super::image::architecture;
+use super::paths::Paths;
+use super::progress::Progress;
+use super::toolchain;
+
+/// The Go tools, each in a module of its own under `e2e/tools`.
+const GO_TOOLS: [&str; 4] = ["kubernetes", "etcd", "coredns", "helm"];
+
+/// The module that carries librdkafka, built.
+const LIBRDKAFKA: &str = "librdkafka";
+
+/// The modules of the Java runtime that Kafka, Connect and MirrorMaker need.
+const JAVA_MODULES: &str = "java.base,java.desktop,java.instrument,java.logging,java.management,\
+java.naming,java.net.http,java.rmi,java.scripting,java.security.jgss,java.security.sasl,java.sql,\
+java.transaction.xa,java.xml,jdk.crypto.ec,jdk.management,jdk.net,jdk.unsupported,jdk.zipfs";
+
+/// Where the built programs are.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// A directory for each of Kubernetes, etcd, CoreDNS and Helm.
+    go: [PathBuf; 4],
+    /// Kafka: `libs` (jars) and `runtime` (Java).
+    pub kafka: PathBuf,
+    /// `librdkafka.so.1`.
+    pub librdkafka: PathBuf,
+}
+
+impl Built {
+    /// A program of Kubernetes.
+    pub fn kubernetes(&self, program: &str) -> PathBuf {
+        self.go[0].join(program)
+    }
+
+    /// The server of etcd, which Go names after its module.
+    pub fn etcd(&self) -> PathBuf {
+        self.go[1].join("server")
+    }
+
+    /// CoreDNS.
+    pub fn coredns(&self) -> PathBuf {
+        self.go[2].join("coredns")
+    }
+
+    /// Helm.
+    pub fn helm(&self) -> PathBuf {
+        self.go[3].join("helm")
+    }
+}
+
+/// Builds what is not in the cache. Starts threads and ends them.
+pub fn all(paths: &Paths, progress: &Progress) -> Result<Built> {
+    let keys = GO_TOOLS.map(|tool| go_key(paths, tool));
+    let mut go = [(); 4].map(|()| PathBuf::new());
+    for (slot, key) in go.iter_mut().zip(keys) {
+        *slot = paths.cache.join(key?);
+    }
+    let built = Built {
+        go,
+        kafka: paths.cache.join(kafka_key(paths)?),
+        librdkafka: paths.cache.join(go_key(paths, LIBRDKAFKA)?),
+    };
+    let others = [&built.kafka, &built.librdkafka];
+    if built.go.iter().chain(others).all(|dir| dir.exists()) {
+        return Ok(built);
+    }
+    toolchain::check()?;
+    // Go's builds keep all cores busy, one after another; Maven waits for the network.
+    thread::scope(|scope| {
+        let kafka = scope.spawn(|| build_kafka(paths, &built.kafka, progress));
+        build_librdkafka(paths, &built.librdkafka, progress)?;
+        for (tool, dir) in GO_TOOLS.iter().zip(&built.go) {
+            build_go(paths, tool, dir, progress)?;
+        }
+        kafka.join().map_err(|_| anyhow!("building Kafka panicked"))?
+    })?;
+    Ok(built)
+}
+
+/// Names what a Go tool is built from.
+fn go_key(paths: &Paths, tool: &str) -> Result<String> {
+    let dir = paths.e2e("tools").join(tool);
+    let parts = [read(&dir.join("go.mod"))?, read(&dir.join("go.sum"))?];
+    Ok(key(tool, &parts))
+}
+
+fn kafka_key(paths: &Paths) -> Result<String> {
+    let parts = [read(&paths.e2e("kafka/pom.xml"))?, JAVA_MODULES.to_owned()];
+    Ok(key("kafka", &parts))
+}
+
+/// `name-HASH` of the parts.
+pub fn key(name: &str, parts: &[impl AsRef<[u8]>]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(Sha256::digest(part.as_ref()));
+    }
+    format!("{name}-{}", &hex::encode(hash.finalize())[..12])
+}
+
+/// Lets `make` fill a directory, which gets its name once it is whole.
+fn whole(dir: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if dir.exists() {
+        return Ok(());
+    }
+    let partial = dir.with_extension("partial");
+    remove_dir(&partial)?;
+    create_dir(&partial)?;
+    make(&partial)?;
+    fs::rename(&partial, dir).with_context(|| format!("failed to name {}", dir.display()))
+}
+
+fn build_go(paths: &Paths, tool: &str, dir: &Path, progress: &Progress) -> Result<()> {
+    whole(dir, |out| {
+        progress.say(format!("building {tool} (minutes, when Go's cache is cold)"));
+        let module = paths.e2e("tools").join(tool);
+        run(Command::new("go")
+            .current_dir(&module)
+            .args(["build", "-buildvcs=false", "-ldflags"])
+            .arg(linker_flags(&read(&module.join("go.mod"))?))
+            .arg("-o")
+            .arg(format!("{}/", out.display()))
+            .arg("tool")
+            .env("CGO_ENABLED", "0"))
+        .with_context(|| format!("failed to build {tool}"))?;
+        progress.say(format!("built {tool}"));
+        Ok(())
+    })
+}
+
+/// Strips the programs, and tells Kubernetes' which version they are.
+fn linker_flags(go_mod: &str) -> String {
+    let version = go_mod.lines().find_map(|line| {
+        let line = line.trim().trim_start_matches("require ");
+        let rest = line.strip_prefix("k8s.io/kubernetes ")?;
+        rest.split_whitespace().next()
+    });
+    match version {
+        Some(version) => format!("-s -w -X k8s.io/component-base/version.gitVersion={version}"),
+        None => "-s -w".to_owned(),
+    }
+}
+
+/// Links the static library that comes with a Go module into a shared one.
+fn build_librdkafka(paths: &Paths, dir: &Path, progress: &Progress) -> Result<()> {
+    whole(dir, |out| {
+        progress.say("linking librdkafka");
+        let module = paths.e2e("tools").join(LIBRDKAFKA);
+        let name = "github.com/confluentinc/confluent-kafka-go/v2";
+        run(Command::new("go").current_dir(&module).args(["mod", "download", name]))?;
+        let found = run(Command::new("go").current_dir(&module).args(["list", "-m", "-f", "{{.Dir}}", name]))?;
+        let archive = format!("{}/kafka/librdkafka_vendor/librdkafka_glibc_linux_{}.a", found.trim(), architecture()?);
+        run(Command::new("cc")
+            .args(["-shared", "-Wl,-soname,librdkafka.so.1", "-o"])
+            .arg(out.join("librdkafka.so.1"))
+            .args(["-Wl,--whole-archive", &archive, "-Wl,--no-whole-archive"])
+            .args(["-lm", "-ldl", "-lpthread", "-lrt"]))
+        .map(drop)
+    })
+}
+
+fn build_kafka(paths: &Paths, dir: &Path, progress: &Progress) -> Result<()> {
+    whole(dir, |out| {
+        progress.say("fetching Kafka's jars");
+        // Maven writes `target` beside the pom: the sources stay clean if it works on a copy.
+        let pom = out.join("pom.xml");
+        fs::copy(paths.e2e("kafka/pom.xml"), &pom).context("failed to copy Kafka's pom.xml")?;
+        run(Command::new("mvn")
+            .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"])
+            .arg(format!("-DoutputDirectory={}", out.join("libs").display()))
+            .arg("-f")
+            .arg(&pom))?;
+        progress.say("linking a Java runtime for Kafka");
+        let jdk = toolchain::jdk()?;
+        run(Command::new(jdk.join("bin/jlink"))
+            .args(["--strip-debug", "--no-header-files", "--no-man-pages", "--compress=0"])
+            .args(["--add-modules", JAVA_MODULES, "--output"])
+            .arg(out.join("runtime")))?;
+        // Class data sharing halves the start of every command-line tool.
+        run(Command::new(out.join("runtime/bin/java")).arg("-Xshare:dump"))?;
+        progress.say("built Kafka");
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{key, linker_flags};
+
+    #[test]
+    fn a_key_tells_apart_what_it_is_made_from() {
+        assert_ne!(key("a", &["x", "yz"]), key("a", &["xy", "z"]));
+    }
+
+    #[test]
+    fn only_kubernetes_is_told_its_version() {
+        let flags = linker_flags("require (\n\tk8s.io/kubernetes v1.36.3 // indirect\n)");
+        assert!(flags.ends_with("gitVersion=v1.36.3"), "{flags}");
+        assert_eq!(linker_flags("require helm.sh/helm/v4 v4.3.1"), "-s -w");
+    }
+}
