@@ -1,10 +1,22 @@
 .DEFAULT_GOAL := help
-.PHONY: help test lab lab-down lab-test
+.PHONY: help generate verify test lab lab-down image
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-test: ## Run the tests that need no cluster
+generate: ## Write crds/, the chart's copy of it and docs/api.md from the types
+	cargo run --quiet --bin weir -- crds --dir crds
+	cp crds/*.yaml charts/weir/files/crds/
+	cargo run --quiet --package weir-e2e --bin apidocs -- crds > docs/api.md
+
+verify: generate ## Fail if anything generated is stale, unformatted or linted against
+	git diff --exit-code -- crds charts/weir/files/crds docs/api.md
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+	e2e/lab exec -- helm lint --strict charts/weir
+	e2e/lab exec -- helm template weir charts/weir --namespace weir-system > /dev/null
+
+test: ## Run every test, on the lab
 	cargo test --workspace
 
 lab: ## Bring up the lab: Kubernetes and Kafka on this machine (as root)
@@ -12,7 +24,3 @@ lab: ## Bring up the lab: Kubernetes and Kafka on this machine (as root)
 
 lab-down: ## Take the lab down
 	e2e/lab down
-
-lab-test: lab ## Test the lab itself
-	cargo test -p weir-e2e --test lab --no-run
-	e2e/lab exec -- cargo test -p weir-e2e --test lab -- --ignored

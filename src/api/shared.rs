@@ -24,7 +24,7 @@ pub struct SecretRef {
 /// brokers may reach three times a byte rate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("size(self) > 0").message("name at least one quota"))]
+#[x_kube(validation = Rule::new("has(self.producerByteRate) || has(self.consumerByteRate) || has(self.requestPercentage) || has(self.controllerMutationRate)").message("name at least one quota"))]
 pub struct Quotas {
     /// Bytes a second that a producer may write, on each broker (`producer_byte_rate`).
     #[serde(skip_serializing_if = "Option::is_none")]

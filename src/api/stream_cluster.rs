@@ -66,7 +66,7 @@ pub struct StreamClusterSpec {
     pub exempt_principals: Vec<String>,
     /// A change that takes access from more principals than this, although nobody deleted them or their bindings, waits
     /// for a person.
-    #[schemars(range(min = 0, max = 100_000))]
+    #[schemars(range(min = 0, max = 100_000), extend("format" = "int32"))]
     #[serde(default = "default_max_revocations")]
     pub max_revocations: u32,
     /// How often the whole cluster is compared with what it should have, e.g. `10m`.
