@@ -6,6 +6,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair};
 use weir_e2e::lab::Lab;
 
 /// Runs a shell command; what it printed, and whether it exited with 0.
@@ -68,6 +69,7 @@ fn the_lab_does_what_it_says() {
     logs_and_port_forward_work();
     a_token_is_a_credential(&lab);
     librdkafka_talks_to_the_brokers(&lab);
+    a_certificate_is_a_credential(&lab);
     every_administrator_is_let_in(&lab);
     a_broker_comes_back_with_its_data();
     sh("kubectl delete namespace lab-test --wait=false");
@@ -127,6 +129,39 @@ fn librdkafka_talks_to_the_brokers(lab: &Lab) {
         ),
     );
     until(&consume, "hello");
+}
+
+fn a_certificate_is_a_credential(lab: &Lab) {
+    let kafka = &lab.kafka;
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    let authority = KeyPair::from_pem(&read(&kafka.clients_ca_key)).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&read(&kafka.clients_ca), authority).unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "lab-test.client");
+    let key = KeyPair::generate().unwrap();
+    let dir = std::env::temp_dir().join("weir-lab-test");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("cert.pem"), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+    std::fs::write(dir.join("key.pem"), key.serialize_pem()).unwrap();
+    let produce = format!(
+        "echo by certificate | kcat -b {} -X security.protocol=SSL -X ssl.ca.location={} \
+         -X ssl.certificate.location={dir}/cert.pem -X ssl.key.location={dir}/key.pem \
+         -P -t lab-test -X message.timeout.ms=5000",
+        kafka.mtls,
+        kafka.ca.display(),
+        dir = dir.display(),
+    );
+    let principal = "User:CN=lab-test.client";
+    let arguments = format!("--allow-principal {principal} --operation Write --topic lab-test");
+    try_sh(&admin("kafka-acls.sh", &format!("--remove --force {arguments}")));
+    let (refused, _) = try_sh(&produce);
+    assert!(!refused, "a client without an ACL was let write");
+    let log = "for i in 0 1 2; do kubectl -n kafka logs kafka-$i; done";
+    until(log, &format!("Principal = {principal} is Denied"));
+    sh(&admin("kafka-acls.sh", &format!("--add {arguments}")));
+    sh(&produce);
+    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 fn every_administrator_is_let_in(lab: &Lab) {

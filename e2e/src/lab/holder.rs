@@ -3,6 +3,7 @@
 //! down every mount, interface and address with them.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -24,6 +25,9 @@ const READY: &str = "holder.ready";
 /// Starts the holder and waits until the namespaces are ready.
 pub fn start(paths: &Paths) -> Result<Process> {
     create_dir(&paths.state)?;
+    // Keys and passwords lie in it.
+    fs::set_permissions(&paths.state, fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("failed to close {} to others", paths.state.display()))?;
     let ready = paths.state.join(READY);
     if ready.exists() {
         fs::remove_file(&ready).with_context(|| format!("failed to remove {}", ready.display()))?;

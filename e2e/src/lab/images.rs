@@ -165,3 +165,15 @@ pub fn ctr() -> Command {
     command.arg(format!("--address={INSIDE}/containerd/containerd.sock")).args(["--namespace", "k8s.io"]);
     command
 }
+
+#[cfg(test)]
+mod tests {
+    use super::KAFKA;
+
+    #[test]
+    fn the_tag_of_the_kafka_image_is_the_version_that_is_built() {
+        let pom = include_str!("../../kafka/pom.xml");
+        let tag = KAFKA.rsplit(':').next().unwrap_or_default();
+        assert!(pom.contains(&format!("<kafka-version>{tag}</kafka-version>")), "{KAFKA}");
+    }
+}

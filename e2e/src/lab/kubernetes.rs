@@ -164,6 +164,9 @@ pub fn others(built: &Built) -> Vec<Component> {
     let mut manager = controlled("kube-controller-manager");
     manager.extend([
         "--use-service-account-credentials=true".to_owned(),
+        // Tests make and delete thousands of objects at a time.
+        "--kube-api-qps=300".to_owned(),
+        "--kube-api-burst=600".to_owned(),
         format!("--service-account-private-key-file={}", key("service-accounts")),
         format!("--root-ca-file={}", cert("ca")),
         format!("--cluster-signing-cert-file={}", cert("ca")),

@@ -42,6 +42,9 @@ pub fn check() -> Result<()> {
     if find("mvn").is_none() {
         bail!("Maven >= 3.8 (mvn on PATH) is needed and was not found");
     }
+    if find("cc").is_none() {
+        bail!("a C compiler (cc on PATH; Debian: gcc) is needed and was not found");
+    }
     Ok(())
 }
 

@@ -57,6 +57,8 @@ pub fn up(paths: &Paths) -> Result<()> {
     up.run_kubernetes()?;
     up.load_images()?;
     up.run_kafka()?;
+    // One more look at all: a component may die after its first seconds.
+    up.wait("the lab", |_| true)?;
     progress.say("the lab is up: e2e/lab exec -- kubectl get nodes");
     Ok(())
 }
