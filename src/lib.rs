@@ -18,4 +18,5 @@ pub mod kafka;
 pub mod pki;
 pub mod ports;
 pub mod run;
+pub mod uninstall;
 pub mod web;

@@ -1,6 +1,6 @@
 //! The `weir` command.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kube::ResourceExt;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Run the operator
     Run(Run),
+    /// Fail if an uninstallation would strand objects (asked by the chart before it is deleted)
+    PreflightUninstall,
     /// Print the CustomResourceDefinitions as YAML
     Crds {
         /// Write one file a kind into this directory instead
@@ -75,13 +78,29 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run(run) => operate(run),
+        Command::PreflightUninstall => preflight_uninstall(),
         Command::Crds { dir } => crds(dir),
+    }
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Runtime::new().context("failed to start")
+}
+
+fn preflight_uninstall() -> anyhow::Result<()> {
+    let stranded = runtime()?.block_on(async {
+        let client = kube::Client::try_default().await.context("failed to find out how to reach the API server")?;
+        weir::uninstall::stranded(&client).await.context("failed to list what is there")
+    })?;
+    match weir::uninstall::refusal(&stranded) {
+        Some(refusal) => anyhow::bail!(refusal),
+        None => Ok(()),
     }
 }
 
 fn operate(run: Run) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&run.log_level).context("failed to read --log-level")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stdout().is_terminal());
     match run.log_format {
         LogFormat::Json => log.json().init(),
         LogFormat::Text => log.init(),
@@ -92,7 +111,7 @@ fn operate(run: Run) -> anyhow::Result<()> {
         service_account: run.service_account,
         listen: run.listen,
     };
-    tokio::runtime::Runtime::new().context("failed to start")?.block_on(async {
+    runtime()?.block_on(async {
         let shutdown = CancellationToken::new();
         tokio::spawn(cancel_on_signal(shutdown.clone()));
         weir::run::run(settings, shutdown).await
