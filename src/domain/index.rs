@@ -164,6 +164,17 @@ impl Index {
         self.bindings.get(key)
     }
 
+    /// Every object whose status depends on a cluster.
+    pub fn everything_on(&self, cluster: &str) -> Touched {
+        Touched {
+            clusters: BTreeSet::from([cluster.to_owned()]),
+            products: self.products_on(cluster).map(|(key, _)| key.clone()).collect(),
+            clients: self.clients_on(cluster).map(|(key, _)| key.clone()).collect(),
+            bindings: self.bindings.keys().cloned().collect(),
+            ..Touched::default()
+        }
+    }
+
     /// What a binding comes to.
     pub fn resolution(&self, key: &ObjectKey) -> Option<&Arc<Resolution>> {
         self.resolutions.get(key)

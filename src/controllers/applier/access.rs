@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use tracing::{info, warn};
 
 use super::verify::Expectation;
-use super::{Dirty, Outcome, Session, SessionError, waiting};
+use super::{Dirty, Grants, Session, SessionError, waiting};
 use crate::api::CredentialType;
 use crate::domain::acl::AclEntry;
 use crate::domain::index::DesiredAccess;
@@ -41,11 +42,11 @@ impl Cache {
 impl Session<'_> {
     /// Reads the whole cluster, and makes everything dirty.
     pub(super) async fn observe_all(&mut self, dirty: &mut Dirty) -> Result<(), SessionError> {
-        let (acls, quotas, scram) = tokio::try_join!(
+        let (acls, quotas) = tokio::try_join!(
             self.admin.describe_acls(None, &[AclFilter::All]),
             self.admin.describe_user_quotas(None),
-            self.admin.describe_scram(None, None),
         )?;
+        let scram = self.scram_everywhere().await?;
         let mut cache = Cache { scram, ..Cache::default() };
         for entry in acls {
             match entry.principal.strip_prefix("User:").map(str::to_owned) {
@@ -59,19 +60,32 @@ impl Session<'_> {
         self.observed = cache;
         dirty.resync = false;
         self.everything(dirty);
-        self.replace_lost_identities(dirty);
+        self.find_lost_identities();
         self.find_foreign().await
     }
 
-    /// A client whose current SCRAM user is gone from the brokers is issued a new version.
-    fn replace_lost_identities(&self, dirty: &mut Dirty) {
+    /// Finds clients whose current SCRAM user some broker does not have: their Secrets still have it, to be given again.
+    fn find_lost_identities(&self) {
         let scram = self.ledger.clients.values().filter(|r| r.kind == CredentialType::ScramSha512);
-        for record in scram {
-            if let Some(current) = record.current().filter(|v| !self.observed.scram.contains_key(&v.principal)) {
-                warn!(principal = %current.principal, "the brokers lost a SCRAM user; a new version is issued");
-                dirty.issue.insert(record.key());
-            }
+        let lost: Vec<_> = scram
+            .filter_map(|r| Some((r.current()?.principal.clone(), r.key())))
+            .filter(|(principal, _)| !self.observed.scram.contains_key(principal))
+            .collect();
+        self.handle.state().lost_identities = lost.iter().map(|(principal, _)| principal.clone()).collect();
+        for (principal, client) in &lost {
+            warn!(principal, "a broker lost a SCRAM user");
+            self.context.world.reconcile_client(client);
         }
+    }
+
+    /// SCRAM credentials that every broker has. One that restarts may lack some: Kafka 4.3.1 loses them where it reads removals
+    /// at its start.
+    async fn scram_everywhere(&self) -> Result<BTreeMap<String, Vec<ScramInfo>>, SessionError> {
+        let brokers = self.serving_brokers().await?;
+        let mut views = try_join_all(brokers.iter().map(|id| self.admin.describe_scram(Some(*id), None))).await?;
+        let mut everywhere = views.pop().unwrap_or_default();
+        everywhere.retain(|user, _| views.iter().all(|view| view.contains_key(user)));
+        Ok(everywhere)
     }
 
     /// Makes everything dirty that should be on the cluster, or may be.
@@ -275,7 +289,7 @@ impl Session<'_> {
 
     fn report_failure(&self, principal: &str, problem: Problem, desired: &DesiredAccess) {
         warn!(principal, problem = %problem.message, "failed to apply access");
-        self.handle.state().outcomes.insert(principal.to_owned(), Outcome::Failed(problem));
+        self.handle.state().failed.insert(principal.to_owned(), problem);
         for grant in desired.grants.values() {
             self.context.world.reconcile_binding(&grant.binding);
         }
@@ -283,9 +297,13 @@ impl Session<'_> {
 
     /// Notes what every broker must show before anybody hears of it.
     fn expect(&mut self, plan: &PrincipalPlan, desired: DesiredAccess, removed: BTreeMap<String, ObjectKey>) {
-        let verified = match self.handle.state().outcomes.get(&plan.principal) {
-            Some(Outcome::Verified(grants)) => same(grants, &desired.grants),
-            _ => false,
+        let verified = {
+            let state = self.handle.state();
+            !state.failed.contains_key(&plan.principal)
+                && match state.verified.get(&plan.principal) {
+                    Some(grants) => same(grants, &desired.grants),
+                    None => desired.grants.is_empty(),
+                }
         };
         if plan.is_empty() && verified {
             return;
@@ -316,9 +334,6 @@ impl Session<'_> {
 }
 
 /// Whether both are the same grants, which is so too where one was resolved anew to an equal value.
-fn same(
-    a: &BTreeMap<String, Arc<crate::domain::binding::Grant>>,
-    b: &BTreeMap<String, Arc<crate::domain::binding::Grant>>,
-) -> bool {
+fn same(a: &Grants, b: &Grants) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|((ka, va), (kb, vb))| ka == kb && (Arc::ptr_eq(va, vb) || va == vb))
 }
