@@ -93,6 +93,10 @@ pub struct ClusterState {
     pub last_resync: Option<Timestamp>,
     /// How many principals and entries are kept.
     pub counts: (usize, usize),
+    /// How many principals have a change that is not verified.
+    pub pending: usize,
+    /// Requests sent in this session, by API.
+    pub requests: BTreeMap<&'static str, u64>,
     /// Whether the ledger was ever read: before that, nobody knows what is on the cluster.
     pub ledger_read: bool,
 }

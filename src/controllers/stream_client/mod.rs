@@ -77,12 +77,12 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
     };
     let secret = match read_secret(&context.client, &key.namespace, &secret_name).await {
         Ok(secret) => secret,
-        Err(error) => return Ok(unpublished(report, error, context, key)?),
+        Err(error) => return unpublished(report, error, context, key),
     };
     let Some(owner) = client.controller_owner_ref(&()) else { return Ok(report) };
     if secret.as_ref().is_some_and(|s| !is_owned(s, &owner)) {
         let taken = PublishError::NameTaken(format!("Secret {key_ns}/{secret_name}", key_ns = key.namespace));
-        return Ok(unpublished(report, taken, context, key)?);
+        return unpublished(report, taken, context, key);
     }
     let held = handle.state().credentials.get(&uid).cloned();
     let issuing = report.record.as_ref().and_then(|r| r.issuing()).map(|v| v.version);
@@ -122,7 +122,7 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
             if let Some((_, issued)) = held {
                 let published = publish(client, context, &report, &issued, &owner).await;
                 if let Err(error) = published {
-                    return Ok(unpublished(report, error, context, key)?);
+                    return unpublished(report, error, context, key);
                 }
                 handle.order(Order::Published(key.clone()));
             }
