@@ -107,14 +107,14 @@ pub fn issued(
     record
 }
 
-/// The record once the version being issued is in the Secret.
+/// The record once the version being issued is in the Secret; unchanged where none is being issued.
 pub fn published(record: &ClientRecord, credentials: &Credentials, now: Timestamp) -> ClientRecord {
     let overlap = credentials.rotation.as_ref().map_or_else(crate::api::default_overlap, |r| r.overlap);
     let retires_at = now.checked_add(std::time::Duration::from(overlap)).unwrap_or(now);
     let mut record = record.clone();
-    let newest = record.issuing().map(|v| v.version);
+    let Some(newest) = record.issuing().map(|v| v.version) else { return record };
     for version in &mut record.versions {
-        if Some(version.version) == newest {
+        if version.version == newest {
             version.published = true;
         } else if version.retires_at.is_none() {
             version.retires_at = Some(retires_at);
