@@ -39,7 +39,8 @@ pub struct GrantRecord {
     /// Quotas that may exist because of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub quotas: BTreeMap<String, f64>,
-    /// UID of a ServiceAccount of another namespace when it was first granted.
+    /// UID of a ServiceAccount of another namespace when it was first granted; kept as long as the binding exists, also
+    /// when the access is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject_uid: Option<String>,
 }
@@ -106,7 +107,7 @@ pub struct GrantKey {
     pub principal: String,
 }
 
-/// The whole ledger in memory.
+/// The whole ledger in memory. Changed by [`Ledger::apply`] only.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ledger {
     /// Who governs the cluster.
@@ -117,6 +118,8 @@ pub struct Ledger {
     pub clients: BTreeMap<String, ClientRecord>,
     /// By topic.
     pub topics: BTreeMap<String, TopicRecord>,
+    /// By binding UID: the principals whose records still hold access.
+    holders: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// One change of the ledger.
@@ -161,9 +164,11 @@ impl Ledger {
         match change {
             Change::Installation(installation) => self.installation = Some(installation),
             Change::Grant(key, Some(record)) => {
+                self.set_holder(&key, !record.entries.is_empty() || !record.quotas.is_empty());
                 self.grants.entry(key.principal).or_default().insert(key.binding_uid, record);
             }
             Change::Grant(key, None) => {
+                self.set_holder(&key, false);
                 if let Some(of_principal) = self.grants.get_mut(&key.principal) {
                     of_principal.remove(&key.binding_uid);
                     if of_principal.is_empty() {
@@ -176,9 +181,20 @@ impl Ledger {
         }
     }
 
-    /// Whether anything recorded still stems from the binding.
+    /// Whether any access recorded still stems from the binding.
     pub fn has_binding(&self, uid: &str) -> bool {
-        self.grants.values().any(|of_principal| of_principal.contains_key(uid))
+        self.holders.contains_key(uid)
+    }
+
+    fn set_holder(&mut self, key: &GrantKey, holds: bool) {
+        if holds {
+            self.holders.entry(key.binding_uid.clone()).or_default().insert(key.principal.clone());
+        } else if let Some(principals) = self.holders.get_mut(&key.binding_uid) {
+            principals.remove(&key.principal);
+            if principals.is_empty() {
+                self.holders.remove(&key.binding_uid);
+            }
+        }
     }
 }
 
