@@ -5,6 +5,8 @@
 
 mod entries;
 mod subject;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
