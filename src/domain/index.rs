@@ -4,9 +4,13 @@
 //! long as any grant needs it.
 
 mod access;
+#[cfg(test)]
+mod laws;
 mod links;
 mod recorded;
 mod spread;
+#[cfg(test)]
+mod tests;
 mod update;
 
 use std::collections::{BTreeMap, BTreeSet};

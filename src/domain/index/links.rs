@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::domain::names::ObjectKey;
 
 /// Who names what. Kept up to date by [`Links::renew`], so that nobody searches.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Links(BTreeMap<ObjectKey, BTreeSet<ObjectKey>>);
 
 impl Links {
