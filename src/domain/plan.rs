@@ -3,6 +3,11 @@
 //! The order of carrying out is part of the plan's meaning: removals first, then the ledger, then quotas, then creations. At each
 //! moment the access is within the union of before and after, and everything that exists is in the ledger.
 
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};

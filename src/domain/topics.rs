@@ -213,4 +213,24 @@ mod tests {
         let acknowledged = plan(&wanted, "u", Some(&ours()), Some(&observed), "x, placed:retention.ms=1000");
         assert!(matches!(acknowledged, TopicStep::Change { .. }));
     }
+
+    #[test]
+    fn another_cleanup_policy_deletes_records_and_needs_an_acknowledgement_too() {
+        let observed = ObservedTopic { partitions: 1, config: map(&[("cleanup.policy", "compact")]) };
+        for (new, acknowledge) in
+            [("delete", "placed:cleanup.policy=delete"), ("compact,delete", "placed:cleanup.policy=compact+delete")]
+        {
+            let wanted = stream(1, &[("cleanup.policy", new)]);
+            let (reason, message) = refusal(plan(&wanted, "u", Some(&ours()), Some(&observed), ""));
+            assert_eq!(reason, Reason::RetentionShortened);
+            assert!(message.ends_with(acknowledge), "{message}");
+            assert!(matches!(
+                plan(&wanted, "u", Some(&ours()), Some(&observed), acknowledge),
+                TopicStep::Change { .. }
+            ));
+        }
+        let both = ObservedTopic { partitions: 1, config: map(&[("cleanup.policy", "compact,delete")]) };
+        let wanted = stream(1, &[("cleanup.policy", "compact")]);
+        assert!(matches!(plan(&wanted, "u", Some(&ours()), Some(&both), ""), TopicStep::Change { .. }));
+    }
 }

@@ -11,7 +11,14 @@ impl Index {
     /// Takes everything that a ledger holds, and forgets what it held before.
     pub(super) fn set_ledger(&mut self, cluster: String, ledger: Ledger, touched: &mut Touched) {
         self.governed.retain(|(c, _), _| *c != cluster);
-        self.subject_uids.retain(|(_, _, c), _| *c != cluster);
+        let recorded = |at: &(String, String, String)| {
+            ledger.grants.get(&at.1).and_then(|g| g.get(&at.0)).is_some_and(|r| r.subject_uid.is_some())
+        };
+        let of_cluster = self.subject_uids.keys().filter(|at| at.2 == cluster);
+        let stale: Vec<_> = of_cluster.filter(|at| !recorded(at)).cloned().collect();
+        for at in stale {
+            self.set_subject_uid(at, None, touched);
+        }
         let of_cluster = self.client_records.iter().filter(|(_, (c, _))| *c == cluster);
         let stale: Vec<_> =
             of_cluster.map(|(uid, _)| uid.clone()).filter(|u| !ledger.clients.contains_key(u)).collect();
@@ -21,8 +28,7 @@ impl Index {
         for (principal, of_principal) in ledger.grants {
             touched.principals.insert(PrincipalKey { cluster: cluster.clone(), principal: principal.clone() });
             for (uid, record) in of_principal {
-                let subject = record.subject_uid;
-                set(&mut self.subject_uids, (uid, principal.clone(), cluster.clone()), subject);
+                self.set_subject_uid((uid, principal.clone(), cluster.clone()), record.subject_uid, touched);
             }
         }
         for (topic, record) in ledger.topics {
@@ -41,13 +47,8 @@ impl Index {
                 Change::Installation(_) => {}
                 Change::Grant(key, record) => {
                     let subject = record.and_then(|r| r.subject_uid);
-                    let account = service_account_of(&key.principal);
                     let at = (key.binding_uid, key.principal, cluster.to_owned());
-                    if self.subject_uids.get(&at) != subject.as_ref() {
-                        let naming = account.iter().flat_map(|a| self.bindings_of_subject.to(a));
-                        touched.bindings.extend(naming.cloned());
-                        set(&mut self.subject_uids, at, subject);
-                    }
+                    self.set_subject_uid(at, subject, touched);
                 }
                 Change::Client(uid, record) => self.set_client_record(cluster, uid, record, touched),
                 Change::Topic(topic, record) => {
@@ -62,6 +63,15 @@ impl Index {
                     }
                 }
             }
+        }
+    }
+
+    fn set_subject_uid(&mut self, at: (String, String, String), subject: Option<String>, touched: &mut Touched) {
+        if self.subject_uids.get(&at) != subject.as_ref() {
+            let account = service_account_of(&at.1);
+            let naming = account.iter().flat_map(|account| self.bindings_of_subject.to(account));
+            touched.bindings.extend(naming.cloned());
+            set(&mut self.subject_uids, at, subject);
         }
     }
 
