@@ -293,12 +293,11 @@ spec: {inherits: [{namespace: payments, name: reader}]}
 {kind: ServiceAccount, metadata: {namespace: risk, name: job}}
 ",
     );
-    world.bind("fraud/own", "{kind: ServiceAccount, namespace: risk, name: job}");
-    assert_refused(&world, Reason::NotBindable, "StreamRole payments/reader may not be bound from namespace risk");
     world.bind("fraud/own", SCORER);
     assert_eq!(scorer(&world).len(), 3);
-    world.put("{kind: Namespace, metadata: {name: risk, labels: {tier: trusted}}}");
     world.bind("fraud/own", "{kind: ServiceAccount, namespace: risk, name: job}");
+    assert_refused(&world, Reason::NotBindable, "StreamRole payments/reader may not be bound from namespace risk");
+    world.put("{kind: Namespace, metadata: {name: risk, labels: {tier: trusted}}}");
     assert_eq!(world.problems(), []);
 }
 

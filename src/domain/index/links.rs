@@ -20,7 +20,7 @@ impl Links {
     }
 
     /// Who names anything of `namespace`.
-    pub(super) fn into_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a ObjectKey> {
+    pub(super) fn to_all_of<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a ObjectKey> {
         super::in_namespace(&self.0, namespace).flat_map(|(_, by)| by)
     }
 

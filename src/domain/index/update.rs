@@ -109,7 +109,7 @@ impl Index {
         set(&mut self.namespaces, name.clone(), namespace);
         // Consent may be given by the labels of the binding's namespace, or of a subject's.
         touched.bindings.extend(super::in_namespace(&self.bindings, &name).map(|(key, _)| key.clone()));
-        touched.bindings.extend(self.bindings_of_subject.into_namespace(&name).cloned());
+        touched.bindings.extend(self.bindings_of_subject.to_all_of(&name).cloned());
         let mut changed = BTreeSet::from([name]);
         for name in concerned {
             if let Some(cluster) = self.clusters.get_mut(&name) {
