@@ -22,8 +22,10 @@ enum At {
 use At::{Cluster as Everywhere, Consumer as InConsumer, Owner as InOwner, System as InSystem};
 
 /// Who, may or may not, which verbs, on which resources, where.
+type Right = (Persona, bool, &'static [&'static str], &'static [&'static str], At);
+
 #[rustfmt::skip]
-const RIGHTS: &[(Persona, bool, &[&str], &[&str], At)] = &[
+const RIGHTS: &[Right] = &[
     (Platform, true, &["list", "create", "patch", "delete"], &["weir.dev/streamclusters"], Everywhere),
     (Platform, true, &["list"], &["weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/rolebindings", "weir.dev/securityevents"], Everywhere),
     (Platform, false, &["create", "patch", "delete"], &["weir.dev/dataproducts", "weir.dev/rolebindings"], InOwner),

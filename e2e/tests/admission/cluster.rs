@@ -47,7 +47,7 @@ impl Cluster {
         let admin = Client::try_default().await.context("failed to read KUBECONFIG: run inside the lab")?;
         let suffix = format!("{:x}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() & 0xff_ffff_ffff);
         let mut cluster = Self {
-            rendered: render()?,
+            rendered: render(&["--no-hooks", "--set", &format!("admission.reservedPrincipals={{{RESERVED}}}")])?,
             owner: format!("admission-owner-{suffix}"),
             consumer: format!("admission-consumer-{suffix}"),
             admin,
@@ -121,7 +121,7 @@ impl Cluster {
         api.replace(&object.name_any(), post, &object).await.map(drop)
     }
 
-    fn api(&self, client: &Client, object: &DynamicObject) -> Api<DynamicObject> {
+    pub fn api(&self, client: &Client, object: &DynamicObject) -> Api<DynamicObject> {
         let types = object.types.as_ref();
         let (version, kind) = types.map_or(("", ""), |t| (t.api_version.as_str(), t.kind.as_str()));
         let (group, version) = version.split_once('/').unwrap_or(("", version));
@@ -341,16 +341,21 @@ where
     }
 }
 
-fn render() -> Result<Vec<Value>> {
+/// What `helm template` makes of the chart with the arguments given.
+pub fn render(arguments: &[&str]) -> Result<Vec<Value>> {
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/weir");
-    let reserved = format!("admission.reservedPrincipals={{{RESERVED}}}");
     let output = Command::new("helm")
-        .args(["template", "weir", chart, "--namespace", "weir-system", "--no-hooks", "--set", &reserved])
+        .args(["template", "weir", chart, "--namespace", "weir-system"])
+        .args(arguments)
         .output()
         .context("failed to run helm")?;
     ensure!(output.status.success(), "helm template: {}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout)?;
-    let documents = serde_yaml::Deserializer::from_str(&text);
+    documents(&String::from_utf8(output.stdout)?)
+}
+
+/// The documents of a YAML stream that hold anything.
+pub fn documents(text: &str) -> Result<Vec<Value>> {
+    let documents = serde_yaml::Deserializer::from_str(text);
     let values = documents.map(|d| <Value as serde::Deserialize>::deserialize(d).map_err(|e| anyhow!(e)));
     values.filter(|v| !matches!(v, Ok(Value::Null))).collect()
 }

@@ -9,6 +9,7 @@ mod cluster;
 mod coverage;
 mod policies;
 mod rules;
+mod strict;
 
 use anyhow::Result;
 use cases::{Case, Expect};
@@ -17,35 +18,46 @@ use cluster::{Cluster, eventually};
 #[tokio::test]
 #[ignore = "needs the lab: make test"]
 async fn every_rule_and_policy_accepts_what_it_should_and_refuses_what_it_should() -> Result<()> {
-    let cluster = Cluster::set_up().await?;
-    let cases: Vec<Case> = [rules::cases(), policies::cases()].concat();
-    coverage::of_policies(&cluster.rendered, &cases)?;
-
-    // Policies and rights take effect a moment after they are written.
-    eventually("every case", || failures(&cluster, &cases)).await?;
-    // And from then on they hold each time.
-    let failed = failures(&cluster, &cases).await;
-    assert!(failed.is_ok(), "{failed:?}");
-
-    cluster.tear_down().await
+    within_cluster(async |cluster| {
+        let cases: Vec<Case> = [rules::cases(), policies::cases()].concat();
+        coverage::of_policies(&cluster.rendered, &cases)?;
+        // Policies and rights take effect a moment after they are written.
+        eventually("every case", || failures(cluster, &cases)).await?;
+        // And from then on they hold each time.
+        failures(cluster, &cases).await
+    })
+    .await
 }
 
 #[tokio::test]
 #[ignore = "needs the lab: make test"]
 async fn rbac_gives_each_persona_and_weir_itself_no_more_than_documented() -> Result<()> {
-    let cluster = Cluster::set_up().await?;
-    eventually("the rights of every persona", || access::deviations(&cluster)).await?;
-    access::enrolment_alone_lets_weir_write_secrets(&cluster).await?;
-    cluster.tear_down().await
+    within_cluster(async |cluster| {
+        eventually("the rights of every persona", || access::deviations(cluster)).await?;
+        access::enrolment_alone_lets_weir_write_secrets(cluster).await
+    })
+    .await
 }
 
 #[tokio::test]
 #[ignore = "needs the lab: make test"]
 async fn security_events_go_with_their_namespace_and_their_owner() -> Result<()> {
+    // Tearing down waits until the namespaces are gone, SecurityEvents and all.
+    within_cluster(async |cluster| cluster.garbage_collection_removes_a_security_event().await).await
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn the_chart_and_the_samples_pass_a_strict_server_side_dry_run() -> Result<()> {
+    within_cluster(async |cluster| strict::dry_run(cluster).await).await
+}
+
+/// Runs `test` and tears down, whatever comes of it.
+async fn within_cluster(test: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
     let cluster = Cluster::set_up().await?;
-    cluster.garbage_collection_removes_a_security_event().await?;
-    // Waits until the namespaces are gone, SecurityEvents and all.
-    cluster.tear_down().await
+    let outcome = test(&cluster).await;
+    let torn_down = cluster.tear_down().await;
+    outcome.and(torn_down)
 }
 
 async fn failures(cluster: &Cluster, cases: &[Case]) -> Result<()> {

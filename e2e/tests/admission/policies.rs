@@ -186,8 +186,8 @@ fn finalizer() -> Vec<Case> {
     about(
         rule,
         [
-            ("Weir takes its finalizer off", Weir, Patch, with("DataProduct", "orders", "null"), Accepted),
-            ("the owner takes it off", Owner, Patch, with("DataProduct", "orders", "null"), refused),
+            ("Weir takes its finalizer off", Weir, Patch, with("DataProduct", "orders", "[]"), Accepted),
+            ("the owner takes it off", Owner, Patch, with("DataProduct", "orders", "[]"), refused),
             ("a tenant takes it off", Tenant, Patch, with("DataProduct", "orders", "[]"), refused),
             (
                 "a tenant swaps it for another",
@@ -196,7 +196,7 @@ fn finalizer() -> Vec<Case> {
                 with("RoleBinding", "bound", "[example.com/other]"),
                 refused,
             ),
-            ("an admin takes it off a client", NamespaceAdmin, Patch, with("StreamClient", "app", "null"), refused),
+            ("an admin takes it off a client", NamespaceAdmin, Patch, with("StreamClient", "app", "[]"), refused),
             (
                 "the owner replaces the object with one that has none",
                 Owner,
@@ -211,13 +211,13 @@ fn finalizer() -> Vec<Case> {
                 with("DataProduct", "orders", "[weir.dev/finalizer, example.com/other]"),
                 Accepted,
             ),
-            ("the cluster's administrator takes it off", Root, Patch, with("DataProduct", "orders", "null"), Accepted),
-            ("the owner deletes, and it stays on", Owner, Delete, with("DataProduct", "orders", "null"), Accepted),
+            ("the cluster's administrator takes it off", Root, Patch, with("DataProduct", "orders", "[]"), Accepted),
+            ("the owner deletes, and it stays on", Owner, Delete, with("DataProduct", "orders", "[]"), Accepted),
             (
                 "the namespace controller deletes, and it stays on",
                 NamespaceController,
                 DeleteCollection,
-                with("DataProduct", "orders", "null"),
+                with("DataProduct", "orders", "[]"),
                 Accepted,
             ),
         ],
