@@ -164,7 +164,7 @@ impl Ledger {
         match change {
             Change::Installation(installation) => self.installation = Some(installation),
             Change::Grant(key, Some(record)) => {
-                self.set_holder(&key, !record.entries.is_empty() || !record.quotas.is_empty());
+                self.set_holder(&key, record.holds_access());
                 self.grants.entry(key.principal).or_default().insert(key.binding_uid, record);
             }
             Change::Grant(key, None) => {
@@ -184,6 +184,11 @@ impl Ledger {
     /// Whether any access recorded still stems from the binding.
     pub fn has_binding(&self, uid: &str) -> bool {
         self.holders.contains_key(uid)
+    }
+
+    /// By binding UID, the principals for which some access of it is recorded.
+    pub fn holders(&self) -> &BTreeMap<String, BTreeSet<String>> {
+        &self.holders
     }
 
     fn set_holder(&mut self, key: &GrantKey, holds: bool) {
@@ -239,6 +244,13 @@ impl Change {
             Self::Client(uid, record) => (format!("client/{uid}"), record.as_ref().map(json)),
             Self::Topic(topic, record) => (format!("topic/{topic}"), record.as_ref().map(json)),
         }
+    }
+}
+
+impl GrantRecord {
+    /// Whether it stands for any access; one that does not only remembers whom it was for.
+    pub fn holds_access(&self) -> bool {
+        !self.entries.is_empty() || !self.quotas.is_empty()
     }
 }
 

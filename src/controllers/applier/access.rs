@@ -11,11 +11,14 @@ use super::{Dirty, Grants, Session, SessionError, waiting};
 use crate::api::CredentialType;
 use crate::domain::acl::AclEntry;
 use crate::domain::index::DesiredAccess;
-use crate::domain::ledger::Change;
+use crate::domain::ledger::{Change, GrantRecord};
 use crate::domain::names::ObjectKey;
 use crate::domain::plan::{self, Observed, PrincipalPlan};
 use crate::domain::problem::Problem;
 use crate::ports::{AclFilter, Disposition, QuotaDelta, ScramInfo};
+
+/// What was refused, by principal.
+type Problems = BTreeMap<String, Problem>;
 
 /// What the cluster has, as of the last snapshot and what was done since.
 #[derive(Debug, Default)]
@@ -105,15 +108,16 @@ impl Session<'_> {
         self.hold(&mut plans);
         let mut failed = BTreeMap::new();
         self.remove(&plans, &mut failed).await?;
-        let done = |p: &&PrincipalPlan, failed: &BTreeMap<String, Problem>| !failed.contains_key(&p.principal);
+        self.unset_quotas(&plans, &mut failed).await?;
+        let done = |p: &&PrincipalPlan, failed: &Problems| !failed.contains_key(&p.principal);
         let mut removed = self.removed_bindings(&plans);
         let record: Vec<_> = plans.iter().filter(|p| done(p, &failed)).flat_map(|p| p.record.iter().cloned()).collect();
         self.commit(record.clone()).await?;
         self.announce(
             record.into_iter().filter(|c| matches!(c, Change::Grant(_, Some(r)) if r.subject_uid.is_some())).collect(),
         );
-        self.create_entries(&plans, &mut failed).await?;
         self.set_quotas(&plans, &mut failed).await?;
+        self.create_entries(&plans, &mut failed).await?;
         let planned: BTreeMap<_, _> = plans.iter().map(|p| (p.principal.as_str(), p)).collect();
         for (principal, desired) in desired {
             match failed.remove(&principal) {
@@ -133,7 +137,10 @@ impl Session<'_> {
     fn removed_bindings(&self, plans: &[PrincipalPlan]) -> BTreeMap<String, BTreeMap<String, ObjectKey>> {
         let mut removed: BTreeMap<String, BTreeMap<String, ObjectKey>> = BTreeMap::new();
         for change in plans.iter().flat_map(|p| &p.record) {
-            let Change::Grant(key, None) = change else { continue };
+            let Change::Grant(key, after) = change else { continue };
+            if after.as_ref().is_some_and(GrantRecord::holds_access) {
+                continue;
+            }
             let record = self.ledger.grants.get(&key.principal).and_then(|g| g.get(&key.binding_uid));
             if let Some(record) = record {
                 let name = ObjectKey::new(&record.namespace, &record.name);
@@ -189,11 +196,7 @@ impl Session<'_> {
     }
 
     /// First: removals. A principal whose removals failed is left as it is.
-    async fn remove(
-        &mut self,
-        plans: &[PrincipalPlan],
-        failed: &mut BTreeMap<String, Problem>,
-    ) -> Result<(), SessionError> {
+    async fn remove(&mut self, plans: &[PrincipalPlan], failed: &mut Problems) -> Result<(), SessionError> {
         let mut filters = Vec::new();
         let mut owners = Vec::new();
         for plan in plans {
@@ -228,11 +231,7 @@ impl Session<'_> {
     }
 
     /// Third: creations, of those whose ledger records were written.
-    async fn create_entries(
-        &mut self,
-        plans: &[PrincipalPlan],
-        failed: &mut BTreeMap<String, Problem>,
-    ) -> Result<(), SessionError> {
+    async fn create_entries(&mut self, plans: &[PrincipalPlan], failed: &mut Problems) -> Result<(), SessionError> {
         let wanted: Vec<(&str, &AclEntry)> = plans
             .iter()
             .filter(|p| !failed.contains_key(&p.principal))
@@ -254,15 +253,28 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn set_quotas(
+    /// With the removals: quotas that are Weir's and wanted no more. After the ledger forgot them nobody would know whose they are.
+    async fn unset_quotas(&mut self, plans: &[PrincipalPlan], failed: &mut Problems) -> Result<(), SessionError> {
+        let unset = |p: &PrincipalPlan| p.unset_quotas.iter().map(|key| (key.clone(), None)).collect();
+        self.alter_quotas(plans, unset, failed).await
+    }
+
+    async fn set_quotas(&mut self, plans: &[PrincipalPlan], failed: &mut Problems) -> Result<(), SessionError> {
+        let set = |p: &PrincipalPlan| p.quotas.iter().map(|(key, value)| (key.clone(), Some(*value))).collect();
+        self.alter_quotas(plans, set, failed).await
+    }
+
+    async fn alter_quotas(
         &mut self,
         plans: &[PrincipalPlan],
-        failed: &mut BTreeMap<String, Problem>,
+        changes: impl Fn(&PrincipalPlan) -> BTreeMap<String, Option<f64>>,
+        failed: &mut Problems,
     ) -> Result<(), SessionError> {
         let deltas: Vec<_> = plans
             .iter()
-            .filter(|p| !p.quotas.is_empty() && !failed.contains_key(&p.principal))
-            .map(|p| QuotaDelta { user: p.principal.clone(), changes: p.quotas.clone() })
+            .filter(|p| !failed.contains_key(&p.principal))
+            .map(|p| QuotaDelta { user: p.principal.clone(), changes: changes(p) })
+            .filter(|d| !d.changes.is_empty())
             .collect();
         if deltas.is_empty() {
             return Ok(());

@@ -11,7 +11,7 @@ use crate::api::Reason;
 use crate::domain::acl::AclEntry;
 use crate::domain::binding::Grant;
 use crate::domain::connection::Issued;
-use crate::domain::ledger::{Change, Ledger};
+use crate::domain::ledger::{Change, GrantRecord, Ledger};
 use crate::domain::plan::Hold;
 use crate::domain::problem::Problem;
 
@@ -106,12 +106,7 @@ impl ClusterState {
     pub fn admit(&mut self, facts: Facts, ledger: &Ledger) {
         self.link = Link::Governing;
         self.facts = Some(facts);
-        self.recorded.clear();
-        for (principal, of_principal) in &ledger.grants {
-            for uid in of_principal.keys() {
-                self.recorded.entry(uid.clone()).or_default().insert(principal.clone());
-            }
-        }
+        self.recorded = ledger.holders().clone();
         self.ledger_read = true;
     }
 
@@ -119,7 +114,7 @@ impl ClusterState {
     pub fn committed(&mut self, changes: &[Change]) {
         for change in changes {
             let Change::Grant(key, record) = change else { continue };
-            if record.is_some() {
+            if record.as_ref().is_some_and(GrantRecord::holds_access) {
                 self.recorded.entry(key.binding_uid.clone()).or_default().insert(key.principal.clone());
             } else {
                 remove(&mut self.recorded, &key.binding_uid, &key.principal);
