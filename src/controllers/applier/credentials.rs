@@ -38,14 +38,14 @@ impl Session<'_> {
     pub(super) async fn credentials(
         &mut self,
         clients: BTreeSet<ObjectKey>,
-        issue: BTreeSet<ObjectKey>,
-        published: BTreeSet<ObjectKey>,
+        issue: BTreeMap<ObjectKey, u32>,
+        published: BTreeMap<ObjectKey, u32>,
     ) -> Result<BTreeSet<String>, SessionError> {
         let mut changes = self.retirements(&clients);
         changes.extend(self.publications(&published));
         let mut fresh = Vec::new();
-        for key in issue {
-            if let Some((change, version)) = self.issue(&key).await {
+        for (key, after) in issue {
+            if let Some((change, version)) = self.issue(&key, after).await {
                 changes.push(change);
                 fresh.push(version);
             }
@@ -79,15 +79,19 @@ impl Session<'_> {
             .collect()
     }
 
-    fn publications(&self, published: &BTreeSet<ObjectKey>) -> Vec<Change> {
+    fn publications(&self, published: &BTreeMap<ObjectKey, u32>) -> Vec<Change> {
         let now = Timestamp::now();
         let index = self.context.world.index();
         let mut state = self.handle.state();
         let mut changes = Vec::new();
-        for key in published {
+        for (key, version) in published {
             let Some(client) = index.client(key) else { continue };
             let Some(uid) = client.uid() else { continue };
-            let Some(record) = self.ledger.clients.get(&uid).filter(|r| r.issuing().is_some()) else { continue };
+            let Some(record) =
+                self.ledger.clients.get(&uid).filter(|r| r.issuing().is_some_and(|v| v.version == *version))
+            else {
+                continue;
+            };
             state.credentials.remove(&uid);
             changes.push(Change::Client(uid, Some(rotation::published(record, &client.spec.credentials, now))));
         }
@@ -95,14 +99,18 @@ impl Session<'_> {
     }
 
     /// Makes the next version of a client's credential.
-    async fn issue(&self, key: &ObjectKey) -> Option<(Change, Fresh)> {
+    async fn issue(&self, key: &ObjectKey, after: u32) -> Option<(Change, Fresh)> {
         let client = self.context.world.index().client(key).cloned()?;
         if client.metadata.deletion_timestamp.is_some() || client.spec.cluster_ref.name != self.cluster {
             return None;
         }
         let uid = client.uid()?;
         let record = self.ledger.clients.get(&uid);
-        let version = record.map_or(0, |r| r.last_version) + 1;
+        let last = record.map_or(0, |r| r.last_version);
+        if last != after {
+            return None;
+        }
+        let version = last + 1;
         let principal = issued_principal(client.spec.credentials.type_, key, &uid, version);
         let issued = match self.make_credential(&client, &principal).await {
             Ok(issued) => issued,

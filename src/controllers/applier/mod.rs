@@ -55,10 +55,10 @@ pub enum Order {
         /// StreamClients.
         clients: BTreeSet<ObjectKey>,
     },
-    /// Issue the next version of a client's credential.
-    Issue(ObjectKey),
-    /// The client's Secret has the version being issued.
-    Published(ObjectKey),
+    /// Issue the version after this one of a client's credential; passed over if that happened already.
+    Issue(ObjectKey, u32),
+    /// The client's Secret has this version, which is being issued.
+    Published(ObjectKey, u32),
     /// Give the brokers the current credential of a principal again, which some broker lost.
     Restore(String, Secret),
     /// Compare the whole cluster now.
@@ -88,8 +88,8 @@ struct Dirty {
     principals: BTreeSet<String>,
     products: BTreeSet<ObjectKey>,
     clients: BTreeSet<ObjectKey>,
-    issue: BTreeSet<ObjectKey>,
-    published: BTreeSet<ObjectKey>,
+    issue: BTreeMap<ObjectKey, u32>,
+    published: BTreeMap<ObjectKey, u32>,
     restore: BTreeMap<String, Secret>,
     resync: bool,
 }
@@ -102,8 +102,8 @@ impl Dirty {
                 self.products.extend(products);
                 self.clients.extend(clients);
             }
-            Order::Issue(client) => drop(self.issue.insert(client)),
-            Order::Published(client) => drop(self.published.insert(client)),
+            Order::Issue(client, after) => drop(self.issue.insert(client, after)),
+            Order::Published(client, version) => drop(self.published.insert(client, version)),
             Order::Restore(principal, password) => drop(self.restore.insert(principal, password)),
             Order::Resync => self.resync = true,
         }

@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
 use super::context::Context;
+use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use crate::api::{self, RoleBinding, RoleBindingStatus};
 use crate::domain::binding::Resolution;
@@ -34,8 +35,11 @@ pub async fn reconcile(binding: Arc<RoleBinding>, context: Arc<Context>) -> Resu
     }
     let resolution = context.world.index().resolution(&key).cloned().unwrap_or_default();
     let live = status::live(&context, &binding, &resolution);
-    if live.unsettled && is_current(&binding) {
+    if (live.unsettled && is_current(&binding)) || context.is_leaving(binding.namespace()) {
         return Ok(Action::requeue(PERIODICALLY));
+    }
+    if context.patience.waits(binding.metadata.uid.as_deref(), &live.progress) {
+        return Ok(Action::requeue(patience::LIMIT));
     }
     let published = publish::config_map(&context, &binding, &resolution).await?;
     let before = binding.status.clone().unwrap_or_default();
@@ -61,6 +65,7 @@ async fn finish(binding: &RoleBinding, key: &ObjectKey, context: &Context) -> Re
     let blocking = blocking_clusters(context, &uid);
     let before = binding.status.clone().unwrap_or_default();
     if blocking.waiting.is_empty() {
+        context.patience.forget(Some(&uid));
         if before.entries.is_some() {
             let happening = match &blocking.abandoned {
                 None => happening(api::Action::AccessRevoked, key, &uid, "Deleted", "the binding was deleted", &before),
