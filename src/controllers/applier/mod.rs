@@ -151,8 +151,16 @@ impl Applier {
         Self { cluster: cluster.into(), context, handle, access, inbox, dirty: Dirty::default() }
     }
 
-    /// Runs until leadership is lost or the handle is dropped; a session that fails is begun anew.
-    pub async fn run(mut self) {
+    /// Runs until leadership is lost or the handle is ended; a session that fails is begun anew.
+    pub async fn run(self) {
+        let handle = self.handle.clone();
+        tokio::select! {
+            () = handle.ended() => {}
+            () = self.sessions() => {}
+        }
+    }
+
+    async fn sessions(mut self) {
         let span = info_span!("applier", cluster = %self.cluster);
         async {
             loop {
