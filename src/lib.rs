@@ -9,6 +9,8 @@
 //! - [`controllers`]: observe, validate, plan, apply, report.
 //! - [`run`]: wires all of it together.
 
+// Each printer column of the derive looks like the same attribute again.
+#[allow(clippy::duplicated_attributes)]
 pub mod api;
 pub mod controllers;
 pub mod crds;

@@ -12,12 +12,14 @@ use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store;
 use kube::{Api, Client, Resource, ResourceExt};
+use prometheus::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::controllers::context::Context;
+use crate::controllers::metrics::Metrics;
 use crate::controllers::reconcile::reconcile_kind;
 use crate::controllers::world::{Queues, World};
 use crate::controllers::{data_product, role_binding, stream_client, stream_cluster, stream_role};
@@ -59,7 +61,8 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Res
         .with_context(|| format!("failed to read namespace {}, which Weir runs in", settings.namespace))?;
     let installation = Installation { id: namespace.uid().unwrap_or_default(), namespace: settings.namespace.clone() };
     let readiness = Readiness::default();
-    let web = tokio::spawn(serve(settings.listen, readiness.clone(), prometheus::Registry::new(), shutdown.clone()));
+    let registry = Registry::new();
+    let web = tokio::spawn(serve(settings.listen, readiness.clone(), registry.clone(), shutdown.clone()));
     let candidate = Candidate::new(client.clone(), &settings.namespace, "weir", &settings.identity);
     // Standing by is being ready: a rollout must not wait for the leader before to go.
     readiness.set(true);
@@ -70,7 +73,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Res
     readiness.set(false);
     let outcome = tokio::select! {
         () = candidate.keep() => Err(anyhow::anyhow!("leadership was lost: another instance takes over")),
-        outcome = lead(client, &settings, installation, &candidate, readiness, shutdown.clone()) => outcome,
+        outcome = lead(client, &settings, installation, &candidate, (readiness, registry), shutdown.clone()) => outcome,
     };
     shutdown.cancel();
     candidate.release().await;
@@ -83,7 +86,7 @@ async fn lead(
     settings: &Settings,
     installation: Installation,
     candidate: &Candidate,
-    readiness: Readiness,
+    (readiness, registry): (Readiness, Registry),
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let (clusters, cluster_queue) = mpsc::unbounded();
@@ -103,6 +106,7 @@ async fn lead(
         service_account: format!("{}:{}", settings.namespace, settings.service_account),
         client,
     });
+    registry.register(Box::new(Metrics::new(&context)?)).context("failed to register metrics")?;
     let mut tasks = JoinSet::new();
     let (synced, mut all_synced) = watch::channel(0);
     let feeds = Feeds { context: context.clone(), synced };

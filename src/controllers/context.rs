@@ -55,6 +55,15 @@ impl Context {
         self.events.record(event(happening, jiff::Timestamp::now()), key).await;
     }
 
+    /// Whether a cluster was looked at as a whole since this process began; before that, nothing new can be said of it. One that
+    /// nobody registered counts, too: that much is known.
+    pub fn is_settled(&self, cluster: &str) -> bool {
+        match self.world.handle(cluster) {
+            Some(handle) => handle.state().settled,
+            None => self.world.index().cluster(cluster).is_none(),
+        }
+    }
+
     /// The authority of a cluster's brokers, in PEM.
     pub fn ca_pem(&self, cluster: &str) -> Option<String> {
         self.access().get(cluster)?.ca_pem.clone()

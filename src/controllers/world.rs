@@ -57,8 +57,8 @@ impl World {
     pub fn wake(&self, touched: Touched) {
         let handles = self.handles();
         let mut principals: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for key in touched.principals {
-            principals.entry(key.cluster).or_default().insert(key.principal);
+        for key in &touched.principals {
+            principals.entry(key.cluster.clone()).or_default().insert(key.principal.clone());
         }
         for (name, handle) in &handles {
             let principals = principals.remove(name).unwrap_or_default();
@@ -81,6 +81,11 @@ impl World {
                 handle.order(Order::Dirty { principals, products, clients });
             }
         }
+        self.report(&touched);
+    }
+
+    /// Asks for the status of all of these.
+    pub fn report(&self, touched: &Touched) {
         touched.clusters.iter().for_each(|name| self.reconcile_cluster(name));
         touched.products.iter().for_each(|key| request(&self.queues.products, key));
         touched.roles.iter().for_each(|key| request(&self.queues.roles, key));

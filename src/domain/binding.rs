@@ -3,20 +3,30 @@
 //! What resolves is granted and the rest is a problem: a missing stream does not take the others away, and never gives
 //! anything. Only what is wrong with the binding as a whole (deleted, expired, no such role, a cycle) grants nothing.
 
+mod entries;
+mod subject;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use kube::core::Duration;
 
-use super::acl::{AclEntry, Operation, PatternType, Permission, ResourceType};
+use self::entries::{ClusterAccess, bounded};
+use self::subject::{identify, subject_label};
+use super::acl::AclEntry;
 use super::index::Index;
-use super::names::{ObjectKey, PrincipalKey, is_dns_label, is_reserved_for_weir, service_account_principal};
+use super::names::{ObjectKey, PrincipalKey};
 use super::problem::Problem;
 use super::product;
 use super::role;
-use super::tenancy::{Tenant, selects};
-use crate::api::{Access, Quotas, Reason, RoleBinding, StreamClusterSpec, StreamRole, Subject, SubjectKind, Usage};
+use super::tenancy::Tenant;
+use crate::api::{Access, Reason, RoleBinding, StreamRole, Subject, Usage};
+
+pub use entries::{quota_map, widen};
 
 /// What one principal gets from one binding.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,24 +64,16 @@ pub struct Resolution {
     pub clusters: BTreeSet<String>,
 }
 
-/// Access to one topic, and to what the subject needs beside it.
-#[derive(Clone, Debug, Default)]
-struct ClusterAccess {
-    topics: BTreeMap<String, BTreeSet<Access>>,
-    groups: bool,
-    transactions: bool,
-    internal: bool,
-    quotas: BTreeMap<String, f64>,
-}
-
 /// Resolves `binding` as of `index` and `now`.
 pub fn resolve(index: &Index, binding: &RoleBinding, now: Timestamp) -> Resolution {
     let mut resolution = Resolution { expires_at: expiry(binding), ..Resolution::default() };
-    match access(index, binding, now, &mut resolution) {
-        Ok(by_cluster) => {
-            resolution.clusters = by_cluster.keys().cloned().collect();
-            for (cluster, access) in &by_cluster {
-                grant_on(index, binding, cluster, access, &mut resolution);
+    match roles(index, binding, now, resolution.expires_at) {
+        Ok(roles) => {
+            for (namespace, subjects) in subjects_by_namespace(index, binding) {
+                for (cluster, access) in access(index, binding, &roles, &namespace, &mut resolution) {
+                    grant_on(index, binding, &cluster, &access, &subjects, &mut resolution);
+                    resolution.clusters.insert(cluster);
+                }
             }
         }
         Err(problem) => resolution.problems.push(problem),
@@ -81,42 +83,88 @@ pub fn resolve(index: &Index, binding: &RoleBinding, now: Timestamp) -> Resoluti
     resolution
 }
 
-/// When `binding` ends; `None` is never. An end that cannot be computed is the beginning of time.
+/// When `binding` ends; `None` is never. An end that cannot be computed is the beginning of time, and of two the earlier
+/// one counts.
 pub fn expiry(binding: &RoleBinding) -> Option<Timestamp> {
-    if let Some(at) = &binding.spec.expires_at {
-        return Some(at.0);
-    }
-    let lasts = std::time::Duration::from(binding.spec.duration?);
-    let created = binding.creation_timestamp().map_or(Timestamp::MIN, |t| t.0);
-    Some(created.checked_add(lasts).unwrap_or(Timestamp::MIN))
+    let at = binding.spec.expires_at.as_ref().map(|t| t.0);
+    let after = binding.spec.duration.map(|lasts| created(binding).and_then(|c| later(c, lasts)));
+    let after = after.map(|at| at.unwrap_or(Timestamp::MIN));
+    at.into_iter().chain(after).min()
 }
 
-/// What the binding's role gives its namespace, by cluster.
-fn access(
+fn created(binding: &RoleBinding) -> Option<Timestamp> {
+    binding.creation_timestamp().map(|t| t.0)
+}
+
+/// `None` where `lasts` is negative or leads beyond the end of time.
+fn later(from: Timestamp, lasts: Duration) -> Option<Timestamp> {
+    // The conversion below would drop the sign.
+    (!lasts.is_negative()).then(|| from.checked_add(std::time::Duration::from(lasts)).ok())?
+}
+
+/// The roles that the binding is about.
+fn roles(
     index: &Index,
     binding: &RoleBinding,
     now: Timestamp,
-    resolution: &mut Resolution,
-) -> Result<BTreeMap<String, ClusterAccess>, Problem> {
+    expires_at: Option<Timestamp>,
+) -> Result<Vec<ObjectKey>, Problem> {
     let key = index.key_of(binding);
     if binding.metadata.deletion_timestamp.is_some() {
         return Err(Problem::waiting(Reason::Deleting, format!("RoleBinding {key} is being deleted")));
     }
-    if let Some(at) = resolution.expires_at.filter(|at| *at <= now) {
+    if let Some(at) = expires_at.filter(|at| *at <= now) {
         return Err(Problem::invalid(Reason::Expired, format!("RoleBinding {key} expired at {at}")));
     }
-    let role_ref = ObjectKey::new(&binding.spec.role_ref.namespace, &binding.spec.role_ref.name);
+    role::closure(index, &ObjectKey::new(&binding.spec.role_ref.namespace, &binding.spec.role_ref.name))
+}
+
+/// Subjects by the namespace that consent is asked for.
+fn subjects_by_namespace<'a>(index: &Index, binding: &'a RoleBinding) -> BTreeMap<String, BTreeSet<&'a Subject>> {
+    let own = index.key_of(binding).namespace;
+    let mut by_namespace: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for subject in &binding.spec.subjects {
+        let namespace = subject.namespace.clone().unwrap_or_else(|| own.clone());
+        by_namespace.entry(namespace).or_default().insert(subject);
+    }
+    by_namespace
+}
+
+/// What `roles` give subjects of namespace `whose`, by cluster.
+fn access(
+    index: &Index,
+    binding: &RoleBinding,
+    roles: &[ObjectKey],
+    whose: &str,
+    resolution: &mut Resolution,
+) -> BTreeMap<String, ClusterAccess> {
     let mut by_cluster = BTreeMap::new();
-    for role_key in role::closure(index, &role_ref)? {
-        let Some(role) = index.role(&role_key) else { continue };
-        let consent = role::bindable(index, &role_key, role, &key.namespace)
-            .and_then(|()| within_max_duration(&role_key, role, binding, resolution.expires_at, now));
-        match consent {
-            Ok(()) => add_privileges(index, binding, &role_key, role, &mut by_cluster, resolution),
+    for key in roles {
+        let Some(role) = index.role(key) else { continue };
+        match consent(index, binding, key, role, whose, resolution.expires_at) {
+            Ok(()) => add_privileges(index, binding, key, role, &mut by_cluster, resolution),
             Err(problem) => resolution.problems.push(problem),
         }
     }
-    Ok(by_cluster)
+    by_cluster
+}
+
+/// Whether the owner of `role` lets subjects of namespace `whose` have it by `binding`. A namespace may pass its own roles on
+/// to a ServiceAccount of another one; what it inherits from a third, only as that one allows for both.
+fn consent(
+    index: &Index,
+    binding: &RoleBinding,
+    key: &ObjectKey,
+    role: &StreamRole,
+    whose: &str,
+    expires_at: Option<Timestamp>,
+) -> Result<(), Problem> {
+    let own = index.key_of(binding).namespace;
+    role::bindable(index, key, role, &own)?;
+    if key.namespace != own && whose != own {
+        role::bindable(index, key, role, whose)?;
+    }
+    within_max_duration(key, role, binding, expires_at)
 }
 
 fn within_max_duration(
@@ -124,11 +172,10 @@ fn within_max_duration(
     role: &StreamRole,
     binding: &RoleBinding,
     expires_at: Option<Timestamp>,
-    now: Timestamp,
 ) -> Result<(), Problem> {
     let Some(max) = role.spec.max_duration else { return Ok(()) };
-    let created = binding.creation_timestamp().map_or(now, |t| t.0);
-    let latest = created.checked_add(std::time::Duration::from(max)).unwrap_or(created);
+    let created = created(binding).unwrap_or(Timestamp::MIN);
+    let latest = later(created, max).unwrap_or(created);
     match expires_at {
         Some(at) if at <= latest => Ok(()),
         Some(at) => Err(Problem::invalid(
@@ -170,13 +217,12 @@ fn add_privileges(
                 continue;
             }
             let cluster = &product.spec.cluster_ref.name;
-            let view = product::view(index, product);
+            let view = product::view_of(index, product, &privilege.streams);
             for problem in view.problems {
                 let message = format!("DataProduct {product_key}: {}", problem.message);
                 resolution.problems.push(Problem::waiting(problem.reason, message));
             }
-            let wanted = |name: &String| privilege.streams.is_empty() || privilege.streams.contains(name);
-            for stream in view.streams.into_iter().filter(|s| wanted(&s.name)) {
+            for stream in view.streams {
                 if !index.is_governed(cluster, &stream.topic, product) {
                     resolution.problems.push(Problem::waiting(
                         Reason::Applying,
@@ -184,9 +230,8 @@ fn add_privileges(
                     ));
                     continue;
                 }
-                resolution.products.insert(product_key.clone());
-                resolution.topics.insert(stream.topic.clone());
                 let access = by_cluster.entry(cluster.clone()).or_default();
+                access.products.insert(product_key.clone());
                 access.topics.entry(stream.topic).or_default().extend(privilege.access.iter().copied());
                 access.groups |=
                     role.spec.consumer_groups == Usage::Prefixed && privilege.access.contains(&Access::Read);
@@ -199,8 +244,15 @@ fn add_privileges(
     }
 }
 
-/// Grants `access` on one cluster to every subject that may have it.
-fn grant_on(index: &Index, binding: &RoleBinding, cluster: &str, access: &ClusterAccess, resolution: &mut Resolution) {
+/// Grants `access` on one cluster to each of `subjects` that may have it.
+fn grant_on(
+    index: &Index,
+    binding: &RoleBinding,
+    cluster: &str,
+    access: &ClusterAccess,
+    subjects: &BTreeSet<&Subject>,
+    resolution: &mut Resolution,
+) {
     let key = index.key_of(binding);
     let Some(spec) = index.cluster_spec(cluster) else {
         let message = format!("StreamCluster {cluster} does not exist");
@@ -216,7 +268,7 @@ fn grant_on(index: &Index, binding: &RoleBinding, cluster: &str, access: &Cluste
         Err(problem) => return resolution.problems.push(problem),
     };
     let quotas = bounded(&access.quotas, &quota_map(tenant.limits.quotas.as_ref()));
-    for subject in &binding.spec.subjects {
+    for subject in subjects {
         let identified = match identify(index, binding, cluster, spec, subject) {
             Ok(identified) => identified,
             Err(problem) => {
@@ -233,9 +285,19 @@ fn grant_on(index: &Index, binding: &RoleBinding, cluster: &str, access: &Cluste
                 format!("User {:?} is no DNS label: name its consumer groups' prefixes in spec.prefixes", subject.name),
             ));
         }
+        if internal.is_none() && access.internal {
+            resolution.problems.push(Problem::invalid(
+                Reason::PrefixOutsideNamespace,
+                format!("User {:?} is no DNS label: it cannot have internal topics", subject.name),
+            ));
+        }
         let usable: BTreeSet<_> = own.into_iter().chain(prefixes.iter().cloned()).collect();
         for principal in identified.principals {
-            let entries = entries(&principal, access, &usable, internal.as_deref());
+            let granted = |g: &Arc<Grant>| g.key.principal == principal && g.key.cluster == cluster;
+            if resolution.grants.iter().any(granted) {
+                continue; // A ServiceAccount named both with its namespace and without.
+            }
+            let entries = entries::entries(&principal, access, &usable, internal.as_deref());
             resolution.grants.push(Arc::new(Grant {
                 key: PrincipalKey { cluster: cluster.into(), principal },
                 binding: key.clone(),
@@ -248,6 +310,8 @@ fn grant_on(index: &Index, binding: &RoleBinding, cluster: &str, access: &Cluste
         if access.groups || access.transactions {
             resolution.prefixes.extend(usable);
         }
+        resolution.products.extend(access.products.iter().cloned());
+        resolution.topics.extend(access.topics.keys().cloned());
     }
 }
 
@@ -263,224 +327,4 @@ fn own_prefixes(binding: &RoleBinding, tenant: &Tenant) -> Result<Vec<String>, P
             ),
         )),
     }
-}
-
-/// The part of names that stands for the subject. One of another namespace cannot meet a local one: labels have no `_`.
-fn subject_label(subject: &Subject, namespace: &str) -> Option<String> {
-    match &subject.namespace {
-        _ if !is_dns_label(&subject.name) => None,
-        Some(other) if other != namespace => Some(format!("{other}_{}", subject.name)),
-        _ => Some(subject.name.clone()),
-    }
-}
-
-/// Who a subject is on a cluster.
-struct Identified {
-    principals: Vec<String>,
-    uid: Option<String>,
-}
-
-fn identify(
-    index: &Index,
-    binding: &RoleBinding,
-    cluster: &str,
-    spec: &StreamClusterSpec,
-    subject: &Subject,
-) -> Result<Identified, Problem> {
-    let namespace = index.key_of(binding).namespace;
-    match subject.kind {
-        SubjectKind::StreamClient => stream_client(index, &ObjectKey::new(namespace, &subject.name), cluster),
-        SubjectKind::ServiceAccount => service_account(index, binding, cluster, spec, subject),
-        SubjectKind::User => user(index, &namespace, cluster, spec, &subject.name),
-    }
-}
-
-fn stream_client(index: &Index, key: &ObjectKey, cluster: &str) -> Result<Identified, Problem> {
-    let client = index
-        .client(key)
-        .ok_or_else(|| Problem::invalid(Reason::SubjectNotFound, format!("StreamClient {key} does not exist")))?;
-    if client.metadata.deletion_timestamp.is_some() {
-        return Err(Problem::waiting(Reason::Deleting, format!("StreamClient {key} is being deleted")));
-    }
-    if client.spec.cluster_ref.name != cluster {
-        return Err(Problem::invalid(
-            Reason::SubjectNotFound,
-            format!(
-                "StreamClient {key} is known on StreamCluster {}, and the role's products are on {cluster}",
-                client.spec.cluster_ref.name
-            ),
-        ));
-    }
-    let principals = index.client_principals(client);
-    if principals.is_empty() {
-        return Err(Problem::waiting(Reason::Applying, format!("StreamClient {key} has no credential yet")));
-    }
-    Ok(Identified { principals, uid: None })
-}
-
-fn service_account(
-    index: &Index,
-    binding: &RoleBinding,
-    cluster: &str,
-    spec: &StreamClusterSpec,
-    subject: &Subject,
-) -> Result<Identified, Problem> {
-    let own = index.key_of(binding).namespace;
-    let account = ObjectKey::new(subject.namespace.as_ref().unwrap_or(&own), &subject.name);
-    let foreign = account.namespace != own;
-    if foreign && binding.spec.role_ref.namespace != own {
-        return Err(Problem::invalid(
-            Reason::SubjectNotAllowed,
-            format!(
-                "ServiceAccount {account} is of another namespace: only a binding in the role's own namespace may name it"
-            ),
-        ));
-    }
-    if spec.identity.oauth.is_none() {
-        return Err(Problem::invalid(
-            Reason::NoListener,
-            format!("StreamCluster {cluster} has no identity.oauth: ServiceAccounts cannot be bound on it"),
-        ));
-    }
-    if !is_dns_label(&account.name) {
-        return Err(Problem::invalid(
-            Reason::SubjectNotAllowed,
-            format!(
-                "ServiceAccount {account} has a dot in its name, which would reach into the prefix of another subject"
-            ),
-        ));
-    }
-    let uid = index
-        .account(&account)
-        .ok_or_else(|| Problem::waiting(Reason::SubjectNotFound, format!("ServiceAccount {account} does not exist")))?;
-    let principal = service_account_principal(&account);
-    if foreign && index.recorded_subject(&binding.uid().unwrap_or_default(), &principal).is_some_and(|was| was != uid) {
-        return Err(Problem::invalid(
-            Reason::SubjectRecreated,
-            format!(
-                "ServiceAccount {account} was deleted and made anew since it was bound: delete this binding and make it again"
-            ),
-        ));
-    }
-    Ok(Identified { principals: vec![principal], uid: foreign.then(|| uid.to_owned()) })
-}
-
-fn user(
-    index: &Index,
-    namespace: &str,
-    cluster: &str,
-    spec: &StreamClusterSpec,
-    name: &str,
-) -> Result<Identified, Problem> {
-    let refuse = |why: &str| {
-        Err(Problem::invalid(
-            Reason::UserNotAllowed,
-            format!("User {name:?} cannot be bound on StreamCluster {cluster}: {why}"),
-        ))
-    };
-    if name == "*" || name == "ANONYMOUS" || name.is_empty() {
-        return refuse("it stands for everybody");
-    }
-    if is_reserved_for_weir(name) || name.starts_with("system:") {
-        return refuse("principals of this form are given out by Weir or by Kubernetes");
-    }
-    if spec.identity.super_users.iter().any(|s| s == name) || index.admin_principal(cluster).is_some_and(|a| a == name)
-    {
-        return refuse("it is a super user");
-    }
-    let labels = index.namespace(namespace).map(|ns| &ns.labels);
-    let claimed = spec.identity.user_claims.iter().any(|claim| {
-        labels.is_some_and(|l| selects(&claim.namespace_selector, l)) && matches(&claim.pattern, namespace, name)
-    });
-    if claimed {
-        return Ok(Identified { principals: vec![name.to_owned()], uid: None });
-    }
-    refuse(&format!("no entry of identity.userClaims gives it to namespace {namespace}"))
-}
-
-fn matches(pattern: &str, namespace: &str, name: &str) -> bool {
-    let pattern = pattern.replace("{namespace}", namespace);
-    match pattern.strip_suffix('*') {
-        Some(start) => !start.is_empty() && name.starts_with(start),
-        None => pattern == name,
-    }
-}
-
-/// The fewest entries that give `access` to `principal`: Read, Write and Delete imply Describe.
-fn entries(
-    principal: &str,
-    access: &ClusterAccess,
-    prefixes: &BTreeSet<String>,
-    internal: Option<&str>,
-) -> BTreeSet<AclEntry> {
-    let principal: Arc<str> = format!("User:{principal}").into();
-    let host: Arc<str> = "*".into();
-    let entry = |resource_type, pattern_type, resource: &str, operation| AclEntry {
-        principal: principal.clone(),
-        resource_type,
-        pattern_type,
-        resource: resource.into(),
-        operation,
-        permission: Permission::Allow,
-        host: host.clone(),
-    };
-    let mut entries = BTreeSet::new();
-    for (topic, access) in &access.topics {
-        let implied = access.contains(&Access::Read) || access.contains(&Access::Write);
-        for operation in access.iter().filter(|a| **a != Access::Describe || !implied).map(|a| match a {
-            Access::Read => Operation::Read,
-            Access::Write => Operation::Write,
-            Access::Describe => Operation::Describe,
-        }) {
-            entries.insert(entry(ResourceType::Topic, PatternType::Literal, topic, operation));
-        }
-    }
-    if let Some(internal) = internal.filter(|_| access.internal) {
-        for operation in [Operation::Create, Operation::Delete, Operation::Read, Operation::Write] {
-            entries.insert(entry(ResourceType::Topic, PatternType::Prefixed, internal, operation));
-        }
-        // Kafka Streams names its internal topics by its application id, which is its group id too.
-        entries.insert(entry(ResourceType::Group, PatternType::Prefixed, internal, Operation::Read));
-        entries.insert(entry(ResourceType::TransactionalId, PatternType::Prefixed, internal, Operation::Write));
-    }
-    for prefix in prefixes {
-        if access.groups {
-            entries.insert(entry(ResourceType::Group, PatternType::Prefixed, prefix, Operation::Read));
-        }
-        if access.transactions {
-            entries.insert(entry(ResourceType::TransactionalId, PatternType::Prefixed, prefix, Operation::Write));
-        }
-    }
-    entries
-}
-
-/// Quotas under Kafka's keys.
-pub fn quota_map(quotas: Option<&Quotas>) -> BTreeMap<String, f64> {
-    let Some(quotas) = quotas else { return BTreeMap::new() };
-    [
-        ("producer_byte_rate", quotas.producer_byte_rate),
-        ("consumer_byte_rate", quotas.consumer_byte_rate),
-        ("request_percentage", quotas.request_percentage),
-        ("controller_mutation_rate", quotas.controller_mutation_rate),
-    ]
-    .into_iter()
-    .filter_map(|(key, value)| Some((key.to_owned(), value? as f64)))
-    .collect()
-}
-
-/// Takes the larger of each.
-pub fn widen(into: &mut BTreeMap<String, f64>, other: &BTreeMap<String, f64>) {
-    for (key, value) in other {
-        into.entry(key.clone()).and_modify(|v| *v = v.max(*value)).or_insert(*value);
-    }
-}
-
-/// Keeps `quotas` within `limits`; what is limited and not set is set at the limit.
-fn bounded(quotas: &BTreeMap<String, f64>, limits: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
-    let mut bounded = limits.clone();
-    for (key, value) in quotas {
-        let value = limits.get(key).map_or(*value, |limit| value.min(*limit));
-        bounded.insert(key.clone(), value);
-    }
-    bounded
 }

@@ -131,7 +131,7 @@ fn java_trust(ca_pem: Option<&str>) -> Vec<String> {
 
 /// PEM as the value of one Java property: `\n` stands for a new line there.
 fn one_line(pem: &str) -> String {
-    pem.trim_end().replace('\n', "\\n")
+    pem.trim_end().replace('\r', "").replace('\n', "\\n")
 }
 
 fn librdkafka_conf(bootstrap: &str, has_ca: bool, version: &Version<'_>) -> String {

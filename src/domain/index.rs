@@ -4,6 +4,13 @@
 //! long as any grant needs it.
 
 mod access;
+#[cfg(test)]
+mod laws;
+mod links;
+mod recorded;
+mod spread;
+#[cfg(test)]
+mod tests;
 mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +19,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 
+use self::links::Links;
 use super::binding::{Grant, Resolution};
 use super::ledger::ClientRecord;
 use super::names::{ObjectKey, PrincipalKey};
@@ -33,20 +41,28 @@ pub struct Index {
     bindings: BTreeMap<ObjectKey, Arc<RoleBinding>>,
     accounts: BTreeMap<ObjectKey, String>,
 
-    /// From ledgers, by client UID.
-    client_records: BTreeMap<String, ClientRecord>,
+    /// The principals that Weir itself uses, by cluster, once known.
+    admins: BTreeMap<String, String>,
+
+    /// From ledgers: by client UID, with the cluster.
+    client_records: BTreeMap<String, (String, ClientRecord)>,
     /// From ledgers: principals that Weir issued, to the client's UID.
     issued: BTreeMap<String, String>,
     /// From ledgers: cluster and topic to the UID of the product that has it.
     governed: BTreeMap<(String, String), String>,
-    /// From ledgers: binding UID and principal to the ServiceAccount's UID.
-    subject_uids: BTreeMap<(String, String), String>,
+    /// From ledgers: binding UID, principal and cluster to the ServiceAccount's UID.
+    subject_uids: BTreeMap<(String, String, String), String>,
 
     /// Who claims a topic, oldest first.
     claims: BTreeMap<(String, String), BTreeSet<(i64, ObjectKey)>>,
-    claimed_by: BTreeMap<ObjectKey, BTreeSet<(String, String)>>,
-    bindings_of_role: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
-    bindings_of_product: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    /// What a product claims, and its age there.
+    claimed_by: BTreeMap<ObjectKey, (i64, BTreeSet<(String, String)>)>,
+    bindings_of_role: Links,
+    bindings_of_product: Links,
+    /// By StreamClient or ServiceAccount, whichever has the name.
+    bindings_of_subject: Links,
+    heirs: Links,
+    derived: Links,
     resolutions: BTreeMap<ObjectKey, Arc<Resolution>>,
     grants: BTreeMap<PrincipalKey, BTreeMap<String, Arc<Grant>>>,
     expiries: BTreeSet<(Timestamp, ObjectKey)>,
@@ -56,8 +72,6 @@ pub struct Index {
 struct Cluster {
     object: Arc<StreamCluster>,
     tenancies: Tenancies,
-    /// The principal that Weir itself uses there, once known.
-    admin: Option<String>,
 }
 
 /// What a change touched: whose status and whose access may differ now.
@@ -107,7 +121,7 @@ impl Index {
 
     /// The principal that Weir itself uses on a cluster, once known.
     pub fn admin_principal(&self, cluster: &str) -> Option<&str> {
-        self.clusters.get(cluster)?.admin.as_deref()
+        self.admins.get(cluster).map(String::as_str)
     }
 
     /// What `namespace` may do on `cluster`.
@@ -164,6 +178,17 @@ impl Index {
         self.bindings.get(key)
     }
 
+    /// Every object whose status depends on a cluster.
+    pub fn everything_on(&self, cluster: &str) -> Touched {
+        Touched {
+            clusters: BTreeSet::from([cluster.to_owned()]),
+            products: self.products_on(cluster).map(|(key, _)| key.clone()).collect(),
+            clients: self.clients_on(cluster).map(|(key, _)| key.clone()).collect(),
+            bindings: self.bindings.keys().cloned().collect(),
+            ..Touched::default()
+        }
+    }
+
     /// What a binding comes to.
     pub fn resolution(&self, key: &ObjectKey) -> Option<&Arc<Resolution>> {
         self.resolutions.get(key)
@@ -176,17 +201,25 @@ impl Index {
 
     /// UID of the ServiceAccount of another namespace that a binding was first granted to.
     pub fn recorded_subject(&self, binding_uid: &str, principal: &str) -> Option<&str> {
-        self.subject_uids.get(&(binding_uid.to_owned(), principal.to_owned())).map(String::as_str)
+        self.recorded_subjects(binding_uid, principal).next()
+    }
+
+    /// The same on each cluster that the binding concerns.
+    pub fn recorded_subjects(&self, binding_uid: &str, principal: &str) -> impl Iterator<Item = &str> {
+        let first = (binding_uid.to_owned(), principal.to_owned(), String::new());
+        let wanted = (first.0.clone(), first.1.clone());
+        let of_both = self.subject_uids.range(first..);
+        of_both.take_while(move |((b, p, _), _)| (b, p) == (&wanted.0, &wanted.1)).map(|(_, uid)| uid.as_str())
     }
 
     /// What the ledger has of a client.
     pub fn client_record(&self, uid: &str) -> Option<&ClientRecord> {
-        self.client_records.get(uid)
+        self.client_records.get(uid).map(|(_, record)| record)
     }
 
     /// The principals that a client has now: every version that is not retired.
     pub fn client_principals(&self, client: &StreamClient) -> Vec<String> {
-        let record = client.uid().and_then(|uid| self.client_records.get(&uid));
+        let record = client.uid().and_then(|uid| self.client_record(&uid));
         let valid = |r: &ClientRecord| r.versions.iter().filter(|v| !v.retired).map(|v| v.principal.clone()).collect();
         record.map(valid).unwrap_or_default()
     }
@@ -205,12 +238,12 @@ impl Index {
 
     /// How many bindings refer to a role.
     pub fn bindings_of_role(&self, key: &ObjectKey) -> usize {
-        self.bindings_of_role.get(key).map_or(0, BTreeSet::len)
+        self.bindings_of_role.count(key)
     }
 
     /// How many bindings give access to a product.
     pub fn bindings_of_product(&self, key: &ObjectKey) -> usize {
-        self.bindings_of_product.get(key).map_or(0, BTreeSet::len)
+        self.bindings_of_product.count(key)
     }
 
     /// The next moment at which a binding expires.

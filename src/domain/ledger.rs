@@ -37,9 +37,10 @@ pub struct GrantRecord {
     #[serde(with = "entries")]
     pub entries: BTreeSet<AclEntry>,
     /// Quotas that may exist because of it.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", serialize_with = "whole_numbers")]
     pub quotas: BTreeMap<String, f64>,
-    /// UID of a ServiceAccount of another namespace when it was first granted.
+    /// UID of a ServiceAccount of another namespace when it was first granted; kept as long as the binding exists, also
+    /// when the access is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject_uid: Option<String>,
 }
@@ -106,7 +107,7 @@ pub struct GrantKey {
     pub principal: String,
 }
 
-/// The whole ledger in memory.
+/// The whole ledger in memory. Changed by [`Ledger::apply`] only.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ledger {
     /// Who governs the cluster.
@@ -117,6 +118,8 @@ pub struct Ledger {
     pub clients: BTreeMap<String, ClientRecord>,
     /// By topic.
     pub topics: BTreeMap<String, TopicRecord>,
+    /// By binding UID: the principals whose records still hold access.
+    holders: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// One change of the ledger.
@@ -161,9 +164,11 @@ impl Ledger {
         match change {
             Change::Installation(installation) => self.installation = Some(installation),
             Change::Grant(key, Some(record)) => {
+                self.set_holder(&key, record.holds_access());
                 self.grants.entry(key.principal).or_default().insert(key.binding_uid, record);
             }
             Change::Grant(key, None) => {
+                self.set_holder(&key, false);
                 if let Some(of_principal) = self.grants.get_mut(&key.principal) {
                     of_principal.remove(&key.binding_uid);
                     if of_principal.is_empty() {
@@ -176,9 +181,25 @@ impl Ledger {
         }
     }
 
-    /// Whether anything recorded still stems from the binding.
+    /// Whether any access recorded still stems from the binding.
     pub fn has_binding(&self, uid: &str) -> bool {
-        self.grants.values().any(|of_principal| of_principal.contains_key(uid))
+        self.holders.contains_key(uid)
+    }
+
+    /// By binding UID, the principals for which some access of it is recorded.
+    pub fn holders(&self) -> &BTreeMap<String, BTreeSet<String>> {
+        &self.holders
+    }
+
+    fn set_holder(&mut self, key: &GrantKey, holds: bool) {
+        if holds {
+            self.holders.entry(key.binding_uid.clone()).or_default().insert(key.principal.clone());
+        } else if let Some(principals) = self.holders.get_mut(&key.binding_uid) {
+            principals.remove(&key.principal);
+            if principals.is_empty() {
+                self.holders.remove(&key.binding_uid);
+            }
+        }
     }
 }
 
@@ -226,6 +247,13 @@ impl Change {
     }
 }
 
+impl GrantRecord {
+    /// Whether it stands for any access; one that does not only remembers whom it was for.
+    pub fn holds_access(&self) -> bool {
+        !self.entries.is_empty() || !self.quotas.is_empty()
+    }
+}
+
 impl ClientRecord {
     /// The version in the Secret: the newest one that was published and is not retiring.
     pub fn current(&self) -> Option<&VersionRecord> {
@@ -241,6 +269,11 @@ impl ClientRecord {
     pub fn key(&self) -> ObjectKey {
         ObjectKey::new(&self.namespace, &self.name)
     }
+}
+
+/// Quotas are whole numbers; written with a point, serde_json would not always read the same number back.
+fn whole_numbers<S: serde::Serializer>(quotas: &BTreeMap<String, f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(quotas.iter().map(|(key, value)| (key, *value as i64)))
 }
 
 /// Entries as `Topic:Literal:Read:name`. The principal is in the key; the host is `*` and the permission `Allow`, as in all
@@ -277,42 +310,90 @@ mod entries {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
+    use proptest::sample::select;
+    use proptest::test_runner::Config;
 
     use super::{Change, GrantKey, GrantRecord, Installation, Ledger};
     use crate::domain::acl::{AclEntry, Operation, PatternType, Permission, ResourceType};
+    use crate::domain::testing::{client_record, topic_record};
+
+    fn change() -> impl Strategy<Value = Change> {
+        let entry = (select(ResourceType::ALL), select(PatternType::ALL), select(Operation::ALL), "[a-z.:/_*-]{1,6}");
+        let quotas = prop::collection::btree_map("[a-z_]{1,4}", any::<i64>().prop_map(|n| n as f64), 0..3);
+        let grant =
+            (0..3u8, "[a-zA-Z~=,:/. é-]{1,8}", prop::collection::vec(entry, 0..4), quotas, any::<Option<bool>>());
+        let grant = grant.prop_map(|(uid, principal, entries, quotas, keep)| {
+            let entry = |(resource_type, pattern_type, operation, resource): (_, _, _, String)| AclEntry {
+                principal: format!("User:{principal}").into(),
+                resource_type,
+                pattern_type,
+                resource: resource.into(),
+                operation,
+                permission: Permission::Allow,
+                host: "*".into(),
+            };
+            let record = GrantRecord {
+                namespace: "fraud".into(),
+                name: "orders".into(),
+                entries: entries.into_iter().map(entry).collect(),
+                quotas,
+                subject_uid: keep.and_then(|k| k.then(|| "subject".to_owned())),
+            };
+            Change::Grant(GrantKey { binding_uid: uid.to_string(), principal }, keep.map(|_| record))
+        });
+        prop_oneof![
+            4 => grant,
+            1 => "[a-z]{1,3}".prop_map(|id| Change::Installation(Installation { id, namespace: "weir".into() })),
+            1 => (1..4u32, any::<bool>()).prop_map(|(v, retired)| client_record("fraud/x", &[(v, retired)])),
+            1 => "[a-z.]{1,4}".prop_map(|topic| topic_record(&topic, "payments/orders")),
+            1 => "[a-z.]{1,4}".prop_map(|topic| Change::Topic(topic, None)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(Config { cases: 256, failure_persistence: None, ..Config::default() })]
+
+        #[test]
+        fn what_is_written_is_read_back(changes in prop::collection::vec(change(), 0..12)) {
+            let mut expected = Ledger::default();
+            let mut records = BTreeMap::new();
+            for change in changes {
+                let (key, value) = change.to_record();
+                match value {
+                    Some(value) => records.insert(key, value),
+                    None => records.remove(&key),
+                };
+                expected.apply(change);
+            }
+            assert_eq!(Ledger::read(&records).unwrap(), expected);
+        }
+    }
 
     #[test]
-    fn what_is_written_is_read_back() {
-        let entry = AclEntry {
-            principal: "User:fraud.scorer~1a2b3c4d-1".into(),
-            resource_type: ResourceType::Topic,
-            pattern_type: PatternType::Literal,
-            resource: "payments.orders.placed".into(),
-            operation: Operation::Read,
-            permission: Permission::Allow,
-            host: "*".into(),
+    fn a_binding_is_in_the_ledger_while_any_principal_has_access_by_it() {
+        let grant = |principal: &str, quota: Option<f64>| {
+            let record = quota.map(|quota| GrantRecord {
+                namespace: "fraud".into(),
+                name: "orders".into(),
+                entries: Default::default(),
+                quotas: BTreeMap::from([("consumer_byte_rate".to_owned(), quota)]),
+                subject_uid: None,
+            });
+            Change::Grant(GrantKey { binding_uid: "u".into(), principal: principal.into() }, record)
         };
-        let record = GrantRecord {
-            namespace: "fraud".into(),
-            name: "orders".into(),
-            entries: BTreeSet::from([entry]),
-            quotas: BTreeMap::from([("consumer_byte_rate".into(), 1e6)]),
-            subject_uid: None,
-        };
-        let key = GrantKey { binding_uid: "u".into(), principal: "fraud.scorer~1a2b3c4d-1".into() };
-        let changes = [
-            Change::Installation(Installation { id: "i".into(), namespace: "weir".into() }),
-            Change::Grant(key, Some(record)),
-        ];
-        let mut expected = Ledger::default();
-        let mut records = BTreeMap::new();
-        for change in changes {
-            let (key, value) = change.to_record();
-            records.insert(key, value.unwrap());
-            expected.apply(change);
+        let mut ledger = Ledger::default();
+        for (change, has) in [
+            (grant("a", Some(1.0)), true),
+            (grant("b", Some(1.0)), true),
+            (grant("a", None), true),
+            (grant("b", None), false),
+        ] {
+            ledger.apply(change);
+            assert_eq!(ledger.has_binding("u"), has);
         }
-        assert_eq!(Ledger::read(&records).unwrap(), expected);
     }
 
     #[test]

@@ -19,4 +19,6 @@ pub mod role;
 pub mod rotation;
 pub mod secret;
 pub mod tenancy;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod topics;

@@ -59,6 +59,32 @@ pub fn is_reserved_for_weir(principal: &str) -> bool {
     principal.contains('~')
 }
 
+/// Whether `principal` is exactly of a form of [`issued_principal`]: only then may all that it has be removed by its name.
+pub fn has_issued_form(principal: &str) -> bool {
+    let labels = |a: &str, b: &str| is_dns_label(a) && is_dns_label(b);
+    let version = |text: &str| {
+        text.split_once('-').is_some_and(|(uid8, version)| {
+            (1..=8).contains(&uid8.len())
+                && uid8.chars().all(|c| c.is_ascii_hexdigit())
+                && version.parse::<u32>().is_ok_and(|v| v.to_string() == version)
+        })
+    };
+    match principal.strip_prefix("CN=~") {
+        Some(rest) => rest.split_once(",OU=").is_some_and(|(v, rest)| {
+            version(v) && rest.split_once(",O=").is_some_and(|(name, namespace)| labels(namespace, name))
+        }),
+        None => principal.split_once('~').is_some_and(|(client, v)| {
+            version(v) && client.split_once('.').is_some_and(|(namespace, name)| labels(namespace, name))
+        }),
+    }
+}
+
+/// The ServiceAccount that brokers know as `principal`, if it is one.
+pub fn service_account_of(principal: &str) -> Option<ObjectKey> {
+    let (namespace, name) = principal.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    Some(ObjectKey::new(namespace, name))
+}
+
 /// The principal that brokers take from a ServiceAccount's token (its claim `sub`).
 pub fn service_account_principal(account: &ObjectKey) -> String {
     format!("system:serviceaccount:{}:{}", account.namespace, account.name)
@@ -84,7 +110,7 @@ pub fn topic_name_fault(topic: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ObjectKey, is_dns_label, issued_principal, topic_name_fault};
+    use super::{ObjectKey, has_issued_form, is_dns_label, issued_principal, topic_name_fault};
     use crate::api::CredentialType;
 
     #[test]
@@ -93,6 +119,19 @@ mod tests {
         let uid = "1a2b3c4d-0000-4000-8000-000000000000";
         assert_eq!(issued_principal(CredentialType::ScramSha512, &client, uid, 3), "fraud.scorer~1a2b3c4d-3");
         assert_eq!(issued_principal(CredentialType::Mtls, &client, uid, 3), "CN=~1a2b3c4d-3,OU=scorer,O=fraud");
+    }
+
+    #[test]
+    fn only_what_weir_could_have_issued_has_the_issued_form() {
+        let client = ObjectKey::new("fraud", "scorer");
+        for kind in [CredentialType::ScramSha512, CredentialType::Mtls] {
+            assert!(has_issued_form(&issued_principal(kind, &client, "1a2b3c4d-0000-4000-8000-000000000000", 12)));
+        }
+        for other in
+            ["svc~legacy", "a.b~", "a.b~1a2b-01", "a.b.c~1a2b-1", "CN=~1a-1,OU=a", "a.b~1a2b-1~2", "alice", "~"]
+        {
+            assert!(!has_issued_form(other), "{other}");
+        }
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! From what a principal should have, what the ledger recorded and what the brokers have, to what must be done.
 //!
-//! The order of carrying out is part of the plan's meaning: removals first, then the ledger, then creations. At each
+//! The order of carrying out is part of the plan's meaning: removals first, then the ledger, then quotas, then creations. At each
 //! moment the access is within the union of before and after, and everything that exists is in the ledger.
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::acl::{AclEntry, PatternType, Permission, ResourceType};
 use super::index::{DesiredAccess, Index};
 use super::ledger::{Change, GrantKey, GrantRecord};
-use super::names::{ObjectKey, is_reserved_for_weir};
+use super::names::{ObjectKey, has_issued_form, is_reserved_for_weir, service_account_of};
 
 /// What the brokers have of one principal.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,12 +35,14 @@ pub struct PrincipalPlan {
     pub delete: BTreeSet<AclEntry>,
     /// Remove every entry of the principal instead, since Weir issued it and it has no access any more.
     pub delete_all: bool,
+    /// With the removals: quotas to remove. After the ledger has forgotten them nobody would know that they are Weir's.
+    pub unset_quotas: BTreeSet<String>,
     /// Second, and only once the removals are done: what the ledger must say.
     pub record: Vec<Change>,
     /// Third, and only once the ledger says so: entries to create.
     pub create: BTreeSet<AclEntry>,
-    /// With the creations: quotas to set, or to remove where `None`.
-    pub quotas: BTreeMap<String, Option<f64>>,
+    /// Before the creations, and only once the ledger says so: quotas to set.
+    pub quotas: BTreeMap<String, f64>,
     /// It takes access away although nobody deleted the binding or the client, and nothing expired.
     pub unasked: bool,
 }
@@ -45,6 +52,7 @@ impl PrincipalPlan {
     pub fn is_empty(&self) -> bool {
         self.delete.is_empty()
             && !self.delete_all
+            && self.unset_quotas.is_empty()
             && self.record.is_empty()
             && self.create.is_empty()
             && self.quotas.is_empty()
@@ -64,15 +72,17 @@ pub fn plan(
     let ours: BTreeSet<_> = recorded.values().flat_map(|r| &r.entries).collect();
     let delete: BTreeSet<_> =
         observed.entries.iter().filter(|e| ours.contains(e) && !desired.entries.contains(e)).cloned().collect();
-    let gone = is_reserved_for_weir(principal) && desired.grants.is_empty() && !index.is_issued_and_live(principal);
+    let (unset_quotas, quotas) = quotas(desired, recorded, observed);
+    let gone = has_issued_form(principal) && desired.grants.is_empty() && !index.is_issued_and_live(principal);
     PrincipalPlan {
         principal: principal.to_owned(),
         unasked: delete.iter().any(|e| taken_by_nobody(index, principal, e, recorded)),
         delete_all: gone && !observed.entries.is_empty(),
         delete,
-        record: record(principal, desired, recorded),
+        unset_quotas,
+        record: record(index, principal, desired, recorded),
         create: desired.entries.difference(&observed.entries).cloned().collect(),
-        quotas: quotas(desired, recorded, observed),
+        quotas,
     }
 }
 
@@ -81,12 +91,26 @@ fn taken_by_nobody(index: &Index, principal: &str, entry: &AclEntry, recorded: &
     if is_reserved_for_weir(principal) && !index.is_issued_and_live(principal) {
         return false;
     }
+    let account = service_account_of(principal).map(|key| index.account(&key));
     recorded.iter().any(|(uid, record)| {
-        record.entries.contains(entry) && index.is_binding_live(&ObjectKey::new(&record.namespace, &record.name), uid)
+        // Who deleted the ServiceAccount meant it, and its name must not live on for someone else.
+        let subject_stays = match account {
+            None => true,
+            Some(None) => false,
+            Some(Some(now)) => record.subject_uid.as_ref().is_none_or(|was| was == now),
+        };
+        subject_stays
+            && record.entries.contains(entry)
+            && index.is_binding_live(&ObjectKey::new(&record.namespace, &record.name), uid)
     })
 }
 
-fn record(principal: &str, desired: &DesiredAccess, recorded: &BTreeMap<String, GrantRecord>) -> Vec<Change> {
+fn record(
+    index: &Index,
+    principal: &str,
+    desired: &DesiredAccess,
+    recorded: &BTreeMap<String, GrantRecord>,
+) -> Vec<Change> {
     let key = |uid: &String| GrantKey { binding_uid: uid.clone(), principal: principal.to_owned() };
     let new = desired.grants.iter().filter_map(|(uid, grant)| {
         let record = GrantRecord {
@@ -98,20 +122,34 @@ fn record(principal: &str, desired: &DesiredAccess, recorded: &BTreeMap<String, 
         };
         (recorded.get(uid) != Some(&record)).then(|| Change::Grant(key(uid), Some(record)))
     });
-    let gone =
-        recorded.keys().filter(|uid| !desired.grants.contains_key(*uid)).map(|uid| Change::Grant(key(uid), None));
+    let gone = recorded.iter().filter(|(uid, _)| !desired.grants.contains_key(*uid)).filter_map(|(uid, record)| {
+        let rest = remembered(index, uid, record);
+        (rest.as_ref() != Some(record)).then(|| Change::Grant(key(uid), rest))
+    });
     new.chain(gone).collect()
 }
 
+/// What stays of a record whose access is gone: to which ServiceAccount of another namespace the binding was given, for as
+/// long as there is the binding. Otherwise one made anew under that name would pass for the first.
+fn remembered(index: &Index, binding_uid: &str, record: &GrantRecord) -> Option<GrantRecord> {
+    let binding = ObjectKey::new(&record.namespace, &record.name);
+    (record.subject_uid.is_some() && index.has_binding(&binding, binding_uid)).then(|| GrantRecord {
+        entries: BTreeSet::new(),
+        quotas: BTreeMap::new(),
+        ..record.clone()
+    })
+}
+
+/// Quotas to remove, and quotas to set.
 fn quotas(
     desired: &DesiredAccess,
     recorded: &BTreeMap<String, GrantRecord>,
     observed: &Observed,
-) -> BTreeMap<String, Option<f64>> {
-    let wrong = desired.quotas.iter().filter(|(key, value)| observed.quotas.get(*key) != Some(value));
+) -> (BTreeSet<String>, BTreeMap<String, f64>) {
     let ours: BTreeSet<_> = recorded.values().flat_map(|r| r.quotas.keys()).collect();
     let gone = ours.into_iter().filter(|k| !desired.quotas.contains_key(*k) && observed.quotas.contains_key(*k));
-    wrong.map(|(k, v)| (k.clone(), Some(*v))).chain(gone.map(|k| (k.clone(), None))).collect()
+    let wrong = desired.quotas.iter().filter(|(key, value)| observed.quotas.get(*key) != Some(value));
+    (gone.cloned().collect(), wrong.map(|(k, v)| (k.clone(), *v)).collect())
 }
 
 /// Removals that wait for a person.
@@ -126,7 +164,8 @@ pub struct Hold {
 /// Decides which plans must wait. `held` are the principals that waited before: they wait on until their plan takes nothing
 /// unasked any more or a person confirms, also when others were let go meanwhile.
 pub fn hold(plans: &[PrincipalPlan], held: &BTreeSet<String>, most: u32, confirmed: Option<&str>) -> Option<Hold> {
-    let unasked: Vec<_> = plans.iter().filter(|p| p.unasked).collect();
+    let mut unasked: Vec<_> = plans.iter().filter(|p| p.unasked).collect();
+    unasked.sort_by_key(|p| &p.principal);
     let still_held = unasked.iter().any(|p| held.contains(&p.principal));
     if unasked.is_empty() || (unasked.len() <= most as usize && !still_held) {
         return None;

@@ -1,6 +1,6 @@
 //! A product's spec, validated: which topics it has, and why not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::index::Index;
 use super::names::{ObjectKey, topic_name_fault};
@@ -36,6 +36,11 @@ pub struct ProductView {
 
 /// Validates `product` as of `index`.
 pub fn view(index: &Index, product: &DataProduct) -> ProductView {
+    view_of(index, product, &[])
+}
+
+/// Validates those streams of `product` that are named, or all of them where none is.
+pub fn view_of(index: &Index, product: &DataProduct, names: &[String]) -> ProductView {
     let key = index.key_of(product);
     let cluster = &product.spec.cluster_ref.name;
     let tenant = match index.tenant(cluster, &key.namespace) {
@@ -43,8 +48,19 @@ pub fn view(index: &Index, product: &DataProduct) -> ProductView {
         Err(problem) => return ProductView { streams: Vec::new(), problems: vec![problem] },
     };
     let mut view = ProductView::default();
+    let mut taken: BTreeMap<String, &str> = BTreeMap::new();
     for stream in &product.spec.streams {
-        match validate(index, cluster, &key, tenant, stream) {
+        let topic = topic_of(tenant, &key.name, stream);
+        let first = *taken.entry(topic.clone()).or_insert(&stream.name);
+        if !names.is_empty() && !names.contains(&stream.name) {
+            continue;
+        }
+        let valid = if first == stream.name {
+            validate(index, cluster, &key, tenant, stream, topic)
+        } else {
+            Err(fault(stream, Reason::TopicTaken, format!("topic {topic} is that of stream {first}")))
+        };
+        match valid {
             Ok(valid) => view.streams.push(valid),
             Err(problem) => view.problems.push(problem),
         }
@@ -62,11 +78,11 @@ pub fn topic_of(tenant: &Tenant, product: &str, stream: &Stream) -> String {
 /// Confidential, since nobody can say what it was.
 pub fn classification(index: &Index, product: &DataProduct) -> Classification {
     let mut strictest = product.spec.classification;
-    let mut seen = vec![index.key_of(product)];
+    let mut seen = BTreeSet::from([index.key_of(product)]);
     let mut to_visit: Vec<_> =
         product.spec.derived_from.iter().map(|r| ObjectKey::new(&r.namespace, &r.name)).collect();
     while let Some(key) = to_visit.pop() {
-        if seen.contains(&key) {
+        if !seen.insert(key.clone()) {
             continue;
         }
         match index.product(&key) {
@@ -76,9 +92,33 @@ pub fn classification(index: &Index, product: &DataProduct) -> Classification {
                 to_visit.extend(source.spec.derived_from.iter().map(|r| ObjectKey::new(&r.namespace, &r.name)));
             }
         }
-        seen.push(key);
     }
     strictest
+}
+
+fn fault(stream: &Stream, reason: Reason, what: String) -> Problem {
+    Problem::invalid(reason, format!("stream {}: {what}", stream.name))
+}
+
+/// Whether a product of the tenant may have `topic` at all, whoever else claims it.
+///
+/// # Errors
+/// Why not.
+pub fn may_have(tenant: &Tenant, namespace: &str, topic: &str) -> Result<(), (Reason, String)> {
+    if let Some(why) = topic_name_fault(topic) {
+        return Err((Reason::InvalidTopicName, format!("topic {topic:?} {why}")));
+    }
+    if !tenant.covers(topic) {
+        let prefixes = tenant.prefixes.join(", ");
+        let what = format!("topic {topic} lies outside the prefixes of namespace {namespace} ({prefixes})");
+        return Err((Reason::TopicOutsideNamespace, what));
+    }
+    if tenant.is_internal(topic) {
+        let under = format!("{}_", tenant.default_prefix());
+        let what = format!("topic {topic} lies under {under}, where applications make and delete their own topics");
+        return Err((Reason::InvalidTopicName, what));
+    }
+    Ok(())
 }
 
 fn validate(
@@ -87,32 +127,21 @@ fn validate(
     key: &ObjectKey,
     tenant: &Tenant,
     stream: &Stream,
+    topic: String,
 ) -> Result<ValidStream, Problem> {
-    let topic = topic_of(tenant, &key.name, stream);
-    let fault = |reason, what: String| Problem::invalid(reason, format!("stream {}: {what}", stream.name));
-    if let Some(why) = topic_name_fault(&topic) {
-        return Err(fault(Reason::InvalidTopicName, format!("topic {topic:?} {why}")));
-    }
-    if !tenant.covers(&topic) {
-        return Err(fault(
-            Reason::TopicOutsideNamespace,
-            format!(
-                "topic {topic} lies outside the prefixes of namespace {} ({})",
-                key.namespace,
-                tenant.prefixes.join(", ")
-            ),
-        ));
-    }
+    may_have(tenant, &key.namespace, &topic).map_err(|(reason, what)| fault(stream, reason, what))?;
     if let Some(owner) = index.topic_owner(cluster, &topic).filter(|owner| *owner != key) {
-        return Err(fault(Reason::TopicTaken, format!("topic {topic} belongs to DataProduct {owner}, which is older")));
+        let what = format!("topic {topic} belongs to DataProduct {owner}, which is older");
+        return Err(fault(stream, Reason::TopicTaken, what));
     }
     if stream.adopt && !tenant.allow_adopt {
         return Err(fault(
+            stream,
             Reason::LimitExceeded,
             format!("the tenancy of namespace {} does not allow to adopt topic {topic}", key.namespace),
         ));
     }
-    within_limits(tenant, stream, &topic).map_err(|what| fault(Reason::LimitExceeded, what))?;
+    within_limits(tenant, stream, &topic).map_err(|what| fault(stream, Reason::LimitExceeded, what))?;
     Ok(ValidStream {
         name: stream.name.clone(),
         topic,

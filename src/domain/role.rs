@@ -1,17 +1,20 @@
 //! A role with all that it inherits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::index::Index;
 use super::names::ObjectKey;
 use super::problem::Problem;
 use super::tenancy::selects;
-use crate::api::{BindableFromMode, DataProduct, Privilege, Reason, StreamRole};
+use crate::api::{BindableFromMode, DataProduct, Privilege, Reason, StreamRole, StreamRoleSpec};
+
+/// How many roles may inherit one another in a row. Tenants make these chains, and each link is a frame on the stack.
+const MOST_NESTED: usize = 32;
 
 /// The role itself and every role that it inherits, each once, the role itself first.
 ///
 /// # Errors
-/// The role, or one that it inherits, is missing or inherits itself.
+/// The role, or one that it inherits, is missing, being deleted, inherits itself or is nested too deeply.
 pub fn closure(index: &Index, start: &ObjectKey) -> Result<Vec<ObjectKey>, Problem> {
     let mut found = Vec::new();
     visit(index, start, &mut Vec::new(), &mut found)?;
@@ -33,6 +36,13 @@ fn visit(index: &Index, key: &ObjectKey, path: &mut Vec<ObjectKey>, found: &mut 
         };
         return Err(Problem::invalid(Reason::RoleNotFound, what));
     };
+    if role.metadata.deletion_timestamp.is_some() {
+        return Err(Problem::waiting(Reason::Deleting, format!("StreamRole {key} is being deleted")));
+    }
+    if path.len() == MOST_NESTED {
+        let what = format!("StreamRole {}: more than {MOST_NESTED} roles inherit one another in a row", path[0]);
+        return Err(Problem::invalid(Reason::Invalid, what));
+    }
     found.push(key.clone());
     path.push(key.clone());
     for inherited in &role.spec.inherits {
@@ -64,6 +74,14 @@ pub fn bindable(index: &Index, key: &ObjectKey, role: &StreamRole, namespace: &s
         Reason::NotBindable,
         format!("StreamRole {key} may not be bound from namespace {namespace}: its owner decides in bindableFrom"),
     ))
+}
+
+/// Whether a role with `spec` selects the product `name` with `labels`, both of the role's namespace.
+pub fn selects_product(spec: &StreamRoleSpec, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    spec.privileges.iter().any(|privilege| {
+        let products = &privilege.products;
+        products.names.iter().any(|n| n == name) || products.selector.as_ref().is_some_and(|s| selects(s, labels))
+    })
 }
 
 /// The products of the role's namespace that `privilege` selects, and what is missing.

@@ -107,14 +107,14 @@ pub fn issued(
     record
 }
 
-/// The record once the version being issued is in the Secret.
+/// The record once the version being issued is in the Secret; unchanged where none is being issued.
 pub fn published(record: &ClientRecord, credentials: &Credentials, now: Timestamp) -> ClientRecord {
     let overlap = credentials.rotation.as_ref().map_or_else(crate::api::default_overlap, |r| r.overlap);
     let retires_at = now.checked_add(std::time::Duration::from(overlap)).unwrap_or(now);
     let mut record = record.clone();
-    let newest = record.issuing().map(|v| v.version);
+    let Some(newest) = record.issuing().map(|v| v.version) else { return record };
     for version in &mut record.versions {
-        if Some(version.version) == newest {
+        if version.version == newest {
             version.published = true;
         } else if version.retires_at.is_none() {
             version.retires_at = Some(retires_at);
@@ -231,5 +231,33 @@ mod tests {
         let record = published(&issued(None, empty(), version(1), None), &credentials(), at(0));
         assert_eq!(step(Some(&record), None, false, true, at(1)), Step::Issue(IssueReason::SecretLost));
         assert_eq!(step(Some(&record), Some("other"), false, true, at(1)), Step::Issue(IssueReason::SecretLost));
+    }
+
+    #[test]
+    fn publishing_twice_retires_nothing_more() {
+        let record = published(&issued(None, empty(), version(1), None), &credentials(), at(0));
+        assert_eq!(published(&record, &credentials(), at(5)), record);
+    }
+
+    #[test]
+    fn each_new_value_of_the_annotation_asks_for_one_version() {
+        let record = published(&issued(None, empty(), version(1), None), &credentials(), at(0));
+        let credentials = credentials();
+        let step = |record: &ClientRecord, rotate| {
+            let in_secret = record.current().map(|v| v.fingerprint.as_str());
+            decide(&Situation {
+                record: Some(record),
+                in_secret,
+                in_memory: false,
+                on_brokers: true,
+                credentials: &credentials,
+                rotate,
+                now: at(1),
+            })
+        };
+        assert_eq!(step(&record, Some("now")), Step::Issue(IssueReason::Asked));
+        let record = published(&issued(Some(&record), empty(), version(2), Some("now")), &credentials, at(1));
+        assert!(matches!(step(&record, Some("now")), Step::Rest(_)));
+        assert_eq!(step(&record, Some("again")), Step::Issue(IssueReason::Asked));
     }
 }

@@ -36,6 +36,11 @@ impl Tenant {
         self.prefixes.first().map_or("", String::as_str)
     }
 
+    /// Whether `topic` lies where subjects with internal topics may create and delete as they like.
+    pub fn is_internal(&self, topic: &str) -> bool {
+        topic.strip_prefix(self.default_prefix()).is_some_and(|rest| rest.starts_with('_'))
+    }
+
     /// Whether `name` lies under one of the prefixes and is more than the prefix itself.
     pub fn covers(&self, name: &str) -> bool {
         self.prefixes.iter().any(|p| !p.is_empty() && name.len() > p.len() && name.starts_with(p.as_str()))
@@ -59,6 +64,11 @@ impl Tenancies {
             .filter_map(|(name, ns)| Some((name.clone(), tenant(cluster, spec, name, ns, &mut taken)?)))
             .collect();
         Self { tenants }
+    }
+
+    /// Whether a namespace with these labels may be a tenant: one that is none has no part in the assignment.
+    pub fn may_select(spec: &StreamClusterSpec, labels: &BTreeMap<String, String>) -> bool {
+        spec.tenancy.iter().any(|t| selects(&t.namespace_selector, labels))
     }
 
     /// What `namespace` may do.

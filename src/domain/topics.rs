@@ -1,13 +1,14 @@
 //! From the streams that a product should have and the topics that the cluster has, to what must be done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ledger::TopicRecord;
 use super::problem::Problem;
 use super::product::ValidStream;
 use crate::api::Reason;
 
-/// Annotation on a DataProduct that lets retention be shortened: `<stream>:<key>=<value>`, several with commas.
+/// Annotation on a DataProduct that lets retention be shortened: `<stream>:<key>=<value>`, several with commas. A comma
+/// within a value is written `+`.
 pub const ACKNOWLEDGE_RETENTION: &str = "weir.dev/acknowledge-retention";
 
 /// A topic as the cluster has it.
@@ -88,21 +89,20 @@ fn exists(stream: &ValidStream, record: Option<&TopicRecord>) -> Problem {
     )
 }
 
-/// Shorter retention deletes records: someone has to say that this is meant.
+/// Shorter retention, and another way of cleaning up, delete records: someone has to say that this is meant.
 fn shortened(
     stream: &ValidStream,
     changes: &BTreeMap<String, Option<String>>,
     observed: &ObservedTopic,
     acknowledged: &str,
 ) -> Option<Problem> {
-    // Retention below zero is unlimited.
-    let amount = |text: &str| text.parse::<i64>().ok().map(|n| if n < 0 { i64::MAX } else { n });
-    ["retention.ms", "retention.bytes"].into_iter().find_map(|key| {
+    ["retention.ms", "retention.bytes", "cleanup.policy"].into_iter().find_map(|key| {
         let new = changes.get(key)?.as_ref()?;
         let old = observed.config.get(key)?;
-        let wanted = format!("{}:{key}={new}", stream.name);
+        let loses = if key == "cleanup.policy" { cleans_more(old, new) } else { amount(new)? < amount(old)? };
+        let wanted = format!("{}:{key}={}", stream.name, new.replace(',', "+"));
         let meant = acknowledged.split(',').any(|a| a.trim() == wanted);
-        (amount(new)? < amount(old)? && !meant).then(|| {
+        (loses && !meant).then(|| {
             Problem::invalid(
                 Reason::RetentionShortened,
                 format!(
@@ -113,6 +113,19 @@ fn shortened(
             )
         })
     })
+}
+
+/// Retention below zero is unlimited.
+fn amount(text: &str) -> Option<i64> {
+    text.parse::<i64>().ok().map(|n| if n < 0 { i64::MAX } else { n })
+}
+
+/// Whether records go by a policy that they did not go by before: by age and size (`delete`), or by key (`compact`).
+fn cleans_more(old: &str, new: &str) -> bool {
+    let policies = |text: &str| -> BTreeSet<String> {
+        text.split(',').map(|p| p.trim().to_owned()).filter(|p| !p.is_empty()).collect()
+    };
+    !policies(new).is_subset(&policies(old))
 }
 
 #[cfg(test)]
@@ -199,5 +212,25 @@ mod tests {
         assert!(message.contains("placed:retention.ms=1000"), "{message}");
         let acknowledged = plan(&wanted, "u", Some(&ours()), Some(&observed), "x, placed:retention.ms=1000");
         assert!(matches!(acknowledged, TopicStep::Change { .. }));
+    }
+
+    #[test]
+    fn another_cleanup_policy_deletes_records_and_needs_an_acknowledgement_too() {
+        let observed = ObservedTopic { partitions: 1, config: map(&[("cleanup.policy", "compact")]) };
+        for (new, acknowledge) in
+            [("delete", "placed:cleanup.policy=delete"), ("compact,delete", "placed:cleanup.policy=compact+delete")]
+        {
+            let wanted = stream(1, &[("cleanup.policy", new)]);
+            let (reason, message) = refusal(plan(&wanted, "u", Some(&ours()), Some(&observed), ""));
+            assert_eq!(reason, Reason::RetentionShortened);
+            assert!(message.ends_with(acknowledge), "{message}");
+            assert!(matches!(
+                plan(&wanted, "u", Some(&ours()), Some(&observed), acknowledge),
+                TopicStep::Change { .. }
+            ));
+        }
+        let both = ObservedTopic { partitions: 1, config: map(&[("cleanup.policy", "compact,delete")]) };
+        let wanted = stream(1, &[("cleanup.policy", "compact")]);
+        assert!(matches!(plan(&wanted, "u", Some(&ours()), Some(&both), ""), TopicStep::Change { .. }));
     }
 }

@@ -7,21 +7,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use bytes::Bytes;
+use kafka_protocol::messages::ApiVersionsResponse;
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{RwLock, RwLockWriteGuard, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::api::{Api, text};
-use super::codes::{permanent, retry, unknown_outcome};
+use super::api::Api;
+use super::codes::{retry, unknown_outcome};
+use super::frame;
 use super::tls::{self, Stream};
 use crate::ports::{Disposition, KafkaError};
-
-/// The largest answer that is read, in bytes: DescribeAcls has no paging.
-const MAX_FRAME: usize = 100 * 1024 * 1024;
 
 /// Requests sent by API name, shared by all connections of a client.
 pub(super) type Counts = Arc<Mutex<BTreeMap<&'static str, u64>>>;
@@ -192,7 +189,7 @@ impl Connection {
         }
         let id = state.next_id;
         state.next_id = id.wrapping_add(1);
-        let frame = encode(request, version, id, &self.client_id)?;
+        let frame = frame::encode(request, version, id, &self.client_id)?;
         state.waiting.insert(id, Waiting { sent: false, reply });
         // Queued under the lock, so that frames leave in the order of their ids.
         if self.queue.send((id, frame)).is_err() {
@@ -218,7 +215,7 @@ impl Connection {
                 return Err(e);
             }
         };
-        let response = decode::<R>(frame, version).map_err(|e| {
+        let response = frame::decode::<R>(frame, version).map_err(|e| {
             unknown_outcome(format!("failed to read the answer of {} to {}: {e}", self.peer(), R::NAME))
         })?;
         let throttle = R::throttle_ms(&response);
@@ -304,7 +301,7 @@ async fn write_frames(
 
 async fn read_frames(shared: Arc<Shared>, mut reader: ReadHalf<Box<dyn Stream>>) {
     loop {
-        match read_frame(&mut reader).await {
+        match frame::read(&mut reader).await {
             Ok((id, frame)) => {
                 let waiting = lock(&shared.state).waiting.remove(&id);
                 if let Some(waiting) = waiting {
@@ -318,45 +315,6 @@ async fn read_frames(shared: Arc<Shared>, mut reader: ReadHalf<Box<dyn Stream>>)
             }
         }
     }
-}
-
-async fn read_frame(reader: &mut ReadHalf<Box<dyn Stream>>) -> std::io::Result<(i32, Bytes)> {
-    let invalid = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
-    let length = reader.read_i32().await?;
-    let length = usize::try_from(length).map_err(|_| invalid(format!("a frame of {length} bytes")))?;
-    if !(4..=MAX_FRAME).contains(&length) {
-        return Err(invalid(format!("a frame of {length} bytes")));
-    }
-    let mut frame = BytesMut::zeroed(length);
-    reader.read_exact(&mut frame).await?;
-    // The length was checked: four bytes are there.
-    let id = i32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
-    Ok((id, frame.freeze()))
-}
-
-fn encode<R: Api>(request: &R, version: i16, id: i32, client_id: &str) -> Result<Bytes, KafkaError> {
-    let header = RequestHeader::default()
-        .with_request_api_key(R::KEY)
-        .with_request_api_version(version)
-        .with_correlation_id(id)
-        .with_client_id(Some(text(client_id)));
-    let mut frame = BytesMut::new();
-    frame.put_i32(0);
-    let encoded =
-        header.encode(&mut frame, R::header_version(version)).and_then(|()| request.encode(&mut frame, version));
-    encoded.map_err(|e| permanent(format!("failed to encode {}: {e}", R::NAME)))?;
-    let length = i32::try_from(frame.len() - 4)
-        .map_err(|_| permanent(format!("failed to encode {}: it is larger than Kafka takes", R::NAME)))?;
-    frame[..4].copy_from_slice(&length.to_be_bytes());
-    Ok(frame.freeze())
-}
-
-fn decode<R: Api>(mut frame: Bytes, version: i16) -> Result<R::Response, String> {
-    ResponseHeader::decode(&mut frame, R::Response::header_version(version)).map_err(|e| e.to_string())?;
-    // A broker that does not speak this ApiVersions answers in version 0 (KIP-511).
-    let outdated =
-        R::KEY == ApiVersionsRequest::KEY && frame.starts_with(&super::codes::UNSUPPORTED_VERSION.to_be_bytes());
-    R::Response::decode(&mut frame, if outdated { 0 } else { version }).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
@@ -416,5 +374,25 @@ mod tests {
         let (connection, _broker) = connection();
         let e = connection.send(&DescribeAclsRequest::default()).await.map(|_| ()).unwrap_err();
         assert_eq!(e.message, "failed to send DescribeAcls to broker:9092: it does not speak a usable version");
+    }
+
+    #[tokio::test]
+    async fn a_throttled_connection_stays_silent_for_as_long_as_the_broker_wants() {
+        let (connection, mut broker) = connection();
+        let serving = tokio::spawn(async move {
+            for id in 0..2 {
+                let length = broker.read_i32().await.unwrap();
+                let mut request = vec![0; usize::try_from(length).unwrap()];
+                broker.read_exact(&mut request).await.unwrap();
+                // Header with an empty tag section, 300 ms of throttle, no error, no groups, no tags.
+                broker.write_all(&[0, 0, 0, 14, 0, 0, 0, id, 0, 0, 0, 1, 44, 0, 0, 1, 0, 0]).await.unwrap();
+            }
+            broker
+        });
+        connection.send(&ListGroupsRequest::default()).await.unwrap();
+        let start = std::time::Instant::now();
+        connection.send(&ListGroupsRequest::default()).await.unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(290), "{:?}", start.elapsed());
+        drop(serving.await);
     }
 }

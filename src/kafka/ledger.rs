@@ -100,7 +100,7 @@ impl KafkaLedger {
         loop {
             let found =
                 self.admin.describe_topics(Some(std::slice::from_ref(&self.topic))).await.map_err(unavailable)?;
-            if let (Some(topic), Ok(_)) = (found.first(), self.end().await) {
+            if let (Some(topic), Ok(_)) = (found.first(), self.range().await) {
                 return Ok(topic.partitions);
             }
             if Instant::now() > deadline {
@@ -110,11 +110,13 @@ impl KafkaLedger {
         }
     }
 
-    /// One past the last record.
-    async fn end(&self) -> Result<i64, KafkaError> {
-        let asked = [(self.topic.clone(), 0, OffsetSpec::Latest)];
-        let mut answers = self.admin.list_offsets(&asked).await?;
-        answers.pop().unwrap_or_else(|| Err(super::codes::unknown_outcome("no answer for the topic")))
+    /// The first offset, and one past the last.
+    async fn range(&self) -> Result<(i64, i64), KafkaError> {
+        let asked = [OffsetSpec::Earliest, OffsetSpec::Latest].map(|spec| (self.topic.clone(), 0, spec));
+        match <[_; 2]>::try_from(self.admin.list_offsets(&asked).await?) {
+            Ok([first, end]) => Ok((first?, end?)),
+            Err(_) => Err(super::codes::unknown_outcome("no answer for the topic")),
+        }
     }
 
     /// Becomes the only writer. Transactions that an earlier one left open are aborted by then.
@@ -136,9 +138,9 @@ impl KafkaLedger {
         .await
     }
 
-    /// The newest value of every key before `end`.
-    async fn read(&self, end: i64) -> Result<BTreeMap<String, String>, LedgerError> {
-        if end == 0 {
+    /// The newest value of every key between the offsets.
+    async fn read(&self, (first, end): (i64, i64)) -> Result<BTreeMap<String, String>, LedgerError> {
+        if first == end {
             return Ok(BTreeMap::new());
         }
         let mut config = self.config.clone();
@@ -150,9 +152,9 @@ impl KafkaLedger {
             // The end shows as an empty answer, for which a broker waits so long.
             .set("fetch.wait.max.ms", "10")
             .set("isolation.level", "read_committed")
-            .set("auto.offset.reset", "error");
+            .set("auto.offset.reset", "earliest");
         let (context, topic) = (self.context.clone(), self.topic.clone());
-        blocking(move || read_all(&config, context, &topic)).await
+        blocking(move || read_all(&config, context, &topic, first)).await
     }
 }
 
@@ -166,8 +168,8 @@ impl Ledger for KafkaLedger {
         self.ensure_topic().await?;
         let producer = self.fence().await?;
         // Asked only now: no earlier writer moves it any more.
-        let read = match self.end().await {
-            Ok(end) => self.read(end).await,
+        let read = match self.range().await {
+            Ok(range) => self.read(range).await,
             Err(e) => Err(unavailable(e)),
         };
         match read {
@@ -211,10 +213,16 @@ impl Ledger for KafkaLedger {
     }
 }
 
-fn read_all(config: &ClientConfig, context: Context, topic: &str) -> Result<BTreeMap<String, String>, LedgerError> {
+fn read_all(
+    config: &ClientConfig,
+    context: Context,
+    topic: &str,
+    first: i64,
+) -> Result<BTreeMap<String, String>, LedgerError> {
     let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(|e| failed(&e))?;
     let mut from = TopicPartitionList::new();
-    from.add_partition_offset(topic, 0, Offset::Beginning).map_err(|e| failed(&e))?;
+    // A number spares librdkafka a question for which it waits half a second.
+    from.add_partition_offset(topic, 0, Offset::Offset(first)).map_err(|e| failed(&e))?;
     consumer.assign(&from).map_err(|e| failed(&e))?;
     let mut entries = BTreeMap::new();
     let mut last = Instant::now();

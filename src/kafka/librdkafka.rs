@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rdkafka::client::OAuthToken;
 use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::runtime::Handle;
@@ -77,6 +78,13 @@ impl Context {
 
 impl ClientContext for Context {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    /// The end of a partition is how reading ends, not an error.
+    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::warn!(%error, reason, "librdkafka");
+        }
+    }
 
     /// Called on librdkafka's polling thread or a blocking one, never on one that drives the runtime.
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {

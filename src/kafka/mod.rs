@@ -10,6 +10,7 @@ mod cluster;
 mod codes;
 mod connection;
 mod dial;
+mod frame;
 mod ledger;
 mod librdkafka;
 mod probe;

@@ -1,12 +1,14 @@
 //! The access probe.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir::domain::secret::Secret;
 use weir::kafka::KafkaProbe;
-use weir::ports::{AccessProbe, AclFilter, KafkaAdmin, ProbeOutcome, ScramChange, ScramMechanism};
+use weir::ports::{
+    AccessProbe, AclFilter, KafkaAdmin, KafkaEndpoint, KafkaTls, ProbeOutcome, ScramChange, ScramMechanism,
+};
 
-use crate::kafka_lab::{admin, all, eventually, lab, may_read, topic, unique};
+use crate::kafka_lab::{admin, all, eventually, file, lab, may_read, topic, unique};
 
 #[tokio::test]
 #[ignore = "needs the lab: make test"]
@@ -39,4 +41,18 @@ async fn the_probe_tells_denied_allowed_and_refused_apart_on_every_broker() {
     all(admin.alter_scram(&[ScramChange::Delete { user: user.clone(), mechanism }]).await.unwrap());
     becomes(&name, ProbeOutcome::LoginRefused).await;
     all(admin.delete_topics(&[name]).await.unwrap());
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn certificates_that_the_brokers_do_not_trust_are_refused_logins() {
+    let lab = lab();
+    let own = rcgen::generate_simple_self_signed(["stranger".to_owned()]).unwrap();
+    let stranger = (own.cert.pem(), Secret::new(own.signing_key.serialize_pem()));
+    for client in [None, Some(stranger)] {
+        let tls = Some(KafkaTls { ca_pem: Some(file(&lab.mtls.ca)), client });
+        let endpoint = KafkaEndpoint { bootstrap_servers: lab.mtls.bootstrap.clone(), tls, sasl: None };
+        let found = KafkaProbe.probe_fetch(&endpoint, "any", None).await.unwrap();
+        assert_eq!(found, BTreeMap::from([(ProbeOutcome::ANY_BROKER, ProbeOutcome::LoginRefused)]));
+    }
 }

@@ -91,3 +91,17 @@ async fn one_bad_entry_fails_alone() {
     assert_eq!(deleted[2], Ok(vec![good.clone()]));
     assert_eq!(admin.delete_acls(&[AclFilter::Exact(good)]).await.unwrap(), vec![Ok(Vec::new())]);
 }
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn a_deletion_that_matches_more_than_a_broker_takes_at_once_is_split() {
+    let admin = admin().await;
+    let users = [unique("crowd-a"), unique("crowd-b"), unique("crowd-c")];
+    let of = |user: &String| (0..4000).map(|i| may_read(user, &format!("t{i}"))).collect::<Vec<_>>();
+    let entries: Vec<AclEntry> = users.iter().flat_map(of).collect();
+    all(admin.create_acls(&entries).await.unwrap());
+    let filters: Vec<_> = users.iter().map(|user| AclFilter::Principal(format!("User:{user}"))).collect();
+    let deleted = all(admin.delete_acls(&filters).await.unwrap());
+    assert_eq!(deleted.iter().map(Vec::len).collect::<Vec<_>>(), [4000; 3]);
+    assert_eq!(admin.requests_sent()["DeleteAcls"], 3, "all at once in vain, then one, then two");
+}

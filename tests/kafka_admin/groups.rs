@@ -1,11 +1,12 @@
 //! Groups and offsets, made by a real producer and a real consumer.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use weir::ports::{KafkaAdmin, OffsetSpec};
+use weir::ports::{KafkaAdmin, NewTopic, OffsetSpec};
 
 use crate::kafka_lab::{Password, admin, all, eventually, lab, topic, unique};
 
@@ -47,7 +48,9 @@ fn produce_and_consume(listener: &Password, topic: &str, group: &str) {
 async fn groups_and_offsets_are_read_and_groups_deleted() {
     let admin = admin().await;
     let (name, group) = (unique("offsets"), unique("group"));
-    all(admin.create_topics(&[topic(&name, 2)], false).await.unwrap());
+    // The records' timestamps are of 1970: without this, retention may take them at any moment.
+    let config = BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]);
+    all(admin.create_topics(&[NewTopic { config, ..topic(&name, 2) }], false).await.unwrap());
     let (listener, of, by) = (lab().scram512, name.clone(), group.clone());
     tokio::task::spawn_blocking(move || produce_and_consume(&listener, &of, &by)).await.unwrap();
 
@@ -62,7 +65,7 @@ async fn groups_and_offsets_are_read_and_groups_deleted() {
     let offsets = admin.group_offsets(&[group.clone(), absent.clone()]).await.unwrap();
     let committed = offsets[0].as_ref().unwrap();
     assert_eq!((committed[&(name.clone(), 0)], committed[&(name.clone(), 1)]), (10, 10));
-    assert!(offsets[1].as_ref().is_ok_and(std::collections::BTreeMap::is_empty), "{offsets:?}");
+    assert!(offsets[1].as_ref().is_ok_and(BTreeMap::is_empty), "{offsets:?}");
 
     let at = |partition, spec| (name.clone(), partition, spec);
     let asked = [

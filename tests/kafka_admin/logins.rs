@@ -102,12 +102,17 @@ async fn a_connection_outlives_its_session_by_authenticating_again() {
     assert!(lifetime <= Duration::from_secs(60), "{lifetime:?}");
     let dialled = client.requests_sent()["ApiVersions"];
     let start = Instant::now();
-    let mut calls = 0;
-    while start.elapsed() < lifetime * 2 + Duration::from_secs(1) {
-        client.describe_cluster().await.unwrap();
-        calls += 1;
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    // Several callers at once, so that requests are in flight whenever a session is renewed.
+    let callers = (0..8).map(|_| async {
+        let mut calls = 0_u64;
+        while start.elapsed() < lifetime * 2 + Duration::from_secs(1) {
+            client.describe_cluster().await.unwrap();
+            calls += 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        calls
+    });
+    let calls: u64 = futures::future::join_all(callers).await.into_iter().sum();
     let sent = client.requests_sent();
     assert_eq!(sent["ApiVersions"], dialled, "the connection was never replaced");
     assert!(sent["SaslHandshake"] >= dialled + 2, "{sent:?}");

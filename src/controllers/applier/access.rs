@@ -3,18 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use tracing::{info, warn};
 
 use super::verify::Expectation;
-use super::{Dirty, Outcome, Session, SessionError, waiting};
+use super::{Dirty, Grants, Session, SessionError, waiting};
 use crate::api::CredentialType;
 use crate::domain::acl::AclEntry;
 use crate::domain::index::DesiredAccess;
-use crate::domain::ledger::Change;
+use crate::domain::ledger::{Change, GrantRecord};
 use crate::domain::names::ObjectKey;
 use crate::domain::plan::{self, Observed, PrincipalPlan};
 use crate::domain::problem::Problem;
 use crate::ports::{AclFilter, Disposition, QuotaDelta, ScramInfo};
+
+/// What was refused, by principal.
+type Problems = BTreeMap<String, Problem>;
 
 /// What the cluster has, as of the last snapshot and what was done since.
 #[derive(Debug, Default)]
@@ -41,11 +45,11 @@ impl Cache {
 impl Session<'_> {
     /// Reads the whole cluster, and makes everything dirty.
     pub(super) async fn observe_all(&mut self, dirty: &mut Dirty) -> Result<(), SessionError> {
-        let (acls, quotas, scram) = tokio::try_join!(
+        let (acls, quotas) = tokio::try_join!(
             self.admin.describe_acls(None, &[AclFilter::All]),
             self.admin.describe_user_quotas(None),
-            self.admin.describe_scram(None, None),
         )?;
+        let scram = self.scram_everywhere().await?;
         let mut cache = Cache { scram, ..Cache::default() };
         for entry in acls {
             match entry.principal.strip_prefix("User:").map(str::to_owned) {
@@ -59,19 +63,32 @@ impl Session<'_> {
         self.observed = cache;
         dirty.resync = false;
         self.everything(dirty);
-        self.replace_lost_identities(dirty);
+        self.find_lost_identities();
         self.find_foreign().await
     }
 
-    /// A client whose current SCRAM user is gone from the brokers is issued a new version.
-    fn replace_lost_identities(&self, dirty: &mut Dirty) {
+    /// Finds clients whose current SCRAM user some broker does not have: their Secrets still have it, to be given again.
+    fn find_lost_identities(&self) {
         let scram = self.ledger.clients.values().filter(|r| r.kind == CredentialType::ScramSha512);
-        for record in scram {
-            if let Some(current) = record.current().filter(|v| !self.observed.scram.contains_key(&v.principal)) {
-                warn!(principal = %current.principal, "the brokers lost a SCRAM user; a new version is issued");
-                dirty.issue.insert(record.key());
-            }
+        let lost: Vec<_> = scram
+            .filter_map(|r| Some((r.current()?.principal.clone(), r.key())))
+            .filter(|(principal, _)| !self.observed.scram.contains_key(principal))
+            .collect();
+        self.handle.state().lost_identities = lost.iter().map(|(principal, _)| principal.clone()).collect();
+        for (principal, client) in &lost {
+            warn!(principal, "a broker lost a SCRAM user");
+            self.context.world.reconcile_client(client);
         }
+    }
+
+    /// SCRAM credentials that every broker has. One that restarts may lack some: Kafka 4.3.1 loses them where it reads removals
+    /// at its start.
+    async fn scram_everywhere(&self) -> Result<BTreeMap<String, Vec<ScramInfo>>, SessionError> {
+        let brokers = self.serving_brokers().await?;
+        let mut views = try_join_all(brokers.iter().map(|id| self.admin.describe_scram(Some(*id), None))).await?;
+        let mut everywhere = views.pop().unwrap_or_default();
+        everywhere.retain(|user, _| views.iter().all(|view| view.contains_key(user)));
+        Ok(everywhere)
     }
 
     /// Makes everything dirty that should be on the cluster, or may be.
@@ -91,15 +108,16 @@ impl Session<'_> {
         self.hold(&mut plans);
         let mut failed = BTreeMap::new();
         self.remove(&plans, &mut failed).await?;
-        let done = |p: &&PrincipalPlan, failed: &BTreeMap<String, Problem>| !failed.contains_key(&p.principal);
+        self.unset_quotas(&plans, &mut failed).await?;
+        let done = |p: &&PrincipalPlan, failed: &Problems| !failed.contains_key(&p.principal);
         let mut removed = self.removed_bindings(&plans);
         let record: Vec<_> = plans.iter().filter(|p| done(p, &failed)).flat_map(|p| p.record.iter().cloned()).collect();
         self.commit(record.clone()).await?;
         self.announce(
             record.into_iter().filter(|c| matches!(c, Change::Grant(_, Some(r)) if r.subject_uid.is_some())).collect(),
         );
-        self.create_entries(&plans, &mut failed).await?;
         self.set_quotas(&plans, &mut failed).await?;
+        self.create_entries(&plans, &mut failed).await?;
         let planned: BTreeMap<_, _> = plans.iter().map(|p| (p.principal.as_str(), p)).collect();
         for (principal, desired) in desired {
             match failed.remove(&principal) {
@@ -119,7 +137,10 @@ impl Session<'_> {
     fn removed_bindings(&self, plans: &[PrincipalPlan]) -> BTreeMap<String, BTreeMap<String, ObjectKey>> {
         let mut removed: BTreeMap<String, BTreeMap<String, ObjectKey>> = BTreeMap::new();
         for change in plans.iter().flat_map(|p| &p.record) {
-            let Change::Grant(key, None) = change else { continue };
+            let Change::Grant(key, after) = change else { continue };
+            if after.as_ref().is_some_and(GrantRecord::holds_access) {
+                continue;
+            }
             let record = self.ledger.grants.get(&key.principal).and_then(|g| g.get(&key.binding_uid));
             if let Some(record) = record {
                 let name = ObjectKey::new(&record.namespace, &record.name);
@@ -175,11 +196,7 @@ impl Session<'_> {
     }
 
     /// First: removals. A principal whose removals failed is left as it is.
-    async fn remove(
-        &mut self,
-        plans: &[PrincipalPlan],
-        failed: &mut BTreeMap<String, Problem>,
-    ) -> Result<(), SessionError> {
+    async fn remove(&mut self, plans: &[PrincipalPlan], failed: &mut Problems) -> Result<(), SessionError> {
         let mut filters = Vec::new();
         let mut owners = Vec::new();
         for plan in plans {
@@ -214,11 +231,7 @@ impl Session<'_> {
     }
 
     /// Third: creations, of those whose ledger records were written.
-    async fn create_entries(
-        &mut self,
-        plans: &[PrincipalPlan],
-        failed: &mut BTreeMap<String, Problem>,
-    ) -> Result<(), SessionError> {
+    async fn create_entries(&mut self, plans: &[PrincipalPlan], failed: &mut Problems) -> Result<(), SessionError> {
         let wanted: Vec<(&str, &AclEntry)> = plans
             .iter()
             .filter(|p| !failed.contains_key(&p.principal))
@@ -240,15 +253,28 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn set_quotas(
+    /// With the removals: quotas that are Weir's and wanted no more. After the ledger forgot them nobody would know whose they are.
+    async fn unset_quotas(&mut self, plans: &[PrincipalPlan], failed: &mut Problems) -> Result<(), SessionError> {
+        let unset = |p: &PrincipalPlan| p.unset_quotas.iter().map(|key| (key.clone(), None)).collect();
+        self.alter_quotas(plans, unset, failed).await
+    }
+
+    async fn set_quotas(&mut self, plans: &[PrincipalPlan], failed: &mut Problems) -> Result<(), SessionError> {
+        let set = |p: &PrincipalPlan| p.quotas.iter().map(|(key, value)| (key.clone(), Some(*value))).collect();
+        self.alter_quotas(plans, set, failed).await
+    }
+
+    async fn alter_quotas(
         &mut self,
         plans: &[PrincipalPlan],
-        failed: &mut BTreeMap<String, Problem>,
+        changes: impl Fn(&PrincipalPlan) -> BTreeMap<String, Option<f64>>,
+        failed: &mut Problems,
     ) -> Result<(), SessionError> {
         let deltas: Vec<_> = plans
             .iter()
-            .filter(|p| !p.quotas.is_empty() && !failed.contains_key(&p.principal))
-            .map(|p| QuotaDelta { user: p.principal.clone(), changes: p.quotas.clone() })
+            .filter(|p| !failed.contains_key(&p.principal))
+            .map(|p| QuotaDelta { user: p.principal.clone(), changes: changes(p) })
+            .filter(|d| !d.changes.is_empty())
             .collect();
         if deltas.is_empty() {
             return Ok(());
@@ -275,7 +301,7 @@ impl Session<'_> {
 
     fn report_failure(&self, principal: &str, problem: Problem, desired: &DesiredAccess) {
         warn!(principal, problem = %problem.message, "failed to apply access");
-        self.handle.state().outcomes.insert(principal.to_owned(), Outcome::Failed(problem));
+        self.handle.state().failed.insert(principal.to_owned(), problem);
         for grant in desired.grants.values() {
             self.context.world.reconcile_binding(&grant.binding);
         }
@@ -283,9 +309,13 @@ impl Session<'_> {
 
     /// Notes what every broker must show before anybody hears of it.
     fn expect(&mut self, plan: &PrincipalPlan, desired: DesiredAccess, removed: BTreeMap<String, ObjectKey>) {
-        let verified = match self.handle.state().outcomes.get(&plan.principal) {
-            Some(Outcome::Verified(grants)) => same(grants, &desired.grants),
-            _ => false,
+        let verified = {
+            let state = self.handle.state();
+            !state.failed.contains_key(&plan.principal)
+                && match state.verified.get(&plan.principal) {
+                    Some(grants) => same(grants, &desired.grants),
+                    None => desired.grants.is_empty(),
+                }
         };
         if plan.is_empty() && verified {
             return;
@@ -316,9 +346,6 @@ impl Session<'_> {
 }
 
 /// Whether both are the same grants, which is so too where one was resolved anew to an equal value.
-fn same(
-    a: &BTreeMap<String, Arc<crate::domain::binding::Grant>>,
-    b: &BTreeMap<String, Arc<crate::domain::binding::Grant>>,
-) -> bool {
+fn same(a: &Grants, b: &Grants) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|((ka, va), (kb, vb))| ka == kb && (Arc::ptr_eq(va, vb) || va == vb))
 }

@@ -168,10 +168,36 @@ impl Session<'_> {
         }
     }
 
+    /// Gives brokers again what one of them lost.
+    pub(super) async fn restore(&mut self, lost: BTreeMap<String, Secret>) -> Result<(), SessionError> {
+        let lost: BTreeMap<_, _> = {
+            let state = self.handle.state();
+            lost.into_iter().filter(|(principal, _)| state.lost_identities.contains(principal)).collect()
+        };
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let iterations = self.scram_iterations();
+        let mechanism = ScramMechanism::Sha512;
+        let upsert = |(user, password)| ScramChange::Upsert { user, mechanism, iterations, password };
+        let principals: Vec<_> = lost.keys().cloned().collect();
+        let changes: Vec<_> = lost.into_iter().map(upsert).collect();
+        self.context.may_write()?;
+        for (principal, result) in principals.iter().zip(self.admin.alter_scram(&changes).await?) {
+            result?;
+            self.handle.state().lost_identities.remove(principal);
+            info!(principal, "restored a SCRAM user");
+        }
+        Ok(())
+    }
+
+    fn scram_iterations(&self) -> i32 {
+        self.context.world.index().cluster_spec(self.cluster).map_or(4096, |s| s.identity.scram_iterations)
+    }
+
     /// Gives SCRAM credentials to the brokers. Returns the problem of each client for which that failed.
     async fn upsert(&mut self, fresh: &[Fresh]) -> Result<BTreeMap<String, Problem>, SessionError> {
-        let iterations =
-            self.context.world.index().cluster_spec(self.cluster).map_or(4096, |s| s.identity.scram_iterations);
+        let iterations = self.scram_iterations();
         let (of, changes): (Vec<_>, Vec<_>) = fresh
             .iter()
             .filter_map(|f| match &f.issued {

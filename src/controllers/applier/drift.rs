@@ -108,6 +108,8 @@ impl Session<'_> {
             self.ledger.grants.values().map(|g| g.values().flat_map(|r| &r.entries).collect::<BTreeSet<_>>().len());
         let counts = (self.ledger.grants.len(), entries.sum());
         let mut state = self.handle.state();
+        state.pending = self.pending.len();
+        state.requests = self.admin.requests_sent();
         if std::mem::replace(&mut state.counts, counts) != counts {
             drop(state);
             self.context.world.reconcile_cluster(self.cluster);

@@ -26,17 +26,20 @@ use crate::domain::index::Update;
 use crate::domain::ledger::{Change, Ledger};
 use crate::domain::names::{ObjectKey, PrincipalKey};
 use crate::domain::problem::Problem;
+use crate::domain::secret::Secret;
 use crate::k8s::credentials::AdminAccess;
 use crate::kafka::{KafkaAdminClient, KafkaLedger};
 use crate::ports::{self, KafkaAdmin, KafkaError, LedgerError};
 
 pub use credentials::fingerprint;
-pub use state::{ClusterHandle, ClusterState, Facts, Link, Outcome, ProductOutcome};
+pub use state::{ClusterHandle, ClusterState, Facts, Grants, Link, ProductOutcome};
 
 /// The ledger's topic.
 pub const LEDGER_TOPIC: &str = "__weir_ledger";
 /// How long changes are gathered before they are carried out.
 const GATHER: Duration = Duration::from_millis(20);
+/// How often the brokers are asked whether they are there.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long after a failed session the next one is tried.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -56,6 +59,8 @@ pub enum Order {
     Issue(ObjectKey),
     /// The client's Secret has the version being issued.
     Published(ObjectKey),
+    /// Give the brokers the current credential of a principal again, which some broker lost.
+    Restore(String, Secret),
     /// Compare the whole cluster now.
     Resync,
 }
@@ -85,6 +90,7 @@ struct Dirty {
     clients: BTreeSet<ObjectKey>,
     issue: BTreeSet<ObjectKey>,
     published: BTreeSet<ObjectKey>,
+    restore: BTreeMap<String, Secret>,
     resync: bool,
 }
 
@@ -98,6 +104,7 @@ impl Dirty {
             }
             Order::Issue(client) => drop(self.issue.insert(client)),
             Order::Published(client) => drop(self.published.insert(client)),
+            Order::Restore(principal, password) => drop(self.restore.insert(principal, password)),
             Order::Resync => self.resync = true,
         }
     }
@@ -205,6 +212,7 @@ impl Session<'_> {
     /// Gathers, carries out, verifies, until something fails.
     async fn serve(&mut self, inbox: &mut UnboundedReceiver<Order>, dirty: &mut Dirty) -> Result<(), SessionError> {
         let mut next_resync = Instant::now() + self.resync_interval();
+        let mut next_heartbeat = Instant::now() + HEARTBEAT;
         loop {
             if dirty.resync {
                 self.observe_all(dirty).await?;
@@ -223,8 +231,15 @@ impl Session<'_> {
                     }
                 }
                 () = at(Some(next_resync)) => dirty.resync = true,
+                () = at(Some(next_heartbeat)) => {
+                    dirty.resync |= self.brokers_changed().await?;
+                    next_heartbeat = Instant::now() + HEARTBEAT;
+                }
                 () = at(retire) => {}
-                () = at(verify) => self.verify().await?,
+                () = at(verify) => {
+                    self.verify().await?;
+                    self.settle();
+                }
             }
         }
     }
@@ -234,6 +249,7 @@ impl Session<'_> {
         let clients = std::mem::take(&mut dirty.clients);
         let issue = std::mem::take(&mut dirty.issue);
         let published = std::mem::take(&mut dirty.published);
+        self.restore(std::mem::take(&mut dirty.restore)).await?;
         let touched = self.credentials(clients, issue, published).await?;
         dirty.principals.extend(touched);
         // The index may have made principals dirty through the inbox meanwhile; they come with the next round.
@@ -247,8 +263,19 @@ impl Session<'_> {
         if !self.pending.is_empty() && self.retry_verification.is_none() {
             self.verify().await?;
         }
+        self.settle();
         self.publish_counts();
         Ok(())
+    }
+
+    /// Once nothing is on its way any more, statuses may say what is not so, too.
+    fn settle(&self) {
+        if !self.pending.is_empty() || std::mem::replace(&mut self.handle.state().settled, true) {
+            return;
+        }
+        info!("settled");
+        let everything = self.context.world.index().everything_on(self.cluster);
+        self.context.world.report(&everything);
     }
 
     /// Writes to the ledger, then to our copies of it.

@@ -11,7 +11,7 @@ use crate::api::Reason;
 use crate::domain::acl::AclEntry;
 use crate::domain::binding::Grant;
 use crate::domain::connection::Issued;
-use crate::domain::ledger::{Change, Ledger};
+use crate::domain::ledger::{Change, GrantRecord, Ledger};
 use crate::domain::plan::Hold;
 use crate::domain::problem::Problem;
 
@@ -42,14 +42,8 @@ pub struct Facts {
     pub session_lifetime_seconds: Option<i64>,
 }
 
-/// How far a principal is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    /// Every broker was asked, and shows exactly these grants, by binding UID.
-    Verified(BTreeMap<String, Arc<Grant>>),
-    /// Something was refused.
-    Failed(Problem),
-}
+/// The grants of one principal, by binding UID.
+pub type Grants = BTreeMap<String, Arc<Grant>>;
 
 /// How far a product is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -71,8 +65,12 @@ pub struct ClusterState {
     pub link: Link,
     /// What the cluster says of itself.
     pub facts: Option<Facts>,
-    /// By principal.
-    pub outcomes: BTreeMap<String, Outcome>,
+    /// Everything was carried out and verified once since the process began: what is not known here is not so.
+    pub settled: bool,
+    /// By principal: the grants that every broker was last seen to show.
+    pub verified: BTreeMap<String, Grants>,
+    /// By principal: what was refused since.
+    pub failed: BTreeMap<String, Problem>,
     /// Binding UIDs to the principals for which the ledger still has something of them.
     pub recorded: BTreeMap<String, BTreeSet<String>>,
     /// Binding UIDs to the principals that lost their access by them, until every broker was seen without it.
@@ -83,6 +81,8 @@ pub struct ClusterState {
     pub credentials: BTreeMap<String, (u32, Issued)>,
     /// Principals that every broker knows.
     pub known_identities: BTreeSet<String>,
+    /// Principals of current credentials that some broker lost.
+    pub lost_identities: BTreeSet<String>,
     /// Why a client's credential could not be issued, by client UID.
     pub client_problems: BTreeMap<String, Problem>,
     /// Removals that wait for a person.
@@ -93,6 +93,10 @@ pub struct ClusterState {
     pub last_resync: Option<Timestamp>,
     /// How many principals and entries are kept.
     pub counts: (usize, usize),
+    /// How many principals have a change that is not verified.
+    pub pending: usize,
+    /// Requests sent in this session, by API.
+    pub requests: BTreeMap<&'static str, u64>,
     /// Whether the ledger was ever read: before that, nobody knows what is on the cluster.
     pub ledger_read: bool,
 }
@@ -102,12 +106,7 @@ impl ClusterState {
     pub fn admit(&mut self, facts: Facts, ledger: &Ledger) {
         self.link = Link::Governing;
         self.facts = Some(facts);
-        self.recorded.clear();
-        for (principal, of_principal) in &ledger.grants {
-            for uid in of_principal.keys() {
-                self.recorded.entry(uid.clone()).or_default().insert(principal.clone());
-            }
-        }
+        self.recorded = ledger.holders().clone();
         self.ledger_read = true;
     }
 
@@ -115,12 +114,20 @@ impl ClusterState {
     pub fn committed(&mut self, changes: &[Change]) {
         for change in changes {
             let Change::Grant(key, record) = change else { continue };
-            if record.is_some() {
+            if record.as_ref().is_some_and(GrantRecord::holds_access) {
                 self.recorded.entry(key.binding_uid.clone()).or_default().insert(key.principal.clone());
             } else {
                 remove(&mut self.recorded, &key.binding_uid, &key.principal);
             }
         }
+    }
+
+    /// What every broker was last seen to show of the binding, principal by principal.
+    pub fn shown<'a>(&'a self, binding_uid: &'a str) -> impl Iterator<Item = &'a Arc<Grant>> {
+        let recorded = self.recorded.get(binding_uid).into_iter().flatten();
+        let leaving = self.unverified.get(binding_uid).into_iter().flatten();
+        let principals: BTreeSet<_> = recorded.chain(leaving).collect();
+        principals.into_iter().filter_map(move |principal| self.verified.get(principal)?.get(binding_uid))
     }
 
     /// Whether nothing of the binding is left: not in the ledger, and on no broker.

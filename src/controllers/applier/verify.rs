@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::state::remove;
-use super::{Outcome, Session, SessionError};
+use super::{Session, SessionError};
 use crate::domain::acl::AclEntry;
 use crate::domain::index::DesiredAccess;
 use crate::domain::ledger::{ClientRecord, VersionRecord};
@@ -76,8 +76,15 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Whether other brokers serve than before: one that came back is looked at as a whole.
+    pub(super) async fn brokers_changed(&self) -> Result<bool, SessionError> {
+        let before = self.handle.state().facts.as_ref().map(|f| f.brokers.clone());
+        let now: BTreeSet<_> = self.serving_brokers().await?.into_iter().collect();
+        Ok(before.is_some_and(|before| before != now))
+    }
+
     /// Every broker that serves: one that is fenced catches up before it serves again.
-    async fn serving_brokers(&self) -> Result<Vec<i32>, KafkaError> {
+    pub(super) async fn serving_brokers(&self) -> Result<Vec<i32>, KafkaError> {
         let description = self.admin.describe_cluster().await?;
         let brokers: BTreeSet<_> = description.brokers.iter().filter(|b| !b.fenced).map(|b| b.id).collect();
         let mut state = self.handle.state();
@@ -163,10 +170,11 @@ impl Session<'_> {
         for uid in removed_bindings.keys() {
             remove(&mut state.unverified, uid, principal);
         }
+        state.failed.remove(principal);
         if desired.grants.is_empty() {
-            state.outcomes.remove(principal);
+            state.verified.remove(principal);
         } else {
-            state.outcomes.insert(principal.to_owned(), Outcome::Verified(desired.grants));
+            state.verified.insert(principal.to_owned(), desired.grants);
         }
         drop(state);
         bindings.iter().chain(removed_bindings.values()).for_each(|key| self.context.world.reconcile_binding(key));

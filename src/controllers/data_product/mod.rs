@@ -35,6 +35,10 @@ pub async fn reconcile(product: Arc<DataProduct>, context: Arc<Context>) -> Resu
         add_finalizer(&context.client, product.as_ref()).await?;
         return Ok(Action::await_change());
     }
+    let current = product.status.as_ref().is_some_and(|s| s.observed_generation == product.metadata.generation);
+    if current && !context.is_settled(&product.spec.cluster_ref.name) {
+        return Ok(Action::requeue(PERIODICALLY));
+    }
     let (after, far) = status(&context, &product, outcome, &link, Timestamp::now());
     if product.status.as_ref() != Some(&after) {
         announce(&context, &product, &far).await;

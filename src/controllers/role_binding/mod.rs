@@ -34,6 +34,9 @@ pub async fn reconcile(binding: Arc<RoleBinding>, context: Arc<Context>) -> Resu
     }
     let resolution = context.world.index().resolution(&key).cloned().unwrap_or_default();
     let live = status::live(&context, &binding, &resolution);
+    if live.unsettled && is_current(&binding) {
+        return Ok(Action::requeue(PERIODICALLY));
+    }
     let published = publish::config_map(&context, &binding, &resolution).await?;
     let before = binding.status.clone().unwrap_or_default();
     let after = status::status(&binding, &resolution, &live, published, Timestamp::now());
@@ -42,6 +45,11 @@ pub async fn reconcile(binding: Arc<RoleBinding>, context: Arc<Context>) -> Resu
         write_status(&context.client, binding.as_ref(), &after).await?;
     }
     Ok(Action::requeue(PERIODICALLY))
+}
+
+/// Whether the status is about the spec as it is.
+fn is_current(binding: &RoleBinding) -> bool {
+    binding.status.as_ref().is_some_and(|s| s.observed_generation == binding.metadata.generation)
 }
 
 /// Lets a deleted binding go once no broker shows anything of it.

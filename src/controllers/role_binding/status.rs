@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::publish::Published;
 use crate::api::{ConditionType, EntriesStatus, Reason, RoleBinding, RoleBindingStatus};
-use crate::controllers::applier::{Link, Outcome};
+use crate::controllers::applier::Link;
 use crate::controllers::context::Context;
 use crate::domain::acl::AclEntry;
 use crate::domain::binding::{Grant, Resolution};
@@ -26,24 +26,26 @@ const SAMPLE: usize = 20;
 pub struct Live {
     /// How far the binding is.
     pub progress: Progress,
-    /// Its grants that every broker shows.
+    /// Its grants that every broker was last seen to show: while a change is on its way, those from before it.
     pub grants: Vec<Arc<Grant>>,
+    /// A cluster that it concerns was not looked at since this process began: nothing new can be said.
+    pub unsettled: bool,
 }
 
 /// Compares what the binding should give with what the appliers verified.
 pub fn live(context: &Context, binding: &RoleBinding, resolution: &Resolution) -> Live {
     let uid = binding.uid().unwrap_or_default();
     let mut problems = resolution.problems.clone();
-    let mut grants = Vec::new();
-    for grant in &resolution.grants {
-        match verdict(context, &uid, grant) {
-            Ok(grant) => grants.push(grant),
-            Err(problem) => problems.push(problem),
-        }
-    }
+    problems.extend(resolution.grants.iter().filter_map(|grant| verdict(context, &uid, grant)));
     problems.extend(remains(context, &uid, resolution));
     problems.sort();
     problems.dedup();
+    let handles = context.world.handles();
+    let concerns = |name: &String| resolution.clusters.is_empty() || resolution.clusters.contains(name);
+    let unsettled = handles.iter().any(|(name, handle)| concerns(name) && !handle.state().settled)
+        || resolution.clusters.iter().any(|name| !handles.contains_key(name));
+    let grants: Vec<_> =
+        handles.values().flat_map(|handle| handle.state().shown(&uid).cloned().collect::<Vec<_>>()).collect();
     let entries: usize = grants.iter().map(|g| g.entries.len()).sum();
     let ready = Progress::Ready(format!(
         "{} on {}: every broker shows {}",
@@ -51,30 +53,33 @@ pub fn live(context: &Context, binding: &RoleBinding, resolution: &Resolution) -
         count(resolution.topics.len(), "topic"),
         count(entries, "entry")
     ));
-    Live { progress: progress(&problems, ready), grants }
+    Live { progress: progress(&problems, ready), grants, unsettled }
 }
 
-fn verdict(context: &Context, uid: &str, grant: &Arc<Grant>) -> Result<Arc<Grant>, Problem> {
+/// Why a grant is not yet seen on every broker; `None` where it is.
+fn verdict(context: &Context, uid: &str, grant: &Arc<Grant>) -> Option<Problem> {
     let (cluster, principal) = (&grant.key.cluster, &grant.key.principal);
-    let not_ready =
-        |what: &str| Problem::waiting(Reason::ClusterNotReady, format!("StreamCluster {cluster} is not Ready: {what}"));
-    let Some(handle) = context.world.handle(cluster) else { return Err(not_ready("it is not connected")) };
+    let not_ready = |what: &str| {
+        Some(Problem::waiting(Reason::ClusterNotReady, format!("StreamCluster {cluster} is not Ready: {what}")))
+    };
+    let Some(handle) = context.world.handle(cluster) else { return not_ready("it is not connected") };
     let state = handle.state();
-    match state.outcomes.get(principal) {
-        Some(Outcome::Verified(grants)) if grants.get(uid).is_some_and(|g| g == grant) => return Ok(grant.clone()),
-        Some(Outcome::Failed(problem)) => return Err(problem.clone()),
-        _ => {}
+    if state.verified.get(principal).and_then(|grants| grants.get(uid)) == Some(grant) {
+        return None;
+    }
+    if let Some(problem) = state.failed.get(principal) {
+        return Some(problem.clone());
     }
     match &state.link {
-        Link::Refused(_, message) | Link::Unreachable(message) => Err(not_ready(message)),
-        Link::Connecting => Err(not_ready("it is being connected")),
+        Link::Refused(_, message) | Link::Unreachable(message) => not_ready(message),
+        Link::Connecting => not_ready("it is being connected"),
         Link::Governing if state.held.as_ref().is_some_and(|h| h.principals.contains(principal)) => {
-            Err(Problem::waiting(
+            Some(Problem::waiting(
                 Reason::ConfirmationRequired,
                 format!("a change of principal {principal} waits for a person to confirm on StreamCluster {cluster}"),
             ))
         }
-        Link::Governing => Err(Problem::waiting(Reason::Applying, format!("applying to principal {principal}"))),
+        Link::Governing => Some(Problem::waiting(Reason::Applying, format!("applying to principal {principal}"))),
     }
 }
 

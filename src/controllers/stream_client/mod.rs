@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 
-use super::applier::{Link, Order, Outcome, fingerprint};
+use super::applier::{Link, Order, fingerprint};
 use super::context::Context;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use crate::api::{self, Reason, StreamClient};
@@ -19,6 +19,7 @@ use crate::domain::ledger::ClientRecord;
 use crate::domain::names::{ObjectKey, PrincipalKey};
 use crate::domain::problem::Problem;
 use crate::domain::rotation::{self, IssueReason, ROTATE, Situation, Step, decide};
+use crate::domain::secret::Secret;
 use crate::k8s::objects::{
     PublishError, add_finalizer, has_finalizer, is_owned, object_ref, publish_secret, read_secret, remove_finalizer,
     write_status,
@@ -44,6 +45,10 @@ pub async fn reconcile(client: Arc<StreamClient>, context: Arc<Context>) -> Resu
     if !has_finalizer(client.as_ref()) {
         add_finalizer(&context.client, client.as_ref()).await?;
         return Ok(Action::await_change());
+    }
+    let current = client.status.as_ref().is_some_and(|s| s.observed_generation == client.metadata.generation);
+    if current && !context.is_settled(&client.spec.cluster_ref.name) {
+        return Ok(Action::requeue(PERIODICALLY));
     }
     let report = advance(&client, &key, &context).await?;
     let now = Timestamp::now();
@@ -72,12 +77,12 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
     };
     let secret = match read_secret(&context.client, &key.namespace, &secret_name).await {
         Ok(secret) => secret,
-        Err(error) => return Ok(unpublished(report, error, context, key)?),
+        Err(error) => return unpublished(report, error, context, key),
     };
     let Some(owner) = client.controller_owner_ref(&()) else { return Ok(report) };
     if secret.as_ref().is_some_and(|s| !is_owned(s, &owner)) {
         let taken = PublishError::NameTaken(format!("Secret {key_ns}/{secret_name}", key_ns = key.namespace));
-        return Ok(unpublished(report, taken, context, key)?);
+        return unpublished(report, taken, context, key);
     }
     let held = handle.state().credentials.get(&uid).cloned();
     let issuing = report.record.as_ref().and_then(|r| r.issuing()).map(|v| v.version);
@@ -91,6 +96,13 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
         rotate: client.annotations().get(ROTATE).map(String::as_str),
         now: Timestamp::now(),
     });
+    if let Some(current) = report.record.as_ref().and_then(|r| r.current())
+        && in_secret.as_ref() == Some(&current.fingerprint)
+        && handle.state().lost_identities.contains(&current.principal)
+        && let Some(password) = secret.as_ref().and_then(password_in)
+    {
+        handle.order(Order::Restore(current.principal.clone(), password));
+    }
     let problem = handle.state().client_problems.get(&uid).cloned();
     match step {
         Step::Issue(reason) => {
@@ -110,7 +122,7 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
             if let Some((_, issued)) = held {
                 let published = publish(client, context, &report, &issued, &owner).await;
                 if let Err(error) = published {
-                    return Ok(unpublished(report, error, context, key)?);
+                    return unpublished(report, error, context, key);
                 }
                 handle.order(Order::Published(key.clone()));
             }
@@ -164,9 +176,9 @@ fn on_brokers(context: &Context, cluster: &str, record: &ClientRecord) -> bool {
     let desired = context.world.index().desired(&key).grants;
     let Some(handle) = context.world.handle(cluster) else { return false };
     let state = handle.state();
-    let access = match state.outcomes.get(&issuing.principal) {
-        Some(Outcome::Verified(grants)) => *grants == desired,
-        _ => desired.is_empty(),
+    let access = match state.verified.get(&issuing.principal) {
+        Some(grants) => *grants == desired,
+        None => desired.is_empty(),
     };
     access && state.known_identities.contains(&issuing.principal)
 }
@@ -232,6 +244,12 @@ fn fingerprint_in(secret: &KubeSecret) -> Option<String> {
     let data = secret.data.as_ref()?;
     let value = data.get("password").or_else(|| data.get("tls.crt"))?;
     Some(fingerprint(std::str::from_utf8(&value.0).ok()?))
+}
+
+/// The password in a Secret.
+fn password_in(secret: &KubeSecret) -> Option<Secret> {
+    let value = secret.data.as_ref()?.get("password")?;
+    Some(Secret::new(std::str::from_utf8(&value.0).ok()?))
 }
 
 /// Lets a deleted client go once the brokers have forgotten every version of it.

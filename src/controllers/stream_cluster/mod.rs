@@ -41,6 +41,11 @@ pub async fn reconcile(cluster: Arc<StreamCluster>, context: Arc<Context>) -> Re
     }
     let problem = connect(&name, &cluster, &context).await;
     nudge_confirmed(&name, &cluster, &context);
+    let current = cluster.status.as_ref().is_some_and(|s| s.observed_generation == cluster.metadata.generation);
+    let connecting = context.world.handle(&name).is_some_and(|h| h.state().link == Link::Connecting);
+    if current && connecting && problem.is_none() {
+        return Ok(Action::requeue(SECRETS_EVERY));
+    }
     let after = status::status(&cluster, &context, problem, Timestamp::now());
     if cluster.status.as_ref() != Some(&after) {
         announce(&cluster, &context, &after).await;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Index, ObjectKey, PrincipalKey};
+use crate::api::Reason;
 use crate::domain::acl::AclEntry;
-use crate::domain::binding::{Grant, widen};
+use crate::domain::binding::{Grant, Resolution, widen};
 
 /// What one principal should have on its cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,19 +41,19 @@ impl Index {
     /// Whether the binding with this UID exists, is not being deleted, and has not expired: access that it loses was then
     /// taken by something else, which nobody may have meant.
     pub fn is_binding_live(&self, key: &ObjectKey, uid: &str) -> bool {
-        self.bindings.get(key).is_some_and(|b| {
-            b.metadata.uid.as_deref() == Some(uid)
-                && b.metadata.deletion_timestamp.is_none()
-                && !self
-                    .resolutions
-                    .get(key)
-                    .is_some_and(|r| r.problems.iter().any(|p| p.reason == crate::api::Reason::Expired))
-        })
+        let expired = |r: &Arc<Resolution>| r.problems.iter().any(|p| p.reason == Reason::Expired);
+        self.has_binding(key, uid) && !self.resolutions.get(key).is_some_and(expired)
+    }
+
+    /// Whether the binding with this UID exists and is not being deleted, expired or not.
+    pub fn has_binding(&self, key: &ObjectKey, uid: &str) -> bool {
+        let binding = self.bindings.get(key);
+        binding.is_some_and(|b| b.metadata.uid.as_deref() == Some(uid) && b.metadata.deletion_timestamp.is_none())
     }
 
     /// Whether `principal` was issued to a client that nobody deleted, in a version that is not retired.
     pub fn is_issued_and_live(&self, principal: &str) -> bool {
-        let record = self.issued.get(principal).and_then(|uid| Some((uid, self.client_records.get(uid)?)));
+        let record = self.issued.get(principal).and_then(|uid| Some((uid, self.client_record(uid)?)));
         record.is_some_and(|(uid, record)| {
             let version = record.versions.iter().any(|v| v.principal == principal && !v.retired);
             version

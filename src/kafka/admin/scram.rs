@@ -1,4 +1,10 @@
 //! SCRAM credentials (KIP-554). The broker learns a salted password, never the password; hence TLS.
+//!
+//! Kafka 4.3.1 can lose credentials (`ScramDelta.apply`): while it applies a batch of metadata records, a removal that
+//! leaves a mechanism without users makes it forget what the rest of that batch sets. So a broker that starts from a
+//! metadata log which has removals and no snapshot yet comes up without users, and stays so, while ACLs and quotas are
+//! whole. It shows only when that broker itself is asked; setting the credentials again mends it, and a user of the
+//! mechanism that is never removed (the operator's own) keeps running brokers safe.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::num::{NonZeroU32, NonZeroUsize};

@@ -90,7 +90,10 @@ impl Login {
             }
             Self::OauthBearer(tokens) => {
                 let token = tokens.token().await?;
-                exchange.oauth_bearer(&token).await?;
+                if let Err(e) = exchange.oauth_bearer(&token).await {
+                    tokens.forget().await;
+                    return Err(e);
+                }
             }
         }
         Ok(exchange.lifetime)

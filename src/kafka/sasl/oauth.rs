@@ -102,6 +102,11 @@ impl TokenSource {
         Ok((token, lifetime))
     }
 
+    /// Drops the kept token: a broker refused it.
+    pub(in crate::kafka) async fn forget(&self) {
+        *self.kept.lock().await = None;
+    }
+
     fn name(&self) -> String {
         format!("the token endpoint {}", self.client.token_url)
     }

@@ -1,0 +1,74 @@
+//! Metrics, read from what the appliers know at the moment of the scrape. Labels are names that the platform chose (clusters)
+//! and Kafka's own API names; none is a tenant's.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounterVec, IntGaugeVec, Opts};
+
+use super::applier::{ClusterState, Link};
+use super::context::Context;
+
+/// A gauge of each cluster: its name, what it says, and where it is read.
+type Gauge = (&'static str, &'static str, fn(&ClusterState) -> usize);
+
+const GAUGES: [Gauge; 7] = [
+    ("weir_cluster_governing", "1 while the cluster is connected and governed, else 0", |s| {
+        usize::from(s.link == Link::Governing)
+    }),
+    ("weir_brokers", "Brokers that serve", |s| s.facts.as_ref().map_or(0, |f| f.brokers.len())),
+    ("weir_principals", "Principals that have access through Weir", |s| s.counts.0),
+    ("weir_acl_entries", "Access control entries that Weir keeps", |s| s.counts.1),
+    ("weir_unverified_principals", "Principals with a change that not every broker was seen to have", |s| s.pending),
+    ("weir_foreign_entries", "Entries on governed topics that no resource asks for", |s| s.foreign.len()),
+    ("weir_held_principals", "Principals whose removal waits for a person", |s| {
+        s.held.as_ref().map_or(0, |h| h.principals.len())
+    }),
+];
+
+/// Reads the metrics of a running operator.
+pub struct Metrics {
+    context: Weak<Context>,
+    gauges: Vec<IntGaugeVec>,
+    requests: IntCounterVec,
+}
+
+impl Metrics {
+    /// Metrics of what `context` holds, for as long as it lives.
+    ///
+    /// # Errors
+    /// Never for the names above: they are valid.
+    pub fn new(context: &Arc<Context>) -> prometheus::Result<Self> {
+        let gauge = |(name, help, _): &Gauge| IntGaugeVec::new(Opts::new(*name, *help), &["cluster"]);
+        let requests = Opts::new("weir_kafka_requests_total", "Requests sent to Kafka since the session began");
+        Ok(Self {
+            context: Arc::downgrade(context),
+            gauges: GAUGES.iter().map(gauge).collect::<prometheus::Result<_>>()?,
+            requests: IntCounterVec::new(requests, &["cluster", "api"])?,
+        })
+    }
+}
+
+impl Collector for Metrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauges.iter().flat_map(Collector::desc).chain(self.requests.desc()).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let Some(context) = self.context.upgrade() else { return Vec::new() };
+        self.gauges.iter().for_each(|g| g.reset());
+        self.requests.reset();
+        for (cluster, handle) in context.world.handles() {
+            let state = handle.state();
+            for (gauge, (_, _, read)) in self.gauges.iter().zip(&GAUGES) {
+                gauge.with_label_values(&[&cluster]).set(i64::try_from(read(&state)).unwrap_or(i64::MAX));
+            }
+            for (api, count) in &state.requests {
+                self.requests.with(&HashMap::from([("cluster", cluster.as_str()), ("api", *api)])).inc_by(*count);
+            }
+        }
+        self.gauges.iter().flat_map(Collector::collect).chain(self.requests.collect()).collect()
+    }
+}

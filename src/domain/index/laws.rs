@@ -1,0 +1,278 @@
+//! The law of the index: changes taken one by one come to the same as the final state taken at once, in any order.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::{Strategy, any, prop, proptest};
+use proptest::test_runner::Config;
+use serde_json::{Value, json};
+
+use crate::domain::index::{Index, Touched, Update};
+use crate::domain::ledger::{Change, Ledger};
+use crate::domain::testing::{World, client_record, key, removal, subject_record, topic_record, update_of};
+
+const CLUSTERS: [&str; 2] = ["prod", "lab"];
+const PRODUCERS: [&str; 2] = ["payments", "risk"];
+const CONSUMERS: [&str; 2] = ["payments", "fraud"];
+
+/// Kind, name and namespace.
+const SUBJECTS: [Subject; 4] = [
+    Subject("User", "fraud.app", None),
+    Subject("ServiceAccount", "x", None),
+    Subject("ServiceAccount", "x", Some("fraud")),
+    Subject("ServiceAccount", "x", Some("payments")),
+];
+
+#[derive(Clone, Copy)]
+struct Subject(&'static str, &'static str, Option<&'static str>);
+
+impl Subject {
+    fn json(self) -> Value {
+        json!({"kind": self.0, "name": self.1, "namespace": self.2})
+    }
+}
+
+/// One step: which object, and which variant of it.
+type Step = (u8, u8, u8, u8);
+
+/// What a step does.
+enum Act {
+    Put(Value),
+    Remove(String),
+    Admin(&'static str, Option<String>),
+    Commit(&'static str, Change),
+    Reload(&'static str, bool),
+    Pass,
+}
+
+fn pick<T: Copy>(of: &[T], n: u8) -> T {
+    of[usize::from(n) % of.len()]
+}
+
+fn act((what, which, variant, more): Step) -> Act {
+    let day = |n: u8| format!("2026-0{}-01T00:00:00Z", 1 + n % 3);
+    let role = |n: u8| json!({"namespace": pick(&PRODUCERS, n), "name": pick(&["r", "t"], n / 2)});
+    let removed = |kind: &str, object: &Value| {
+        let meta = &object["metadata"];
+        let name = meta["name"].as_str().unwrap_or_default();
+        Act::Remove(match meta["namespace"].as_str() {
+            Some(namespace) => format!("{kind} {namespace}/{name}"),
+            None => format!("{kind} {name}"),
+        })
+    };
+    let object = match what % 13 {
+        0 => json!({"kind": "StreamCluster", "metadata": {"name": pick(&CLUSTERS, which)}, "spec": {
+            "bootstrapServers": ["k:1"], "adminCredentials": {"type": "Plain", "secretRef": {"name": "s"}},
+            "identity": if more % 3 == 1 { json!({}) } else { json!({"oauth": {"audience": "a"},
+                "userClaims": [{"namespaceSelector": {"matchLabels": {"team": "x"}}, "pattern": "{namespace}.*"}]}) },
+            "tenancy": [{"name": "t", "topicPrefixes": [pick(&["{namespace}.", "x."], more / 3)],
+                "namespaceSelector": if more % 2 == 0 { json!({}) } else { json!({"matchLabels": {"team": "x"}}) }}]}}),
+        1 => return Act::Admin(pick(&CLUSTERS, which), (variant % 3 > 0).then(|| "fraud.app".to_owned())),
+        2 => json!({"kind": "Namespace", "metadata": {"name": pick(&["payments", "risk", "fraud"], which),
+            "labels": {"team": pick(&["x", "y"], more)}, "creationTimestamp": day(more / 2)}}),
+        3 => json!({"kind": "DataProduct", "metadata": {"namespace": pick(&PRODUCERS, which),
+            "name": pick(&["p", "q"], which / 2), "labels": {"tier": pick(&["gold", "tin"], more)},
+            "creationTimestamp": day(more / 2), "uid": if more % 7 == 6 { json!(format!("new{which}")) } else { Value::Null },
+            "deletionTimestamp": if variant == 5 { json!(day(2)) } else { Value::Null }},
+            "spec": {"clusterRef": {"name": pick(&CLUSTERS, u8::from(more % 5 == 4))},
+                "purposes": if more % 4 == 3 { json!(["audit"]) } else { json!([]) },
+                "streams": [{"name": "s"}, {"name": "u", "topic": pick(&["payments.u", "risk.u", "x.u"], more)}]}}),
+        4 => json!({"kind": "StreamRole", "metadata": {"namespace": pick(&PRODUCERS, which),
+            "name": pick(&["r", "t"], which / 2),
+            "deletionTimestamp": if variant == 5 { json!(day(2)) } else { Value::Null }},
+            "spec": {"privileges": [{"access": [pick(&["Read", "Write"], more)], "products":
+                    if more % 3 == 0 { json!({"selector": {"matchLabels": {"tier": "gold"}}}) } else { json!({"names": ["p"]}) }}],
+                "inherits": if more % 4 == 1 { json!([role(more / 4)]) } else { json!([]) },
+                "bindableFrom": if more % 5 == 2 { json!({"mode": "Selector", "namespaceSelector": {"matchLabels": {"team": "x"}}}) }
+                    else { json!({"mode": pick(&["All", "All", "Same"], more)}) }}}),
+        5 => json!({"kind": "StreamClient", "metadata": {"namespace": pick(&CONSUMERS, which), "name": "x",
+            "uid": if more % 4 == 3 { json!(format!("new{which}")) } else { Value::Null }}, "spec": {"clusterRef": {"name": "prod"}}}),
+        6 | 7 => json!({"kind": "RoleBinding", "metadata": {"namespace": pick(&CONSUMERS, which),
+            "name": pick(&["m", "n"], which / 2), "uid": if more % 8 == 7 { json!(format!("new{which}")) } else { Value::Null }},
+            "spec": {"roleRef": role(more), "purpose": pick(&["audit", "else"], more),
+                "expiresAt": if variant == 5 { json!(format!("2026-06-01T0{}:00:00Z", more % 6)) } else { Value::Null },
+                "subjects": [{"kind": "StreamClient", "name": "x"}, pick(&SUBJECTS, more / 4).json()]}}),
+        8 => json!({"kind": "ServiceAccount", "metadata": {"namespace": pick(&CONSUMERS, which), "name": "x",
+            "uid": pick(&["one", "two"], more)}}),
+        9 => {
+            let (topic, product) = pick(
+                &[
+                    ("payments.p.s", "payments/p"),
+                    ("payments.u", "payments/p"),
+                    ("payments.u", "payments/q"),
+                    ("risk.p.s", "risk/p"),
+                    ("risk.u", "risk/q"),
+                    ("x.u", "risk/p"),
+                ],
+                which,
+            );
+            let change = match topic_record(topic, product) {
+                Change::Topic(topic, _) if variant == 0 => Change::Topic(topic, None),
+                change => change,
+            };
+            return Act::Commit(pick(&CLUSTERS, u8::from(more % 5 == 4)), change);
+        }
+        10 => {
+            let versions = pick(&[&[(1, false)][..], &[(1, false), (2, false)], &[(1, true), (2, false)]], more);
+            let change = match client_record(pick(&["payments/x", "fraud/x"], which), versions) {
+                Change::Client(uid, _) if variant == 0 => Change::Client(uid, None),
+                change => change,
+            };
+            return Act::Commit("prod", change);
+        }
+        11 => {
+            let binding = pick(&["payments/m", "payments/n"], which);
+            let change = subject_record(
+                binding,
+                "system:serviceaccount:fraud:x",
+                (variant > 0).then(|| pick(&["one", "two"], more)),
+            );
+            return Act::Commit(pick(&CLUSTERS, more / 2), change);
+        }
+        _ => return if which % 3 == 0 { Act::Reload(pick(&CLUSTERS, more), variant == 0) } else { Act::Pass },
+    };
+    if variant == 0 {
+        let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+        removed(&kind, &object)
+    } else {
+        Act::Put(without_nulls(object))
+    }
+}
+
+fn without_nulls(mut object: Value) -> Value {
+    if let Some(meta) = object["metadata"].as_object_mut() {
+        meta.retain(|_, v| !v.is_null());
+    }
+    object
+}
+
+/// The graph and, beside it, what it should be the same as.
+struct Both {
+    index: Index,
+    now: Timestamp,
+    objects: BTreeMap<String, Update>,
+    admins: BTreeMap<&'static str, Option<String>>,
+    ledgers: BTreeMap<&'static str, Ledger>,
+}
+
+impl Both {
+    fn take(&mut self, act: Act) -> Touched {
+        let update = match act {
+            Act::Put(object) => {
+                let update = update_of(object.clone());
+                let meta = &object["metadata"];
+                self.objects
+                    .insert(format!("{} {} {}", object["kind"], meta["namespace"], meta["name"]), update.clone());
+                update
+            }
+            Act::Remove(of) => {
+                let (kind, name) = of.split_once(' ').unwrap_or_default();
+                let id = match name.split_once('/') {
+                    Some(_) => format!("\"{kind}\" \"{}\" \"{}\"", key(name).namespace, key(name).name),
+                    None => format!("\"{kind}\" null \"{name}\""),
+                };
+                self.objects.remove(&id);
+                removal(&of)
+            }
+            Act::Admin(cluster, admin) => {
+                self.admins.insert(cluster, admin.clone());
+                Update::Admin(cluster.into(), admin)
+            }
+            Act::Commit(cluster, change) => {
+                self.ledgers.entry(cluster).or_default().apply(change.clone());
+                Update::Committed(cluster.into(), vec![change])
+            }
+            Act::Reload(cluster, emptied) => {
+                let ledger = self.ledgers.entry(cluster).or_default();
+                if emptied {
+                    *ledger = Ledger::default();
+                }
+                Update::Ledger(cluster.into(), Box::new(ledger.clone()))
+            }
+            Act::Pass => {
+                self.now += SignedDuration::from_hours(1);
+                Update::Tick
+            }
+        };
+        self.index.apply(update, self.now)
+    }
+
+    /// The final state taken at once, in an order that `seed` shuffles.
+    fn fresh(&self, seed: u64) -> Index {
+        let mut index = Index::default();
+        let admins = self.admins.iter().map(|(c, a)| Update::Admin((*c).into(), a.clone()));
+        let ledgers = self.ledgers.iter().map(|(c, l)| Update::Ledger((*c).into(), Box::new(l.clone())));
+        let mut updates: Vec<_> = self.objects.values().cloned().chain(admins).chain(ledgers).enumerate().collect();
+        updates.sort_by_key(|(n, _)| (*n as u64 + 1).wrapping_mul(seed | 1).rotate_left(17));
+        for (_, update) in updates {
+            index.apply(update, self.now);
+        }
+        index
+    }
+}
+
+/// Everything there, so that steps find something to change.
+fn populated() -> Both {
+    let now = World::empty().now;
+    let (objects, admins, ledgers) = Default::default();
+    let mut both = Both { index: Index::default(), now, objects, admins, ledgers };
+    for (what, count) in [(0, 2), (2, 3), (3, 4), (4, 4), (5, 2), (6, 4), (8, 2), (9, 6), (10, 2)] {
+        for which in 0..count {
+            both.take(act((what, which, 1, if what == 6 { which * 5 } else { 0 })));
+        }
+    }
+    both
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec((0..13u8, 0..6u8, 0..6u8, 0..32u8), 1..30)
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 96, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn changes_one_by_one_come_to_the_same_as_the_final_state_at_once(steps in steps(), seed in any::<u64>()) {
+        let mut both = populated();
+        assert!(both.index.grants.len() > 1, "{:?}", both.index.resolutions);
+        for step in steps {
+            both.take(act(step));
+        }
+        both.index.apply(Update::Tick, both.now);
+        let fresh = both.fresh(seed);
+        assert_eq!(both.index.resolutions, fresh.resolutions);
+        assert_eq!(both.index.grants, fresh.grants);
+        for principal in fresh.grants.keys() {
+            assert_eq!(both.index.desired(principal), fresh.desired(principal));
+        }
+        assert_eq!(both.index.expiries, fresh.expiries);
+        assert_eq!(both.index.claims, fresh.claims);
+        assert_eq!(both.index.claimed_by, fresh.claimed_by);
+        assert_eq!(both.index.governed, fresh.governed);
+        assert_eq!(both.index.issued, fresh.issued);
+        assert_eq!(both.index.client_records, fresh.client_records);
+        assert_eq!(both.index.subject_uids, fresh.subject_uids);
+        for links in [
+            (&both.index.bindings_of_role, &fresh.bindings_of_role),
+            (&both.index.bindings_of_product, &fresh.bindings_of_product),
+            (&both.index.bindings_of_subject, &fresh.bindings_of_subject),
+            (&both.index.heirs, &fresh.heirs),
+            (&both.index.derived, &fresh.derived),
+        ] {
+            assert_eq!(links.0, links.1);
+        }
+    }
+
+    #[test]
+    fn every_principal_whose_access_changes_is_touched(steps in steps()) {
+        let mut both = populated();
+        for step in steps {
+            let before = both.index.grants.clone();
+            let touched = both.take(act(step));
+            let after = &both.index.grants;
+            for principal in before.keys().chain(after.keys()) {
+                assert!(before.get(principal) == after.get(principal) || touched.principals.contains(principal));
+            }
+        }
+    }
+}

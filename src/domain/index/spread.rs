@@ -1,0 +1,157 @@
+//! How a change spreads through the graph.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::update::set;
+use super::{Index, ObjectKey, Touched};
+use crate::domain::binding;
+use crate::domain::product;
+use crate::domain::role;
+
+impl Index {
+    pub(super) fn touch_all_on(&mut self, cluster: &str, touched: &mut Touched) {
+        let products: Vec<_> = self.products_on(cluster).map(|(key, _)| key.clone()).collect();
+        touched.clients.extend(self.clients_on(cluster).map(|(key, _)| key.clone()));
+        let mut roles = BTreeSet::new();
+        for key in products {
+            self.claim(&key, touched);
+            roles.extend(self.roles_selecting(&key));
+            touched.products.insert(key);
+        }
+        for role in roles {
+            self.touch_role(&role, touched);
+        }
+    }
+
+    /// Renews what a product claims, and touches whoever claims the same. It claims only what it could have: a name outside
+    /// the namespace's prefixes must not keep the topic from those whom it belongs to.
+    pub(super) fn claim(&mut self, key: &ObjectKey, touched: &mut Touched) {
+        let product = self.products.get(key);
+        let after: BTreeSet<_> = product
+            .and_then(|p| {
+                let cluster = &p.spec.cluster_ref.name;
+                let tenant = self.tenant(cluster, &key.namespace).ok()?;
+                let topics = p.spec.streams.iter().map(|s| product::topic_of(tenant, &key.name, s));
+                let allowed = topics.filter(|topic| product::may_have(tenant, &key.namespace, topic).is_ok());
+                Some(allowed.map(|topic| (cluster.clone(), topic)).collect())
+            })
+            .unwrap_or_default();
+        let created = product.and_then(|p| p.creation_timestamp()).map_or(i64::MAX, |t| t.0.as_millisecond());
+        let (created_before, before) = self.claimed_by.remove(key).unwrap_or_default();
+        // One that was deleted and made anew is as young as that.
+        let stays =
+            |claim: &(String, String)| created == created_before && before.contains(claim) && after.contains(claim);
+        let mut rivals = BTreeSet::new();
+        for claim in before.iter().filter(|c| !stays(c)) {
+            if let Some(claimants) = self.claims.get_mut(claim) {
+                claimants.remove(&(created_before, key.clone()));
+                rivals.extend(claimants.iter().map(|(_, k)| k.clone()));
+                if claimants.is_empty() {
+                    self.claims.remove(claim);
+                }
+            }
+        }
+        for claim in after.iter().filter(|c| !stays(c)) {
+            let claimants = self.claims.entry(claim.clone()).or_default();
+            rivals.extend(claimants.iter().map(|(_, k)| k.clone()));
+            claimants.insert((created, key.clone()));
+        }
+        if !after.is_empty() {
+            self.claimed_by.insert(key.clone(), (created, after));
+        }
+        for rival in rivals.iter().filter(|r| *r != key) {
+            self.touch_product(rival, touched);
+        }
+    }
+
+    /// The product, and every role that selects it.
+    pub(super) fn touch_product(&self, key: &ObjectKey, touched: &mut Touched) {
+        touched.products.insert(key.clone());
+        for role in self.roles_selecting(key) {
+            self.touch_role(&role, touched);
+        }
+    }
+
+    fn roles_selecting(&self, product: &ObjectKey) -> Vec<ObjectKey> {
+        let none = BTreeMap::new();
+        let labels = self.product(product).and_then(|p| p.metadata.labels.as_ref()).unwrap_or(&none);
+        let selecting =
+            self.roles_in(&product.namespace).filter(|(_, r)| role::selects_product(&r.spec, &product.name, labels));
+        selecting.map(|(role, _)| role.clone()).collect()
+    }
+
+    /// Products that a role selects say so in their status.
+    pub(super) fn touch_selected(&self, key: &ObjectKey, touched: &mut Touched) {
+        let Some(role) = self.roles.get(key) else { return };
+        let none = BTreeMap::new();
+        let selected = super::in_namespace(&self.products, &key.namespace).filter(|(product, object)| {
+            let labels = object.metadata.labels.as_ref().unwrap_or(&none);
+            role::selects_product(&role.spec, &product.name, labels)
+        });
+        touched.products.extend(selected.map(|(product, _)| product.clone()));
+    }
+
+    /// Those derived from a product, directly or not, may be classified otherwise now.
+    pub(super) fn touch_derived(&self, key: &ObjectKey, touched: &mut Touched) {
+        let mut to_visit = vec![key];
+        let mut seen = BTreeSet::from([key]);
+        while let Some(source) = to_visit.pop() {
+            to_visit.extend(self.derived.to(source).filter(|derived| seen.insert(derived)));
+        }
+        touched.products.extend(seen.into_iter().cloned());
+    }
+
+    /// The role, every role that inherits it, and their bindings.
+    pub(super) fn touch_role(&self, key: &ObjectKey, touched: &mut Touched) {
+        let mut to_visit = vec![key];
+        let mut seen = BTreeSet::from([key]);
+        while let Some(role) = to_visit.pop() {
+            touched.bindings.extend(self.bindings_of_role.to(role).cloned());
+            to_visit.extend(self.heirs.to(role).filter(|heir| seen.insert(heir)));
+        }
+        touched.roles.extend(seen.into_iter().cloned());
+    }
+
+    /// Resolves one binding anew, and touches the principals and products that it gained, kept with a difference, or lost.
+    pub(super) fn resolve(&mut self, key: &ObjectKey, now: Timestamp, touched: &mut Touched) {
+        let before = self.resolutions.remove(key);
+        if let Some(at) = before.as_ref().and_then(|r| r.expires_at) {
+            self.expiries.remove(&(at, key.clone()));
+        }
+        let after = self.bindings.get(key).map(|b| Arc::new(binding::resolve(self, b, now)));
+        if before == after {
+            self.remember(key, after, now);
+            return;
+        }
+        for grant in before.iter().flat_map(|r| &r.grants) {
+            touched.principals.insert(grant.key.clone());
+            if let Some(grants) = self.grants.get_mut(&grant.key) {
+                grants.remove(&grant.binding_uid);
+                if grants.is_empty() {
+                    self.grants.remove(&grant.key);
+                }
+            }
+        }
+        for grant in after.iter().flat_map(|r| &r.grants) {
+            touched.principals.insert(grant.key.clone());
+            self.grants.entry(grant.key.clone()).or_default().insert(grant.binding_uid.clone(), grant.clone());
+        }
+        let none = BTreeSet::new();
+        let products_before = before.as_ref().map_or(&none, |r| &r.products);
+        let products_after = after.as_ref().map_or(&none, |r| &r.products);
+        touched.products.extend(products_before.symmetric_difference(products_after).cloned());
+        self.bindings_of_product.renew(key, products_before, products_after);
+        self.remember(key, after, now);
+    }
+
+    fn remember(&mut self, key: &ObjectKey, resolution: Option<Arc<binding::Resolution>>, now: Timestamp) {
+        if let Some(at) = resolution.as_ref().and_then(|r| r.expires_at).filter(|at| *at > now) {
+            self.expiries.insert((at, key.clone()));
+        }
+        set(&mut self.resolutions, key.clone(), resolution);
+    }
+}

@@ -1,0 +1,237 @@
+//! The laws of a plan, against a broker that is a set: never wider on the way, everything of ours in the ledger at each
+//! moment, and the same end after a crash at any step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
+use proptest::test_runner::Config;
+
+use crate::domain::acl::{AclEntry, Operation, PatternType, Permission, ResourceType};
+use crate::domain::binding::{Grant, widen};
+use crate::domain::index::{DesiredAccess, Index};
+use crate::domain::ledger::{Change, GrantKey, GrantRecord, Ledger};
+use crate::domain::plan::{Observed, PrincipalPlan, plan};
+use crate::domain::testing::{World, key, on_cluster, principal_of};
+
+/// What one binding gives: which of the entries, and a quota.
+type Gives = (BTreeSet<u8>, Option<u8>);
+
+#[derive(Clone, Debug)]
+struct Case {
+    issued: bool,
+    recorded: BTreeMap<u8, Gives>,
+    desired: BTreeMap<u8, Gives>,
+    /// Of what is recorded, only this exists.
+    exists: BTreeSet<u8>,
+    quota_exists: bool,
+    /// Entries that somebody else made; from 6 on they are denials.
+    foreign: BTreeSet<u8>,
+    foreign_quota: bool,
+}
+
+fn gives() -> impl Strategy<Value = BTreeMap<u8, Gives>> {
+    let one = (prop::collection::btree_set(0..6u8, 0..4), prop::option::of(1..4u8));
+    prop::collection::btree_map(0..3u8, one, 0..3)
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let exists = prop_oneof![Just((0..6).collect()), prop::collection::btree_set(0..6u8, 0..6)];
+    let foreign = prop::collection::btree_set(0..8u8, 0..3);
+    (any::<bool>(), gives(), gives(), exists, any::<bool>(), foreign, any::<bool>()).prop_map(
+        |(issued, recorded, desired, exists, quota_exists, foreign, foreign_quota)| Case {
+            issued,
+            recorded,
+            desired,
+            exists,
+            quota_exists,
+            foreign,
+            foreign_quota,
+        },
+    )
+}
+
+/// The brokers and the ledger, and what of all that is ours.
+struct Model<'a> {
+    index: &'a Index,
+    principal: String,
+    desired: DesiredAccess,
+    ledger: Ledger,
+    observed: Observed,
+    ours: BTreeSet<AclEntry>,
+    our_quotas: BTreeSet<String>,
+    /// The union of before and after.
+    most: BTreeSet<AclEntry>,
+}
+
+impl<'a> Model<'a> {
+    fn new(index: &'a Index, case: &Case) -> Self {
+        let principal = if case.issued { principal_of("fraud/gone", 1) } else { "alice".to_owned() };
+        let mut ledger = Ledger::default();
+        let mut recorded_quotas = BTreeMap::new();
+        let mut ours = BTreeSet::new();
+        for (uid, gives) in &case.recorded {
+            let grant = grant(&principal, *uid, gives);
+            ours.extend(grant.entries.clone());
+            widen(&mut recorded_quotas, &grant.quotas);
+            let at = GrantKey { binding_uid: grant.binding_uid.clone(), principal: principal.clone() };
+            let record = GrantRecord {
+                namespace: "fraud".into(),
+                name: grant.binding.name.clone(),
+                entries: grant.entries,
+                quotas: grant.quotas,
+                subject_uid: None,
+            };
+            ledger.apply(Change::Grant(at, Some(record)));
+        }
+        let exists: BTreeSet<_> = case.exists.iter().map(|n| entry(&principal, *n)).collect();
+        ours.retain(|e| exists.contains(e));
+        let foreign = case.foreign.iter().map(|n| entry(&principal, *n));
+        let mut observed = Observed { entries: ours.iter().cloned().chain(foreign).collect(), ..Observed::default() };
+        if case.quota_exists {
+            observed.quotas = recorded_quotas;
+        }
+        let our_quotas = observed.quotas.keys().cloned().collect();
+        if case.foreign_quota {
+            observed.quotas.insert("foreign".into(), 1.0);
+        }
+        let grants: BTreeMap<_, _> = case
+            .desired
+            .iter()
+            .map(|(uid, g)| grant(&principal, *uid, g))
+            .map(|g| (g.binding_uid.clone(), Arc::new(g)))
+            .collect();
+        let mut desired = DesiredAccess { grants, ..DesiredAccess::default() };
+        for grant in desired.grants.values() {
+            desired.entries.extend(grant.entries.clone());
+            widen(&mut desired.quotas, &grant.quotas);
+        }
+        let most = observed.entries.union(&desired.entries).cloned().collect();
+        Self { index, principal, desired, ledger, observed, ours, our_quotas, most }
+    }
+
+    fn plan(&self) -> PrincipalPlan {
+        plan(self.index, &self.principal, &self.desired, self.ledger.grants.get(&self.principal), &self.observed)
+    }
+
+    /// Takes the plan's steps in their order, and no more than `steps` of them. Says whether that was all.
+    fn carry_out(&mut self, plan: &PrincipalPlan, mut steps: usize) -> bool {
+        let mut crashed = || {
+            steps = steps.saturating_sub(1);
+            steps == 0
+        };
+        if plan.delete_all {
+            if crashed() {
+                return false;
+            }
+            self.observed.entries.clear();
+            self.ours.clear();
+            self.check();
+        }
+        for entry in &plan.delete {
+            if crashed() {
+                return false;
+            }
+            self.observed.entries.remove(entry);
+            self.ours.remove(entry);
+            self.check();
+        }
+        for quota in &plan.unset_quotas {
+            if crashed() {
+                return false;
+            }
+            self.observed.quotas.remove(quota);
+            self.our_quotas.remove(quota);
+            self.check();
+        }
+        if crashed() {
+            return false;
+        }
+        for change in &plan.record {
+            self.ledger.apply(change.clone());
+        }
+        self.check();
+        for (quota, value) in &plan.quotas {
+            if crashed() {
+                return false;
+            }
+            self.observed.quotas.insert(quota.clone(), *value);
+            self.our_quotas.insert(quota.clone());
+            self.check();
+        }
+        for entry in &plan.create {
+            if crashed() {
+                return false;
+            }
+            self.observed.entries.insert(entry.clone());
+            self.ours.insert(entry.clone());
+            self.check();
+        }
+        true
+    }
+
+    /// What holds at every moment.
+    fn check(&self) {
+        assert!(self.observed.entries.is_subset(&self.most), "wider than before and after");
+        let records: Vec<_> = self.ledger.grants.get(&self.principal).into_iter().flat_map(BTreeMap::values).collect();
+        for entry in &self.ours {
+            assert!(records.iter().any(|r| r.entries.contains(entry)), "not in the ledger: {entry}");
+        }
+        for quota in &self.our_quotas {
+            assert!(records.iter().any(|r| r.quotas.contains_key(quota)), "not in the ledger: {quota}");
+        }
+    }
+}
+
+fn entry(principal: &str, n: u8) -> AclEntry {
+    AclEntry {
+        principal: format!("User:{principal}").into(),
+        resource_type: ResourceType::Topic,
+        pattern_type: PatternType::Literal,
+        resource: format!("t{}", n % 6).into(),
+        operation: Operation::Read,
+        permission: if n < 6 { Permission::Allow } else { Permission::Deny },
+        host: "*".into(),
+    }
+}
+
+fn grant(principal: &str, uid: u8, (entries, quota): &Gives) -> Grant {
+    Grant {
+        key: on_cluster(principal),
+        binding: key(&format!("fraud/b{uid}")),
+        binding_uid: uid.to_string(),
+        entries: entries.iter().map(|n| entry(principal, *n)).collect(),
+        quotas: quota.iter().map(|q| (format!("quota{}", q % 2), f64::from(*q))).collect(),
+        subject_uid: None,
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 512, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn a_plan_carried_out_in_its_order_keeps_every_promise_and_survives_a_crash_at_any_step(case in case(), crash in 1..20usize) {
+        let world = World::empty();
+        let mut model = Model::new(&world.index, &case);
+        let (before, ours, our_quotas) = (model.observed.clone(), model.ours.clone(), model.our_quotas.clone());
+        let recorded: BTreeSet<_> = model.ledger.grants.values().flat_map(BTreeMap::values).flat_map(|r| r.entries.clone()).collect();
+        model.check();
+        let first = model.plan();
+        if !model.carry_out(&first, crash) {
+            let again = model.plan();
+            assert!(model.carry_out(&again, usize::MAX));
+        }
+        let gone = case.issued && model.desired.grants.is_empty();
+        // What somebody else made of an entry that is in the ledger cannot be told from what Weir made.
+        let foreign = before.entries.iter().filter(|e| !gone && !ours.contains(*e) && !recorded.contains(*e));
+        let expected: BTreeSet<_> = model.desired.entries.iter().chain(foreign).cloned().collect();
+        assert_eq!(model.observed.entries, expected);
+        let mut quotas = before.quotas;
+        quotas.retain(|k, _| !our_quotas.contains(k));
+        quotas.extend(model.desired.quotas.clone());
+        assert_eq!(model.observed.quotas, quotas);
+        let left: BTreeSet<_> = model.ledger.grants.values().flat_map(BTreeMap::keys).collect();
+        assert_eq!(left, model.desired.grants.keys().collect::<BTreeSet<_>>());
+        assert!(model.plan().is_empty());
+    }
+}
