@@ -38,14 +38,14 @@ impl Session<'_> {
     pub(super) async fn credentials(
         &mut self,
         clients: BTreeSet<ObjectKey>,
-        issue: BTreeSet<ObjectKey>,
+        issue: BTreeMap<ObjectKey, u32>,
         published: BTreeSet<ObjectKey>,
     ) -> Result<BTreeSet<String>, SessionError> {
         let mut changes = self.retirements(&clients);
         changes.extend(self.publications(&published));
         let mut fresh = Vec::new();
-        for key in issue {
-            if let Some((change, version)) = self.issue(&key).await {
+        for (key, after) in issue {
+            if let Some((change, version)) = self.issue(&key, after).await {
                 changes.push(change);
                 fresh.push(version);
             }
@@ -94,15 +94,18 @@ impl Session<'_> {
         changes
     }
 
-    /// Makes the next version of a client's credential.
-    async fn issue(&self, key: &ObjectKey) -> Option<(Change, Fresh)> {
+    /// Makes the version of a client's credential that follows `after`, unless that was done.
+    async fn issue(&self, key: &ObjectKey, after: u32) -> Option<(Change, Fresh)> {
         let client = self.context.world.index().client(key).cloned()?;
         if client.metadata.deletion_timestamp.is_some() || client.spec.cluster_ref.name != self.cluster {
             return None;
         }
         let uid = client.uid()?;
         let record = self.ledger.clients.get(&uid);
-        let version = record.map_or(0, |r| r.last_version) + 1;
+        if record.map_or(0, |r| r.last_version) != after {
+            return None;
+        }
+        let version = after + 1;
         let principal = issued_principal(client.spec.credentials.type_, key, &uid, version);
         let issued = match self.make_credential(&client, &principal).await {
             Ok(issued) => issued,

@@ -55,8 +55,9 @@ pub enum Order {
         /// StreamClients.
         clients: BTreeSet<ObjectKey>,
     },
-    /// Issue the next version of a client's credential.
-    Issue(ObjectKey),
+    /// Issue the version of a client's credential that follows this one (0 where there is none). It is asked for more than
+    /// once while it is on its way, and issued once.
+    Issue(ObjectKey, u32),
     /// The client's Secret has the version being issued.
     Published(ObjectKey),
     /// Give the brokers the current credential of a principal again, which some broker lost.
@@ -88,7 +89,7 @@ struct Dirty {
     principals: BTreeSet<String>,
     products: BTreeSet<ObjectKey>,
     clients: BTreeSet<ObjectKey>,
-    issue: BTreeSet<ObjectKey>,
+    issue: BTreeMap<ObjectKey, u32>,
     published: BTreeSet<ObjectKey>,
     restore: BTreeMap<String, Secret>,
     resync: bool,
@@ -102,7 +103,7 @@ impl Dirty {
                 self.products.extend(products);
                 self.clients.extend(clients);
             }
-            Order::Issue(client) => drop(self.issue.insert(client)),
+            Order::Issue(client, after) => drop(self.issue.insert(client, after)),
             Order::Published(client) => drop(self.published.insert(client)),
             Order::Restore(principal, password) => drop(self.restore.insert(principal, password)),
             Order::Resync => self.resync = true,

@@ -106,7 +106,8 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
     let problem = handle.state().client_problems.get(&uid).cloned();
     match step {
         Step::Issue(reason) => {
-            handle.order(Order::Issue(key.clone()));
+            let last = report.record.as_ref().map_or(0, |r| r.last_version);
+            handle.order(Order::Issue(key.clone(), last));
             // After a failure the next try waits; without one, the record that comes wakes this client at once.
             report.wake = problem.is_some().then(|| Timestamp::now() + jiff::SignedDuration::from_secs(5));
             let rotating = report.record.as_ref().is_some_and(|r| r.current().is_some());
