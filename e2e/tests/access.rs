@@ -7,7 +7,9 @@ mod harness;
 use std::time::Duration;
 
 use harness::brokers::{groups, reads, topic_entry, writes};
-use harness::manifests::{account, binding, binding_with, client, client_with, privilege, product, product_with, role, role_with};
+use harness::manifests::{
+    account, binding, binding_with, client, client_with, privilege, product, product_with, role, role_with,
+};
 use harness::{Harness, SOON, Tenant, kubectl, try_run};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
 use serde_json::json;
@@ -429,11 +431,13 @@ async fn a_namespace_that_did_not_enrol_gets_no_secret_and_is_told_how_to() {
     assert!(shy.names::<Secret>().await.is_empty());
     let account = format!("system:serviceaccount:{}:weir", harness::NAMESPACE);
     for verb in ["create", "get", "update", "delete"] {
-        let (may, said) = try_run("kubectl", &["auth", "can-i", verb, "secrets", "-n", &shy.name, "--as", &account], "").await;
+        let (may, said) =
+            try_run("kubectl", &["auth", "can-i", verb, "secrets", "-n", &shy.name, "--as", &account], "").await;
         assert!(!may, "Weir may {verb} Secrets in a namespace that did not enrol: {said}");
     }
     shy.enrol().await;
-    let (may, said) = try_run("kubectl", &["auth", "can-i", "create", "secrets", "-n", &shy.name, "--as", &account], "").await;
+    let (may, said) =
+        try_run("kubectl", &["auth", "can-i", "create", "secrets", "-n", &shy.name, "--as", &account], "").await;
     assert!(may, "{said}");
     shy.ready::<StreamClient>("app").await;
     assert_eq!(shy.names::<Secret>().await, ["app"]);
@@ -445,12 +449,12 @@ async fn a_namespace_that_did_not_enrol_gets_no_secret_and_is_told_how_to() {
 async fn a_secret_that_is_not_weirs_is_never_overwritten() {
     let h = Harness::start().await;
     let consumer = h.tenant("consumer").await;
-    consumer
-        .apply("{apiVersion: v1, kind: Secret, metadata: {name: app}, stringData: {mine: precious}}")
-        .await;
+    consumer.apply("{apiVersion: v1, kind: Secret, metadata: {name: app}, stringData: {mine: precious}}").await;
     let before = consumer.get::<Secret>("app").await.unwrap();
     consumer.apply(&client("app")).await;
-    consumer.refused::<StreamClient>("app", Reason::NameTaken, &["Secret", "/app exists", "credentials.secretName"]).await;
+    consumer
+        .refused::<StreamClient>("app", Reason::NameTaken, &["Secret", "/app exists", "credentials.secretName"])
+        .await;
     let after = consumer.get::<Secret>("app").await.unwrap();
     assert_eq!(before.metadata.resource_version, after.metadata.resource_version);
     consumer.apply(&client_with("app", "type: ScramSha512, secretName: app-kafka")).await;

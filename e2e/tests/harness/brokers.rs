@@ -154,7 +154,8 @@ pub fn login(secret: &KubeSecret) -> Login {
     let get = |key: &str| data.get(key).map(|v| String::from_utf8(v.0.clone()).unwrap());
     let need = |key: &str| get(key).unwrap_or_else(|| panic!("the Secret has no {key}"));
     let certificate = get("tls.crt").map(|cert| (cert, Secret::new(need("tls.key"))));
-    let sasl = get("username").map(|username| KafkaSasl::ScramSha512 { username, password: Secret::new(need("password")) });
+    let sasl =
+        get("username").map(|username| KafkaSasl::ScramSha512 { username, password: Secret::new(need("password")) });
     KafkaEndpoint {
         bootstrap_servers: vec![need("bootstrapServers")],
         tls: Some(KafkaTls { ca_pem: get("ca.crt"), client: certificate }),

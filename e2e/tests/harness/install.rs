@@ -47,8 +47,7 @@ async fn secrets(lab: &Lab, client: &Client) {
         ("kafka-ca", json!({"ca.crt": read(&kafka.ca)})),
         ("kafka-clients-ca", json!({"tls.crt": read(&kafka.clients_ca), "tls.key": read(&kafka.clients_ca_key)})),
     ] {
-        let secret =
-            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
         own.apply_value(secret).await;
     }
 }

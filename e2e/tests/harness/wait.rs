@@ -42,8 +42,7 @@ async fn around(namespaces: &[&str]) -> String {
     let mut text = String::new();
     for namespace in namespaces {
         let (_, objects) = try_run("kubectl", &["-n", namespace, "get", "weir", "-o", "yaml"], "").await;
-        let (_, events) =
-            try_run("kubectl", &["-n", namespace, "get", "events", "--sort-by=.lastTimestamp"], "").await;
+        let (_, events) = try_run("kubectl", &["-n", namespace, "get", "events", "--sort-by=.lastTimestamp"], "").await;
         text += &format!("--- objects of {namespace}\n{objects}\n--- events of {namespace}\n{}\n", tail(&events, 30));
     }
     let arguments =
