@@ -160,9 +160,12 @@ fn consent(
     expires_at: Option<Timestamp>,
 ) -> Result<(), Problem> {
     let own = index.key_of(binding).namespace;
-    role::bindable(index, key, role, &own)?;
+    // Admission asks for `bind` where the role bound is of the binding's own namespace. One that is only inherited, by way of a
+    // role elsewhere, was not asked about.
+    let asked = binding.spec.role_ref.namespace == own;
+    role::bindable(index, key, role, &own, asked)?;
     if key.namespace != own && whose != own {
-        role::bindable(index, key, role, whose)?;
+        role::bindable(index, key, role, whose, true)?;
     }
     within_max_duration(key, role, binding, expires_at)
 }

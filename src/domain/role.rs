@@ -52,13 +52,20 @@ fn visit(index: &Index, key: &ObjectKey, path: &mut Vec<ObjectKey>, found: &mut 
     Ok(())
 }
 
-/// Whether `role` may be bound from `namespace`.
+/// Whether `role` may be bound from `namespace`. `asked` says that admission asked for the verb `bind` there: only then does a
+/// role's own namespace need no mention in `bindableFrom`.
 ///
 /// # Errors
 /// Why not.
-pub fn bindable(index: &Index, key: &ObjectKey, role: &StreamRole, namespace: &str) -> Result<(), Problem> {
+pub fn bindable(
+    index: &Index,
+    key: &ObjectKey,
+    role: &StreamRole,
+    namespace: &str,
+    asked: bool,
+) -> Result<(), Problem> {
     let bindable = &role.spec.bindable_from;
-    let allowed = key.namespace == namespace
+    let allowed = asked && key.namespace == namespace
         || match bindable.mode {
             BindableFromMode::Same => false,
             BindableFromMode::All => true,

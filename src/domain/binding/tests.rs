@@ -302,6 +302,37 @@ spec: {inherits: [{namespace: payments, name: reader}]}
 }
 
 #[test]
+fn a_role_elsewhere_is_no_way_around_the_bind_verb_of_ones_own_namespace() {
+    let mut world = World::payments();
+    world.put(
+        "
+kind: StreamRole
+metadata: {namespace: payments, name: reader}
+spec: {privileges: [{products: {names: [orders]}, access: [Read]}]}
+---
+kind: StreamRole
+metadata: {namespace: fraud, name: detour}
+spec: {inherits: [{namespace: payments, name: reader}], bindableFrom: {mode: All}}
+---
+{kind: ServiceAccount, metadata: {namespace: payments, name: insider}}
+---
+kind: RoleBinding
+metadata: {namespace: payments, name: insider}
+spec: {roleRef: {namespace: fraud, name: detour}, subjects: [{kind: ServiceAccount, name: insider}]}
+",
+    );
+    assert_eq!(world.entries("system:serviceaccount:payments:insider"), Vec::<String>::new());
+    world.put(
+        "
+kind: RoleBinding
+metadata: {namespace: payments, name: straight}
+spec: {roleRef: {namespace: payments, name: reader}, subjects: [{kind: ServiceAccount, name: insider}]}
+",
+    );
+    assert!(!world.entries("system:serviceaccount:payments:insider").is_empty());
+}
+
+#[test]
 fn a_product_with_purposes_wants_one_of_them() {
     let mut world = World::payments();
     world.put(
