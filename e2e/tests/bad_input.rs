@@ -130,6 +130,7 @@ async fn topics_keep_to_the_namespace_to_kafka_and_to_what_is_there() {
     let (owner, other) = (h.tenant("owner").await, h.tenant("other").await);
     let own = owner.name.as_str();
     let taken = format!("{own}.taken");
+    let wanted = format!("{own}.wanted");
     h.brokers.make_topic(&taken).await;
     let foreign = format!("{}.theirs", other.name);
     let long = format!("{own}.{}", "x".repeat(248 - own.len()));
@@ -152,7 +153,7 @@ async fn topics_keep_to_the_namespace_to_kafka_and_to_what_is_there() {
             Reason::RefusedByBroker,
             vec!["the broker says", "soon", "retention.ms"],
         ),
-        ("adopts", stream(&format!("adopt: true, topic: {taken}")), Reason::LimitExceeded, vec!["adopt", &*taken]),
+        ("adopts", stream(&format!("adopt: true, topic: {wanted}")), Reason::LimitExceeded, vec!["adopt", &*wanted]),
         ("long", stream(&format!("topic: {long}")), Reason::Ready, vec![]),
     ];
     for (name, spec, _, _) in &rows {
@@ -242,10 +243,10 @@ async fn a_user_is_bound_only_where_the_platform_gave_it() {
     consumer.apply(&bind("stranger", "CN=somebody", "")).await;
     let words = ["CN=somebody", "identity.userClaims", here];
     consumer.refused::<RoleBinding>("stranger", Reason::UserNotAllowed, &words).await;
-    let theirs = format!("legacy-{own}-app");
+    let theirs = format!("legacy-{own}.app");
     consumer.apply(&bind("theirs", &theirs, "")).await;
     consumer.refused::<RoleBinding>("theirs", Reason::UserNotAllowed, &[&theirs, here]).await;
-    let ours = format!("legacy-{here}-app");
+    let ours = format!("legacy-{here}.app");
     consumer.apply(&bind("ours", &ours, &format!(", prefixes: [{here}.x.]"))).await;
     consumer.ready::<RoleBinding>("ours").await;
     assert!(h.brokers.entries(&ours).await.unwrap().contains(&groups(&ours, &format!("{here}.x."))));

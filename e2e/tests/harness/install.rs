@@ -60,7 +60,7 @@ pub fn cluster_manifest() -> Value {
     let tenants = json!({"matchLabels": {"weir.dev/tenant": "true"}});
     let spec = &mut cluster["spec"];
     spec["resyncInterval"] = json!("5s");
-    spec["identity"]["userClaims"] = json!([{"namespaceSelector": tenants, "pattern": "legacy-{namespace}-*"}]);
+    spec["identity"]["userClaims"] = json!([{"namespaceSelector": tenants, "pattern": "legacy-{namespace}.*"}]);
     spec["tenancy"].as_array_mut().unwrap().push(json!({
         "name": "free",
         "namespaceSelector": {"matchLabels": {"weir.dev/tenant": "free"}},

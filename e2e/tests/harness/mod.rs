@@ -8,9 +8,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 pub mod brokers;
-mod install;
+pub mod install;
 pub mod manifests;
-mod shell;
+pub mod operator;
+pub mod shell;
 mod tenant;
 mod wait;
 
@@ -20,9 +21,9 @@ use kube::Client;
 use tokio::sync::OnceCell;
 use weir_e2e::lab::Lab;
 
-pub use brokers::{Brokers, Login};
-pub use install::{CLUSTER, NAMESPACE, cluster_manifest, helm_install};
-pub use shell::{kubectl, run, try_run};
+use brokers::Brokers;
+pub use install::{CLUSTER, NAMESPACE, cluster_manifest};
+
 pub use tenant::Tenant;
 pub use wait::{condition, until};
 
