@@ -268,7 +268,7 @@ impl Session<'_> {
         }
         self.forget_retired().await?;
         self.delete_products().await?;
-        if !self.pending.is_empty() && self.retry_verification.is_none() {
+        if self.is_anything_to_verify() && self.retry_verification.is_none() {
             self.verify().await?;
         }
         self.settle();

@@ -67,7 +67,7 @@ impl Session<'_> {
         }
         clients.iter().for_each(|key| self.context.world.reconcile_client(key));
         let looks = self.retry_verification.map_or(0, |(_, looks)| looks + 1);
-        self.retry_verification = (!self.pending.is_empty()).then(|| {
+        self.retry_verification = self.is_anything_to_verify().then(|| {
             if looks == MANY {
                 let waiting: Vec<_> = self.pending.keys().take(20).collect();
                 warn!(?waiting, "brokers do not show what was done; looking on");
@@ -131,6 +131,11 @@ impl Session<'_> {
             }
         }
         Ok(View { entries, scram })
+    }
+
+    /// Also a client that no binding names must be known to every broker before its Secret is written.
+    pub(super) fn is_anything_to_verify(&self) -> bool {
+        !self.pending.is_empty() || !self.unknown_identities().is_empty()
     }
 
     /// SCRAM users that were issued and not yet seen on every broker.

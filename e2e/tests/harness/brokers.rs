@@ -1,0 +1,207 @@
+//! What the brokers themselves say: each one's entries, users and quotas, and what a credential is let do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Secret as KubeSecret;
+use weir::domain::acl::{AclEntry, Operation, PatternType, Permission, ResourceType};
+use weir::domain::secret::Secret;
+use weir::kafka::{KafkaAdminClient, KafkaProbe};
+use weir::ports::{
+    AccessProbe, AclFilter, KafkaAdmin, KafkaEndpoint, KafkaError, KafkaSasl, KafkaTls, NewTopic, ProbeOutcome,
+};
+use weir_e2e::lab::Lab;
+
+use super::wait::until;
+
+/// Somebody's way in.
+pub type Login = KafkaEndpoint;
+
+/// The lab's brokers, asked as their administrator.
+pub struct Brokers {
+    pub admin: KafkaAdminClient,
+}
+
+impl Brokers {
+    pub async fn connect(lab: &Lab) -> Self {
+        let kafka = &lab.kafka;
+        let sasl = KafkaSasl::ScramSha512 {
+            username: kafka.admin.username.clone(),
+            password: Secret::new(&kafka.admin.password),
+        };
+        let endpoint = KafkaEndpoint {
+            bootstrap_servers: vec![kafka.scram.clone()],
+            tls: Some(KafkaTls { ca_pem: Some(std::fs::read_to_string(&kafka.ca).unwrap()), client: None }),
+            sasl: Some(sasl),
+        };
+        Self { admin: KafkaAdminClient::connect(&endpoint, "weir-e2e").await.unwrap() }
+    }
+
+    /// Ids of the brokers that serve.
+    pub async fn ids(&self) -> Result<Vec<i32>, KafkaError> {
+        let brokers = self.admin.describe_cluster().await?.brokers;
+        Ok(brokers.into_iter().filter(|b| !b.fenced).map(|b| b.id).collect())
+    }
+
+    /// What every broker shows of a principal, if all show the same; `Err` with what each shows otherwise.
+    pub async fn entries(&self, principal: &str) -> Result<BTreeSet<String>, String> {
+        self.agreed(&[AclFilter::Principal(format!("User:{principal}"))]).await
+    }
+
+    /// What every broker shows of principals whose name has `part` in it, and of topics and groups that have.
+    pub async fn entries_with(&self, part: &str) -> Result<BTreeSet<String>, String> {
+        let all = self.agreed(&[AclFilter::All]).await?;
+        Ok(all.into_iter().filter(|e| e.contains(part)).collect())
+    }
+
+    async fn agreed(&self, filters: &[AclFilter]) -> Result<BTreeSet<String>, String> {
+        let mut each = BTreeMap::new();
+        for id in self.ids().await.map_err(|e| e.to_string())? {
+            let entries = self.admin.describe_acls(Some(id), filters).await.map_err(|e| format!("broker {id}: {e}"))?;
+            each.insert(id, entries.iter().map(ToString::to_string).collect::<BTreeSet<_>>());
+        }
+        let first = each.values().next().cloned().unwrap_or_default();
+        if each.values().all(|e| *e == first) { Ok(first) } else { Err(format!("brokers differ: {each:#?}")) }
+    }
+
+    /// Waits until every broker shows exactly `wanted` of a principal.
+    pub async fn show<const N: usize>(&self, principal: &str, wanted: [String; N]) {
+        let wanted = BTreeSet::from(wanted);
+        let what = format!("every broker shows exactly what {principal} should have: {wanted:#?}");
+        until(super::SOON, &[], &what, || async {
+            let entries = self.entries(principal).await?;
+            if entries == wanted { Ok(()) } else { Err(format!("{entries:#?}")) }
+        })
+        .await;
+    }
+
+    /// Waits until no broker shows anything of a principal, and says how long that took.
+    pub async fn show_nothing_of(&self, principal: &str, within: Duration) -> Duration {
+        let start = Instant::now();
+        until(within, &[], &format!("no broker shows anything of {principal}"), || async {
+            let entries = self.entries(principal).await?;
+            if entries.is_empty() { Ok(()) } else { Err(format!("{entries:#?}")) }
+        })
+        .await;
+        start.elapsed()
+    }
+
+    /// SCRAM users whose name starts so.
+    pub async fn users(&self, start: &str) -> Result<BTreeSet<String>, String> {
+        let users = self.admin.describe_scram(None, None).await.map_err(|e| e.to_string())?;
+        Ok(users.into_keys().filter(|u| u.starts_with(start)).collect())
+    }
+
+    /// A principal's quotas.
+    pub async fn quotas(&self, principal: &str) -> Result<BTreeMap<String, f64>, String> {
+        let all = self.admin.describe_user_quotas(None).await.map_err(|e| e.to_string())?;
+        Ok(all.get(principal).cloned().unwrap_or_default())
+    }
+
+    /// How many partitions a topic has; `None` where it does not exist.
+    pub async fn partitions(&self, topic: &str) -> Option<i32> {
+        let found = self.admin.describe_topics(Some(&[topic.to_owned()])).await.unwrap();
+        found.first().map(|t| t.partitions)
+    }
+
+    /// Makes a topic by hand.
+    pub async fn make_topic(&self, name: &str) {
+        let topic = NewTopic { name: name.into(), partitions: 1, replicas: 3, config: BTreeMap::new() };
+        let results = self.admin.create_topics(&[topic], false).await.unwrap();
+        results.into_iter().for_each(|r| r.unwrap());
+    }
+
+    /// Deletes a topic by hand.
+    pub async fn delete_topic(&self, name: &str) {
+        let results = self.admin.delete_topics(&[name.to_owned()]).await.unwrap();
+        results.into_iter().for_each(|r| r.unwrap());
+    }
+
+    /// Adds an entry by hand.
+    pub async fn add(&self, entry: AclEntry) {
+        self.admin.create_acls(&[entry]).await.unwrap().into_iter().for_each(|r| r.unwrap());
+    }
+
+    /// Takes an entry away by hand.
+    pub async fn take_away(&self, entry: AclEntry) {
+        let taken = self.admin.delete_acls(&[AclFilter::Exact(entry.clone())]).await.unwrap().remove(0).unwrap();
+        assert_eq!(taken.len(), 1, "there was no entry {entry}");
+    }
+
+    /// What every broker makes of a login that fetches from a topic, if all say the same.
+    pub async fn fetch(&self, login: &Login, topic: &str) -> Result<ProbeOutcome, String> {
+        let each = KafkaProbe.probe_fetch(login, topic, None).await.map_err(|e| e.to_string())?;
+        let outcomes: Vec<_> = each.values().collect();
+        match outcomes.split_first() {
+            Some((first, others)) if others.iter().all(|o| o == first) => Ok(**first),
+            _ => Err(format!("brokers differ: {each:?}")),
+        }
+    }
+
+    /// Waits until every broker makes `wanted` of a fetch.
+    pub async fn let_fetch(&self, login: &Login, topic: &str, wanted: ProbeOutcome) {
+        until(super::SOON, &[], &format!("a fetch from {topic} is {wanted:?} on every broker"), || async {
+            let outcome = self.fetch(login, topic).await?;
+            if outcome == wanted { Ok(()) } else { Err(format!("{outcome:?}")) }
+        })
+        .await;
+    }
+}
+
+/// The way in that a client's Secret describes.
+pub fn login(secret: &KubeSecret) -> Login {
+    let data = secret.data.as_ref().unwrap();
+    let get = |key: &str| data.get(key).map(|v| String::from_utf8(v.0.clone()).unwrap());
+    let need = |key: &str| get(key).unwrap_or_else(|| panic!("the Secret has no {key}"));
+    let certificate = get("tls.crt").map(|cert| (cert, Secret::new(need("tls.key"))));
+    let sasl =
+        get("username").map(|username| KafkaSasl::ScramSha512 { username, password: Secret::new(need("password")) });
+    KafkaEndpoint {
+        bootstrap_servers: vec![need("bootstrapServers")],
+        tls: Some(KafkaTls { ca_pem: get("ca.crt"), client: certificate }),
+        sasl,
+    }
+}
+
+/// The entry that lets `principal` do `operation` on a topic.
+pub fn topic_entry(principal: &str, operation: Operation, topic: &str) -> AclEntry {
+    entry(principal, ResourceType::Topic, PatternType::Literal, topic, operation)
+}
+
+/// The entry that lets `principal` use groups that start with `prefix`.
+pub fn group_entry(principal: &str, prefix: &str) -> AclEntry {
+    entry(principal, ResourceType::Group, PatternType::Prefixed, prefix, Operation::Read)
+}
+
+fn entry(
+    principal: &str,
+    resource_type: ResourceType,
+    pattern_type: PatternType,
+    resource: &str,
+    operation: Operation,
+) -> AclEntry {
+    AclEntry {
+        principal: format!("User:{principal}").into(),
+        resource_type,
+        pattern_type,
+        resource: resource.into(),
+        operation,
+        permission: Permission::Allow,
+        host: "*".into(),
+    }
+}
+
+/// [`topic_entry`] for Read, as the brokers' view has it.
+pub fn reads(principal: &str, topic: &str) -> String {
+    topic_entry(principal, Operation::Read, topic).to_string()
+}
+
+/// [`topic_entry`] for Write, as the brokers' view has it.
+pub fn writes(principal: &str, topic: &str) -> String {
+    topic_entry(principal, Operation::Write, topic).to_string()
+}
+
+/// [`group_entry`], as the brokers' view has it.
+pub fn groups(principal: &str, prefix: &str) -> String {
+    group_entry(principal, prefix).to_string()
+}

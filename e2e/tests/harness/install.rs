@@ -1,0 +1,71 @@
+//! Weir, installed by its chart, with the lab's Kafka as StreamCluster `main`.
+
+use kube::Client;
+use serde_json::{Value, json};
+use weir::api::StreamCluster;
+use weir_e2e::lab::Lab;
+
+use super::shell::{run, try_run};
+use super::tenant::{TEST_LABEL, Tenant};
+
+/// Where Weir runs.
+pub const NAMESPACE: &str = "weir-system";
+/// The StreamCluster.
+pub const CLUSTER: &str = "main";
+
+/// Installs or upgrades Weir, and waits until it governs the lab's Kafka.
+pub async fn install(lab: &Lab, client: &Client) {
+    // What an earlier run that was ended left behind; nobody waits for it.
+    let _ = try_run("kubectl", &["delete", "namespaces", "-l", TEST_LABEL, "--wait=false"], "").await;
+    helm_install(lab, &[]).await;
+    secrets(lab, client).await;
+    let platform = Tenant::platform(client.clone());
+    platform.apply_value(cluster_manifest()).await;
+    platform.ready::<StreamCluster>(CLUSTER).await;
+}
+
+/// `helm upgrade --install` of the chart, with the image that is loaded now.
+pub async fn helm_install(lab: &Lab, more: &[&str]) {
+    // The tag stays while the image changes: its digest in the pods lets Helm see that.
+    let images = run("ctr", &["images", "list", &format!("name=={}", lab.images.weir)]).await;
+    let digest = images.split_whitespace().find_map(|word| word.strip_prefix("sha256:"));
+    let digest = digest.unwrap_or_else(|| panic!("load the image first (e2e/lab image weir): {images}"));
+    let annotation = format!("podAnnotations.image-digest={digest}");
+    let mut arguments = vec!["upgrade", "--install", "weir", "charts/weir", "-n", NAMESPACE, "--create-namespace"];
+    arguments.extend(["--wait", "--timeout=120s", "--set-string", &annotation]);
+    arguments.extend(more);
+    run("helm", &arguments).await;
+}
+
+/// The Secrets that the StreamCluster names.
+async fn secrets(lab: &Lab, client: &Client) {
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
+    let kafka = &lab.kafka;
+    let own = Tenant::existing(client.clone(), NAMESPACE);
+    for (name, data) in [
+        ("kafka-admin", json!({"username": kafka.admin.username, "password": kafka.admin.password})),
+        ("kafka-ca", json!({"ca.crt": read(&kafka.ca)})),
+        ("kafka-clients-ca", json!({"tls.crt": read(&kafka.clients_ca), "tls.key": read(&kafka.clients_ca_key)})),
+    ] {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
+        own.apply_value(secret).await;
+    }
+}
+
+/// The sample's StreamCluster, compared more often, with principals that namespaces may name, and with namespaces whose
+/// products may have any configuration.
+pub fn cluster_manifest() -> Value {
+    let sample = include_str!("../../../config/samples/platform/streamcluster.yaml");
+    let mut cluster: Value = serde_yaml::from_str(sample).unwrap();
+    let tenants = json!({"matchLabels": {"weir.dev/tenant": "true"}});
+    let spec = &mut cluster["spec"];
+    spec["resyncInterval"] = json!("5s");
+    spec["identity"]["userClaims"] = json!([{"namespaceSelector": tenants, "pattern": "legacy-{namespace}.*"}]);
+    spec["tenancy"].as_array_mut().unwrap().push(json!({
+        "name": "free",
+        "namespaceSelector": {"matchLabels": {"weir.dev/tenant": "free"}},
+        "topicPrefixes": ["{namespace}."],
+        "allowAdopt": true,
+    }));
+    cluster
+}
