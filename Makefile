@@ -20,8 +20,8 @@ test: ## Run every test, on the lab
 	cargo test --workspace
 
 demo: ## Bring up the lab and show Weir at work there, step by step (as root)
-	cargo build --package weir --package weir-e2e --bin weir --bin lab --bin demo
 	e2e/lab up
+	cargo build --package weir --package weir-e2e --bin weir --bin demo
 	e2e/lab image weir --binary $${CARGO_TARGET_DIR:-target}/debug/weir
 	e2e/lab exec -- demo
 

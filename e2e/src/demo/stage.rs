@@ -13,8 +13,10 @@ use crate::lab::paths::Paths;
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(200);
-/// How often a wait says that it still waits.
+/// When a wait first says that it still waits; then after twice that, and so on.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Columns of what is said of a step.
+const WIDTH: usize = 110;
 
 /// What the steps need.
 pub struct Stage {
@@ -50,7 +52,9 @@ impl Stage {
     pub fn open(&mut self, number: usize, step: &Step) {
         self.step = Instant::now();
         println!("\n== {number}. {}", step.title);
-        println!("   {}", step.shows);
+        for line in wrapped(step.shows) {
+            println!("   {line}");
+        }
         println!("   Look: e2e/lab exec -- {}", step.look);
     }
 
@@ -78,7 +82,7 @@ impl Stage {
     /// There was no answer within `limit`: the error holds what was seen last.
     pub fn until<T>(&self, what: &str, limit: Duration, mut look: impl FnMut() -> Result<T, String>) -> Result<T> {
         let start = Instant::now();
-        let mut said = start;
+        let mut patience = PATIENCE;
         loop {
             let last = match look() {
                 Ok(answer) => return Ok(answer),
@@ -87,8 +91,8 @@ impl Stage {
             if start.elapsed() > limit {
                 bail!("{what}: not within {} s; last seen: {}", limit.as_secs(), tail(last.trim(), 600));
             }
-            if said.elapsed() > PATIENCE {
-                said = Instant::now();
+            if start.elapsed() > patience {
+                patience *= 2;
                 let line = last.trim().lines().last().unwrap_or_default();
                 self.doing(&format!("... still waiting for {what}: {line}"));
             }
@@ -144,4 +148,19 @@ impl Stage {
         }
         Ok(found)
     }
+}
+
+/// `text` in lines of at most [`WIDTH`] columns.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.len() + word.len() < WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
