@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help generate verify test lab lab-down image
+.PHONY: help generate verify test demo lab lab-down image
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,12 @@ verify: generate ## Fail if anything generated is stale, unformatted or linted a
 
 test: ## Run every test, on the lab
 	cargo test --workspace
+
+demo: ## Bring up the lab and show Weir at work there, step by step (as root)
+	e2e/lab up
+	cargo build --package weir --package weir-e2e --bin weir --bin demo
+	e2e/lab image weir --binary $${CARGO_TARGET_DIR:-target}/debug/weir
+	e2e/lab exec -- demo
 
 lab: ## Bring up the lab: Kubernetes and Kafka on this machine (as root)
 	e2e/lab up

@@ -1,0 +1,61 @@
+//! Step 2: the platform team registers its Kafka cluster.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::Step;
+use super::install::TEAMS;
+use super::shell::{sh, sh_with};
+use super::stage::Stage;
+use crate::lab::command::read;
+
+/// The step.
+pub const STEP: Step = Step {
+    title: "The platform team registers its Kafka cluster",
+    shows: "Three Secrets in Weir's own namespace, one StreamCluster, three namespaces that are tenants by their label. Weir \
+            looks at the brokers: version, authorizer, whether a principal without any entry is kept out.",
+    look: "kubectl describe streamcluster main",
+    state: &["kubectl describe streamcluster main", "kubectl -n weir-system logs deployment/weir --tail=40"],
+    run: registered,
+};
+
+fn registered(stage: &mut Stage) -> Result<()> {
+    give_the_secrets(stage)?;
+    stage.doing("kubectl apply -f config/samples/platform");
+    sh(&format!("kubectl apply -f {}", stage.file("config/samples/platform")))?;
+    for team in TEAMS {
+        sh(&format!("kubectl label namespace {team} pod-security.kubernetes.io/enforce=restricted --overwrite"))?;
+    }
+    stage.until_ready("streamcluster/main", Duration::from_secs(90))?;
+    stage.seen(&sh("kubectl get streamcluster main")?);
+    Ok(())
+}
+
+fn give_the_secrets(stage: &Stage) -> Result<()> {
+    let kafka = &stage.lab.kafka;
+    let secrets = [
+        secret("kafka-admin", "Opaque", &json!({"username": kafka.admin.username, "password": kafka.admin.password})),
+        secret("kafka-ca", "Opaque", &json!({"ca.crt": read(&kafka.ca)?})),
+        secret(
+            "kafka-clients-ca",
+            "kubernetes.io/tls",
+            &json!({"tls.crt": read(&kafka.clients_ca)?, "tls.key": read(&kafka.clients_ca_key)?}),
+        ),
+    ];
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": secrets});
+    // On the server's side: no copy of the contents in an annotation.
+    sh_with("kubectl apply --server-side --force-conflicts --field-manager=weir-demo -f -", &list.to_string())
+        .context("failed to give Weir its Secrets")?;
+    stage.doing("Secrets kafka-admin, kafka-ca and kafka-clients-ca are in weir-system");
+    Ok(())
+}
+
+fn secret(name: &str, kind: &str, data: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": kind,
+        "metadata": {"name": name, "namespace": "weir-system"},
+        "stringData": data,
+    })
+}
