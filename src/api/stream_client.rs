@@ -17,7 +17,7 @@ use super::shared::ClusterRef;
     namespaced,
     status = "StreamClientStatus",
     derive = "PartialEq",
-    shortname = "sc",
+    shortname = "sclient",
     category = "weir",
     doc = "An application's identity on one cluster, with credentials that Weir issues and rotates.",
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 63").message("metadata.name must be a DNS label (no dots): it is part of principals and group names"),

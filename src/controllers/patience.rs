@@ -19,7 +19,7 @@ impl Patience {
     pub fn waits(&self, uid: Option<&str>, progress: &Progress) -> bool {
         let Some(uid) = uid else { return false };
         let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(progress, Progress::Reconciling(Reason::Applying, _)) {
+        if is_passing(progress) {
             return since.entry(uid.to_owned()).or_insert_with(Instant::now).elapsed() < LIMIT;
         }
         since.remove(uid);
@@ -34,6 +34,18 @@ impl Patience {
     }
 }
 
+/// It is being carried out, or misses something that may be applied together with it.
+fn is_passing(progress: &Progress) -> bool {
+    use Reason::{Applying, ClusterNotFound, ProductNotFound, RoleNotFound, StreamNotFound, SubjectNotFound};
+    match progress {
+        Progress::Ready(_) => false,
+        Progress::Reconciling(reason, _) | Progress::Stalled(reason, _) => matches!(
+            reason,
+            Applying | ClusterNotFound | ProductNotFound | RoleNotFound | StreamNotFound | SubjectNotFound
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Patience;
@@ -41,12 +53,13 @@ mod tests {
     use crate::domain::conditions::Progress;
 
     #[test]
-    fn only_what_is_just_being_applied_is_waited_for() {
+    fn what_passes_by_itself_is_waited_for_and_nothing_else() {
         let patience = Patience::default();
         let applying = Progress::Reconciling(Reason::Applying, String::new());
         assert!(patience.waits(Some("u"), &applying));
         assert!(!patience.waits(Some("u"), &Progress::Ready(String::new())));
-        assert!(!patience.waits(Some("u"), &Progress::Stalled(Reason::RoleNotFound, String::new())));
+        assert!(patience.waits(Some("u"), &Progress::Stalled(Reason::RoleNotFound, String::new())));
+        assert!(!patience.waits(Some("u"), &Progress::Stalled(Reason::NotBindable, String::new())));
         assert!(!patience.waits(Some("u"), &Progress::Reconciling(Reason::ClusterNotReady, String::new())));
     }
 }

@@ -43,11 +43,18 @@ pub struct PrincipalPlan {
     pub create: BTreeSet<AclEntry>,
     /// Before the creations, and only once the ledger says so: quotas to set.
     pub quotas: BTreeMap<String, f64>,
+    /// Those of `delete` that somebody asked for, by deleting or by letting expire: they never wait for a person.
+    pub asked: BTreeSet<AclEntry>,
     /// It takes access away although nobody deleted the binding or the client, and nothing expired.
     pub unasked: bool,
 }
 
 impl PrincipalPlan {
+    /// What goes on of a plan that waits for a person: the removals that somebody asked for.
+    pub fn held(&self) -> Self {
+        Self { principal: self.principal.clone(), delete: self.asked.clone(), ..Self::default() }
+    }
+
     /// Nothing to do.
     pub fn is_empty(&self) -> bool {
         self.delete.is_empty()
@@ -74,9 +81,12 @@ pub fn plan(
         observed.entries.iter().filter(|e| ours.contains(e) && !desired.entries.contains(e)).cloned().collect();
     let (unset_quotas, quotas) = quotas(desired, recorded, observed);
     let gone = has_issued_form(principal) && desired.grants.is_empty() && !index.is_issued_and_live(principal);
+    let asked: BTreeSet<_> =
+        delete.iter().filter(|e| !taken_by_nobody(index, principal, e, recorded)).cloned().collect();
     PrincipalPlan {
         principal: principal.to_owned(),
-        unasked: delete.iter().any(|e| taken_by_nobody(index, principal, e, recorded)),
+        unasked: asked.len() < delete.len(),
+        asked,
         delete_all: gone && !observed.entries.is_empty(),
         delete,
         unset_quotas,

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::verify::Expectation;
 use super::{Dirty, Grants, Session, SessionError, waiting};
-use crate::api::{Action, CredentialType};
+use crate::api::{Action, CONFIRM_ANNOTATION, CredentialType};
 use crate::domain::acl::AclEntry;
 use crate::domain::index::DesiredAccess;
 use crate::domain::ledger::{Change, GrantRecord};
@@ -105,8 +105,10 @@ impl Session<'_> {
 
     /// Plans for `principals` and carries the plans out: removals, then the ledger, then creations.
     pub(super) async fn access(&mut self, principals: &BTreeSet<String>) -> Result<(), SessionError> {
-        let (mut plans, desired) = self.plans(principals);
-        self.hold(&mut plans);
+        // Those that waited before are looked at each time, so that they go on once nothing is taken from them any more.
+        let waiting = self.handle.state().held.as_ref().map(|h| h.principals.clone()).unwrap_or_default();
+        let (mut plans, desired) = self.plans(&principals.union(&waiting).cloned().collect());
+        let waiting = self.hold(&mut plans);
         let mut failed = BTreeMap::new();
         self.remove(&plans, &mut failed).await?;
         self.unset_quotas(&plans, &mut failed).await?;
@@ -121,7 +123,7 @@ impl Session<'_> {
         self.tell_of_restored(&plans, &desired).await;
         self.create_entries(&plans, &mut failed).await?;
         let planned: BTreeMap<_, _> = plans.iter().map(|p| (p.principal.as_str(), p)).collect();
-        for (principal, desired) in desired {
+        for (principal, desired) in desired.into_iter().filter(|(principal, _)| !waiting.contains(principal)) {
             match failed.remove(&principal) {
                 Some(problem) => self.report_failure(&principal, problem, &desired),
                 None => {
@@ -184,39 +186,33 @@ impl Session<'_> {
             .unzip()
     }
 
-    /// Takes out the plans that wait for a person.
-    fn hold(&self, plans: &mut Vec<PrincipalPlan>) {
-        let index = self.context.world.index();
-        let object = index.cluster(self.cluster);
-        let most = object.map_or(0, |c| c.spec.max_revocations);
-        let confirmed =
-            object.and_then(|c| c.metadata.annotations.as_ref()?.get(crate::api::CONFIRM_ANNOTATION).cloned());
+    /// Cuts the plans that wait for a person down to what somebody asked for. Returns the principals that wait.
+    fn hold(&self, plans: &mut [PrincipalPlan]) -> BTreeSet<String> {
+        let (most, confirmed) = {
+            let index = self.context.world.index();
+            let object = index.cluster(self.cluster);
+            let confirmed = object.and_then(|c| c.metadata.annotations.as_ref()?.get(CONFIRM_ANNOTATION).cloned());
+            (object.map_or(0, |c| c.spec.max_revocations), confirmed)
+        };
         let mut state = self.handle.state();
-        let before = state.held.as_ref().map(|h| h.principals.clone()).unwrap_or_default();
         if state.held.is_none() {
             state.held_since = Timestamp::now().to_string();
         }
-        let occasion = state.held_since.clone();
-        let waiting: BTreeSet<_> = plans.iter().map(|p| p.principal.clone()).collect();
-        // Principals held before that are not looked at now stay held: bring them back into view.
-        let unseen: BTreeSet<_> = before.difference(&waiting).cloned().collect();
-        drop(state);
-        drop(index);
-        if !unseen.is_empty() {
-            let (more, _) = self.plans(&unseen);
-            plans.extend(more);
-        }
-        let hold = plan::hold(plans, &before, most, confirmed.as_deref(), &occasion);
-        if let Some(hold) = &hold {
-            plans.retain(|p| !hold.principals.contains(&p.principal));
-            warn!(principals = hold.principals.len(), token = %hold.token, "removals wait for a person");
-        }
-        state = self.handle.state();
+        let before = state.held.as_ref().map(|h| h.principals.clone()).unwrap_or_default();
+        let hold = plan::hold(plans, &before, most, confirmed.as_deref(), &state.held_since);
+        let waiting = hold.as_ref().map(|h| h.principals.clone()).unwrap_or_default();
         if state.held != hold {
+            if let Some(hold) = &hold {
+                warn!(principals = hold.principals.len(), token = %hold.token, "removals wait for a person");
+            }
             state.held = hold;
             drop(state);
             self.context.world.reconcile_cluster(self.cluster);
         }
+        for plan in plans.iter_mut().filter(|p| waiting.contains(&p.principal)) {
+            *plan = plan.held();
+        }
+        waiting
     }
 
     /// First: removals. A principal whose removals failed is left as it is.

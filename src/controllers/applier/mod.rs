@@ -246,7 +246,7 @@ impl Session<'_> {
                 () = at(retire) => {}
                 () = at(verify) => {
                     self.verify().await?;
-                    self.settle();
+                    self.finish().await?;
                 }
             }
         }
@@ -266,11 +266,16 @@ impl Session<'_> {
             dirty.principals.extend(principals);
             return Err(error);
         }
-        self.forget_retired().await?;
-        self.delete_products().await?;
         if self.is_anything_to_verify() && self.retry_verification.is_none() {
             self.verify().await?;
         }
+        self.finish().await
+    }
+
+    /// What waits until every broker was seen without the access that is gone.
+    async fn finish(&mut self) -> Result<(), SessionError> {
+        self.forget_retired().await?;
+        self.delete_products().await?;
         self.settle();
         self.publish_counts();
         Ok(())

@@ -180,6 +180,32 @@ fn deleting_a_service_account_is_not_unasked() {
     assert!(plan.delete.len() == 3 && !plan.unasked);
 }
 
+#[test]
+fn what_somebody_asked_for_goes_on_while_the_rest_of_a_plan_waits() {
+    let mut world = World::payments();
+    for stream in ["placed", "paid"] {
+        world.put(&format!(
+            "
+kind: StreamRole
+metadata: {{namespace: payments, name: {stream}}}
+spec: {{privileges: [{{products: {{names: [orders]}}, streams: [{stream}], access: [Read]}}], bindableFrom: {{mode: All}}}}
+"
+        ));
+        world.bind_in(&format!("fraud/{stream}"), &format!("payments/{stream}"), SCORER, "");
+    }
+    let principal = principal_of("fraud/scorer", 1);
+    let mut observed = Observed::default();
+    world.settle(&principal, &mut observed);
+    world.delete("StreamRole payments/placed");
+    world.delete("RoleBinding fraud/paid");
+    let plan = world.plan(&principal, &observed);
+    assert!(plan.unasked && plan.delete.len() > 1);
+    let topic = "payments.orders.paid";
+    let held = plan.held();
+    assert_eq!(held.delete, BTreeSet::from([entry(&principal, topic)]));
+    assert!(held.record.is_empty() && held.create.is_empty() && !held.delete_all);
+}
+
 fn taking(principal: &str, unasked: bool) -> PrincipalPlan {
     let delete = BTreeSet::from([entry(principal, "t")]);
     PrincipalPlan { principal: principal.into(), delete, unasked, ..PrincipalPlan::default() }
