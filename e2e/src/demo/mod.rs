@@ -86,7 +86,7 @@ All of it held, in {:.0} s. The lab stays up: Weir, Kafka, the three teams and t
   e2e/lab exec -- kubectl apply -f config/samples/fraud     # fraud gets its access back
   e2e/lab exec -- kubectl -n fraud exec scorer -- \\
     java Reader /bindings/scorer/client.properties payments.orders.placed fraud.scorer.again end
-  e2e/lab exec -- kubectl -n billing annotate sc invoicer weir.dev/rotate=again --overwrite
+  e2e/lab exec -- kubectl -n billing annotate streamclient invoicer weir.dev/rotate=again --overwrite
 
 `make demo` runs it again, `make lab-down` takes all of it away.",
         stage.elapsed().as_secs_f64()

@@ -19,7 +19,7 @@ pub const STEP: Step = Step {
     title: "Credentials rotate: the consumer rolls over, misses nothing and repeats nothing",
     shows: "While refunds are written, invoicer gets its next version. Its Deployment is restarted, and the new pod goes on \
             with the new Secret. The old version works through the overlap; after it the brokers refuse its login.",
-    look: "kubectl -n billing get sc invoicer -o jsonpath={.status.credentials}",
+    look: "kubectl -n billing get streamclient invoicer -o jsonpath={.status.credentials}",
     state: &[
         "kubectl -n billing describe streamclient invoicer",
         "kubectl -n billing get pods",
@@ -87,7 +87,8 @@ fn rotate(stage: &Stage) -> Result<String> {
     let rotation =
         format!("{{\"spec\":{{\"credentials\":{{\"rotation\":{{\"every\":\"1h\",\"overlap\":\"{OVERLAP}\"}}}}}}}}");
     sh(&format!("kubectl -n billing patch streamclient invoicer --type=merge -p '{rotation}'"))?;
-    stage.doing(&format!("kubectl -n billing annotate sc invoicer weir.dev/rotate={} --overwrite", stage.run));
+    stage
+        .doing(&format!("kubectl -n billing annotate streamclient invoicer weir.dev/rotate={} --overwrite", stage.run));
     sh(&format!("kubectl -n billing annotate streamclient invoicer weir.dev/rotate={} --overwrite", stage.run))?;
     let ask = "kubectl -n billing get secret invoicer -o go-template='{{.data.principal | base64decode}}'";
     let after = stage.until("the next version in the Secret", Duration::from_secs(30), || match try_sh(ask) {
