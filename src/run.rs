@@ -13,6 +13,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store;
 use kube::{Api, Client, Resource, ResourceExt};
 use prometheus::Registry;
+use prometheus::process_collector::ProcessCollector;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,7 @@ use tracing::{error, info};
 
 use crate::controllers::context::Context;
 use crate::controllers::metrics::Metrics;
+use crate::controllers::patience::Patience;
 use crate::controllers::reconcile::reconcile_kind;
 use crate::controllers::world::{Queues, World};
 use crate::controllers::{data_product, role_binding, stream_client, stream_cluster, stream_role};
@@ -62,6 +64,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Res
     let installation = Installation { id: namespace.uid().unwrap_or_default(), namespace: settings.namespace.clone() };
     let readiness = Readiness::default();
     let registry = Registry::new();
+    registry.register(Box::new(ProcessCollector::for_self())).context("failed to register metrics")?;
     let web = tokio::spawn(serve(settings.listen, readiness.clone(), registry.clone(), shutdown.clone()));
     let candidate = Candidate::new(client.clone(), &settings.namespace, "weir", &settings.identity);
     // Standing by is being ready: a rollout must not wait for the leader before to go.
@@ -102,6 +105,7 @@ async fn lead(
         leadership: candidate.leadership(),
         installation,
         shutdown: shutdown.clone(),
+        patience: Patience::default(),
         access: std::sync::Mutex::default(),
         service_account: format!("{}:{}", settings.namespace, settings.service_account),
         client,

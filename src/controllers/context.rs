@@ -7,6 +7,7 @@ use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::applier::SessionError;
+use super::patience::Patience;
 use super::world::World;
 use crate::domain::event::{Happening, event};
 use crate::domain::ledger::Installation;
@@ -30,6 +31,8 @@ pub struct Context {
     pub installation: Installation,
     /// Ends the process.
     pub shutdown: CancellationToken,
+    /// What is under way and not worth a status write yet.
+    pub patience: Patience,
     /// How each cluster is entered.
     pub access: Mutex<BTreeMap<String, AdminAccess>>,
     /// `namespace:name` of Weir's own ServiceAccount, for advice.
@@ -62,6 +65,11 @@ impl Context {
             Some(handle) => handle.state().settled,
             None => self.world.index().cluster(cluster).is_none(),
         }
+    }
+
+    /// Whether a namespace is being deleted: nothing can be created in it any more, and what becomes of its objects is clear.
+    pub fn is_leaving(&self, namespace: Option<String>) -> bool {
+        namespace.is_some_and(|ns| self.world.index().namespace(&ns).is_some_and(|ns| ns.deleting))
     }
 
     /// The authority of a cluster's brokers, in PEM.

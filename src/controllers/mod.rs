@@ -7,6 +7,7 @@ pub mod applier;
 pub mod context;
 pub mod data_product;
 pub mod metrics;
+pub mod patience;
 pub mod reconcile;
 pub mod role_binding;
 pub mod stream_client;

@@ -123,13 +123,16 @@ impl World {
         self.clusters.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts an applier in place, or takes it away.
+    /// Puts an applier in place, or takes it away; the one before ends.
     pub fn set_handle(&self, cluster: &str, handle: Option<Arc<ClusterHandle>>) {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        match handle {
+        let before = match handle {
             Some(handle) => clusters.insert(cluster.to_owned(), handle),
             None => clusters.remove(cluster),
         };
+        if let Some(before) = before {
+            before.end();
+        }
     }
 }
 

@@ -149,6 +149,26 @@ fn access(
     by_cluster
 }
 
+/// The clusters on which a binding may have given anything, also one that is being deleted: those of the products that its role
+/// selects, or all of them where its role, or a product, is not known any more.
+pub fn clusters_of(index: &Index, binding: &RoleBinding) -> BTreeSet<String> {
+    let role = ObjectKey::new(&binding.spec.role_ref.namespace, &binding.spec.role_ref.name);
+    let known = role::closure(index, &role).ok().and_then(|roles| {
+        let mut clusters = BTreeSet::new();
+        for (key, role) in roles.iter().filter_map(|key| Some((key, index.role(key)?))) {
+            for privilege in &role.spec.privileges {
+                let (products, missing) = role::products(index, key, privilege);
+                if !missing.is_empty() {
+                    return None;
+                }
+                clusters.extend(products.iter().map(|p| p.spec.cluster_ref.name.clone()));
+            }
+        }
+        Some(clusters)
+    });
+    known.unwrap_or_else(|| index.cluster_names().map(str::to_owned).collect())
+}
+
 /// Whether the owner of `role` lets subjects of namespace `whose` have it by `binding`. A namespace may pass its own roles on
 /// to a ServiceAccount of another one; what it inherits from a third, only as that one allows for both.
 fn consent(

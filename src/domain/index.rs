@@ -114,6 +114,11 @@ impl Index {
         self.clusters.get(name).map(|c| &c.object.spec)
     }
 
+    /// Every cluster's name.
+    pub fn cluster_names(&self) -> impl Iterator<Item = &str> {
+        self.clusters.keys().map(String::as_str)
+    }
+
     /// A cluster's object.
     pub fn cluster(&self, name: &str) -> Option<&Arc<StreamCluster>> {
         self.clusters.get(name).map(|c| &c.object)

@@ -163,7 +163,14 @@ pub struct Hold {
 
 /// Decides which plans must wait. `held` are the principals that waited before: they wait on until their plan takes nothing
 /// unasked any more or a person confirms, also when others were let go meanwhile.
-pub fn hold(plans: &[PrincipalPlan], held: &BTreeSet<String>, most: u32, confirmed: Option<&str>) -> Option<Hold> {
+/// `occasion` is new each time that a hold begins, so that what a person confirmed once is not confirmed for later.
+pub fn hold(
+    plans: &[PrincipalPlan],
+    held: &BTreeSet<String>,
+    most: u32,
+    confirmed: Option<&str>,
+    occasion: &str,
+) -> Option<Hold> {
     let mut unasked: Vec<_> = plans.iter().filter(|p| p.unasked).collect();
     unasked.sort_by_key(|p| &p.principal);
     let still_held = unasked.iter().any(|p| held.contains(&p.principal));
@@ -171,6 +178,7 @@ pub fn hold(plans: &[PrincipalPlan], held: &BTreeSet<String>, most: u32, confirm
         return None;
     }
     let mut hash = Sha256::new();
+    hash.update(occasion);
     for plan in &unasked {
         for entry in &plan.delete {
             hash.update(entry.to_string());

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::try_join_all;
+use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::verify::Expectation;
 use super::{Dirty, Grants, Session, SessionError, waiting};
-use crate::api::CredentialType;
+use crate::api::{Action, CredentialType};
 use crate::domain::acl::AclEntry;
 use crate::domain::index::DesiredAccess;
 use crate::domain::ledger::{Change, GrantRecord};
@@ -117,6 +118,7 @@ impl Session<'_> {
             record.into_iter().filter(|c| matches!(c, Change::Grant(_, Some(r)) if r.subject_uid.is_some())).collect(),
         );
         self.set_quotas(&plans, &mut failed).await?;
+        self.tell_of_restored(&plans, &desired).await;
         self.create_entries(&plans, &mut failed).await?;
         let planned: BTreeMap<_, _> = plans.iter().map(|p| (p.principal.as_str(), p)).collect();
         for (principal, desired) in desired {
@@ -131,6 +133,24 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Entries that every broker was seen to have, and that someone else removed since.
+    async fn tell_of_restored(&self, plans: &[PrincipalPlan], desired: &[(String, DesiredAccess)]) {
+        let missing: BTreeSet<_> = {
+            let state = self.handle.state();
+            let desired: BTreeMap<_, _> = desired.iter().map(|(principal, d)| (principal, &d.grants)).collect();
+            let unchanged =
+                |plan: &&PrincipalPlan| match (state.verified.get(&plan.principal), desired.get(&plan.principal)) {
+                    (Some(verified), Some(desired)) => same(verified, desired),
+                    _ => false,
+                };
+            plans.iter().filter(unchanged).flat_map(|plan| plan.create.iter().cloned()).collect()
+        };
+        if !missing.is_empty() {
+            warn!(entries = missing.len(), "entries were removed by someone else; they are made again");
+            self.tell(Action::DriftRepaired, "EntriesRestored", &missing).await;
+        }
     }
 
     /// By principal, the bindings whose record the plans take away.
@@ -173,6 +193,10 @@ impl Session<'_> {
             object.and_then(|c| c.metadata.annotations.as_ref()?.get(crate::api::CONFIRM_ANNOTATION).cloned());
         let mut state = self.handle.state();
         let before = state.held.as_ref().map(|h| h.principals.clone()).unwrap_or_default();
+        if state.held.is_none() {
+            state.held_since = Timestamp::now().to_string();
+        }
+        let occasion = state.held_since.clone();
         let waiting: BTreeSet<_> = plans.iter().map(|p| p.principal.clone()).collect();
         // Principals held before that are not looked at now stay held: bring them back into view.
         let unseen: BTreeSet<_> = before.difference(&waiting).cloned().collect();
@@ -182,7 +206,7 @@ impl Session<'_> {
             let (more, _) = self.plans(&unseen);
             plans.extend(more);
         }
-        let hold = plan::hold(plans, &before, most, confirmed.as_deref());
+        let hold = plan::hold(plans, &before, most, confirmed.as_deref(), &occasion);
         if let Some(hold) = &hold {
             plans.retain(|p| !hold.principals.contains(&p.principal));
             warn!(principals = hold.principals.len(), token = %hold.token, "removals wait for a person");

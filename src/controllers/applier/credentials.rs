@@ -39,7 +39,7 @@ impl Session<'_> {
         &mut self,
         clients: BTreeSet<ObjectKey>,
         issue: BTreeMap<ObjectKey, u32>,
-        published: BTreeSet<ObjectKey>,
+        published: BTreeMap<ObjectKey, u32>,
     ) -> Result<BTreeSet<String>, SessionError> {
         let mut changes = self.retirements(&clients);
         changes.extend(self.publications(&published));
@@ -79,22 +79,26 @@ impl Session<'_> {
             .collect()
     }
 
-    fn publications(&self, published: &BTreeSet<ObjectKey>) -> Vec<Change> {
+    fn publications(&self, published: &BTreeMap<ObjectKey, u32>) -> Vec<Change> {
         let now = Timestamp::now();
         let index = self.context.world.index();
         let mut state = self.handle.state();
         let mut changes = Vec::new();
-        for key in published {
+        for (key, version) in published {
             let Some(client) = index.client(key) else { continue };
             let Some(uid) = client.uid() else { continue };
-            let Some(record) = self.ledger.clients.get(&uid).filter(|r| r.issuing().is_some()) else { continue };
+            let Some(record) =
+                self.ledger.clients.get(&uid).filter(|r| r.issuing().is_some_and(|v| v.version == *version))
+            else {
+                continue;
+            };
             state.credentials.remove(&uid);
             changes.push(Change::Client(uid, Some(rotation::published(record, &client.spec.credentials, now))));
         }
         changes
     }
 
-    /// Makes the version of a client's credential that follows `after`, unless that was done.
+    /// Makes the next version of a client's credential.
     async fn issue(&self, key: &ObjectKey, after: u32) -> Option<(Change, Fresh)> {
         let client = self.context.world.index().client(key).cloned()?;
         if client.metadata.deletion_timestamp.is_some() || client.spec.cluster_ref.name != self.cluster {
@@ -102,10 +106,11 @@ impl Session<'_> {
         }
         let uid = client.uid()?;
         let record = self.ledger.clients.get(&uid);
-        if record.map_or(0, |r| r.last_version) != after {
+        let last = record.map_or(0, |r| r.last_version);
+        if last != after {
             return None;
         }
-        let version = after + 1;
+        let version = last + 1;
         let principal = issued_principal(client.spec.credentials.type_, key, &uid, version);
         let issued = match self.make_credential(&client, &principal).await {
             Ok(issued) => issued,

@@ -79,7 +79,7 @@ impl Session<'_> {
     }
 
     /// One event for all that one look found.
-    async fn tell(&self, action: Action, reason: &str, entries: &BTreeSet<AclEntry>) {
+    pub(super) async fn tell(&self, action: Action, reason: &str, entries: &BTreeSet<AclEntry>) {
         let sample: Vec<_> = entries.iter().take(SAMPLE).map(ToString::to_string).collect();
         let more = entries.len().saturating_sub(sample.len());
         let and_more = if more > 0 { format!("; and {more} more") } else { String::new() };

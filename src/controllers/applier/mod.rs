@@ -55,11 +55,10 @@ pub enum Order {
         /// StreamClients.
         clients: BTreeSet<ObjectKey>,
     },
-    /// Issue the version of a client's credential that follows this one (0 where there is none). It is asked for more than
-    /// once while it is on its way, and issued once.
+    /// Issue the version after this one of a client's credential; passed over if that happened already.
     Issue(ObjectKey, u32),
-    /// The client's Secret has the version being issued.
-    Published(ObjectKey),
+    /// The client's Secret has this version, which is being issued.
+    Published(ObjectKey, u32),
     /// Give the brokers the current credential of a principal again, which some broker lost.
     Restore(String, Secret),
     /// Compare the whole cluster now.
@@ -90,7 +89,7 @@ struct Dirty {
     products: BTreeSet<ObjectKey>,
     clients: BTreeSet<ObjectKey>,
     issue: BTreeMap<ObjectKey, u32>,
-    published: BTreeSet<ObjectKey>,
+    published: BTreeMap<ObjectKey, u32>,
     restore: BTreeMap<String, Secret>,
     resync: bool,
 }
@@ -104,7 +103,7 @@ impl Dirty {
                 self.clients.extend(clients);
             }
             Order::Issue(client, after) => drop(self.issue.insert(client, after)),
-            Order::Published(client) => drop(self.published.insert(client)),
+            Order::Published(client, version) => drop(self.published.insert(client, version)),
             Order::Restore(principal, password) => drop(self.restore.insert(principal, password)),
             Order::Resync => self.resync = true,
         }
@@ -152,8 +151,16 @@ impl Applier {
         Self { cluster: cluster.into(), context, handle, access, inbox, dirty: Dirty::default() }
     }
 
-    /// Runs until leadership is lost or the handle is dropped; a session that fails is begun anew.
-    pub async fn run(mut self) {
+    /// Runs until leadership is lost or the handle is ended; a session that fails is begun anew.
+    pub async fn run(self) {
+        let handle = self.handle.clone();
+        tokio::select! {
+            () = handle.ended() => {}
+            () = self.sessions() => {}
+        }
+    }
+
+    async fn sessions(mut self) {
         let span = info_span!("applier", cluster = %self.cluster);
         async {
             loop {

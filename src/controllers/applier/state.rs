@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
 
 use super::Order;
 use crate::api::Reason;
@@ -87,6 +88,8 @@ pub struct ClusterState {
     pub client_problems: BTreeMap<String, Problem>,
     /// Removals that wait for a person.
     pub held: Option<Hold>,
+    /// When the present hold began, which is part of its token.
+    pub held_since: String,
     /// Foreign entries on governed topics.
     pub foreign: BTreeSet<AclEntry>,
     /// When the whole cluster was last compared.
@@ -149,17 +152,28 @@ pub fn remove(map: &mut BTreeMap<String, BTreeSet<String>>, key: &str, value: &s
 /// How others reach an applier.
 pub struct ClusterHandle {
     orders: UnboundedSender<Order>,
+    ended: CancellationToken,
     state: Mutex<ClusterState>,
 }
 
 impl ClusterHandle {
     pub(super) fn new(orders: UnboundedSender<Order>) -> Self {
-        Self { orders, state: Mutex::default() }
+        Self { orders, ended: CancellationToken::new(), state: Mutex::default() }
     }
 
     /// Asks for something. Nobody listens only while the process ends, or the cluster was taken away.
     pub fn order(&self, order: Order) {
         let _ = self.orders.send(order);
+    }
+
+    /// Ends the applier: the cluster was taken away, or is entered otherwise now.
+    pub fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Returns once [`Self::end`] was called.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// What is known, locked. Hold it shortly, and across no await.

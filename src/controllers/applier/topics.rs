@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Order, ProductOutcome, Session, SessionError};
 use crate::api::{DeletionPolicy, Reason};
@@ -18,6 +18,9 @@ use crate::ports::{ConfigDelta, ConfigResource, Disposition, KafkaError, NewTopi
 
 /// How long brokers may take to show a topic that was made.
 const SHOWN_WITHIN: Duration = Duration::from_secs(5);
+
+/// The topic is gone already.
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 
 /// A product that is looked at.
 struct Work {
@@ -107,7 +110,8 @@ impl Session<'_> {
             .collect();
         for (name, config) in asked.into_iter().zip(configs) {
             if let Some(topic) = observed.get_mut(&name) {
-                topic.config = config?.into_iter().filter_map(|(k, e)| Some((k, e.value?))).collect();
+                // A configuration that cannot be read is set again, and the broker then says what is wrong.
+                topic.config = config.into_iter().flatten().filter_map(|(k, e)| Some((k, e.value?))).collect();
             }
         }
         Ok(observed)
@@ -219,13 +223,20 @@ impl Session<'_> {
 
     /// Lets go of topics whose product was deleted, once nobody has access to them by Weir any more.
     pub(super) async fn delete_products(&mut self) -> Result<(), SessionError> {
-        let (ended, delete) = self.ended_topics();
+        let (mut ended, delete) = self.ended_topics();
         if !delete.is_empty() {
             self.context.may_write()?;
-            for result in self.admin.delete_topics(&delete).await? {
-                result?;
+            let results = self.admin.delete_topics(&delete).await?;
+            for (topic, result) in delete.into_iter().zip(results) {
+                match result {
+                    Ok(()) => info!(topic, "deleted a topic of a deleted product"),
+                    Err(error) if error.code == Some(UNKNOWN_TOPIC_OR_PARTITION) => {}
+                    Err(error) => {
+                        warn!(topic, %error, "failed to delete a topic of a deleted product; it is tried again");
+                        ended.retain(|t| *t != topic);
+                    }
+                }
             }
-            info!(topics = ?delete, "deleted topics of a deleted product");
         }
         let changes: Vec<_> = ended.iter().map(|topic| Change::Topic(topic.clone(), None)).collect();
         self.commit(changes.clone()).await?;

@@ -15,8 +15,10 @@ use crate::domain::ledger::{ClientRecord, VersionRecord};
 use crate::domain::names::ObjectKey;
 use crate::ports::{AclFilter, KafkaError, ScramInfo};
 
-/// Up to this many principals are asked about one by one; beyond, the whole list is read.
-const FEW: usize = 64;
+/// Up to this many principals are asked about one by one, in any case.
+const FEW: usize = 4;
+/// Reading this many entries costs about as much as one more request.
+const ENTRIES_A_REQUEST: usize = 2000;
 /// The longest wait between two looks.
 const LONGEST: Duration = Duration::from_secs(2);
 /// After so many looks, a person hears of it.
@@ -98,13 +100,14 @@ impl Session<'_> {
 
     async fn view(&self, broker: i32) -> Result<View, KafkaError> {
         let principals: Vec<_> = self.pending.keys().cloned().collect();
-        let filters = if principals.len() <= FEW {
+        let few = FEW.max(self.observed.entries().count() / ENTRIES_A_REQUEST);
+        let filters = if principals.len() <= few {
             principals.iter().map(|p| AclFilter::Principal(format!("User:{p}"))).collect()
         } else {
             vec![AclFilter::All]
         };
         let issuing: Vec<_> = self.unknown_identities();
-        let few = (issuing.len() <= FEW).then_some(issuing.as_slice());
+        let few = (issuing.len() <= few).then_some(issuing.as_slice());
         let (acls, scram) = tokio::try_join!(
             async {
                 if principals.is_empty() {

@@ -3,16 +3,19 @@
 mod publish;
 mod status;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
+use super::applier::{ClusterHandle, Link};
 use super::context::Context;
+use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use crate::api::{self, RoleBinding, RoleBindingStatus};
-use crate::domain::binding::Resolution;
+use crate::domain::binding::{Resolution, clusters_of};
 use crate::domain::conditions::Progress;
 use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
@@ -34,8 +37,11 @@ pub async fn reconcile(binding: Arc<RoleBinding>, context: Arc<Context>) -> Resu
     }
     let resolution = context.world.index().resolution(&key).cloned().unwrap_or_default();
     let live = status::live(&context, &binding, &resolution);
-    if live.unsettled && is_current(&binding) {
+    if (live.unsettled && is_current(&binding)) || context.is_leaving(binding.namespace()) {
         return Ok(Action::requeue(PERIODICALLY));
+    }
+    if context.patience.waits(binding.metadata.uid.as_deref(), &live.progress) {
+        return Ok(Action::requeue(patience::LIMIT));
     }
     let published = publish::config_map(&context, &binding, &resolution).await?;
     let before = binding.status.clone().unwrap_or_default();
@@ -58,9 +64,10 @@ async fn finish(binding: &RoleBinding, key: &ObjectKey, context: &Context) -> Re
         return Ok(Action::await_change());
     }
     let uid = binding.uid().unwrap_or_default();
-    let blocking = blocking_clusters(context, &uid);
+    let blocking = blocking_clusters(context, binding, &uid);
     let before = binding.status.clone().unwrap_or_default();
     if blocking.waiting.is_empty() {
+        context.patience.forget(Some(&uid));
         if before.entries.is_some() {
             let happening = match &blocking.abandoned {
                 None => happening(api::Action::AccessRevoked, key, &uid, "Deleted", "the binding was deleted", &before),
@@ -92,23 +99,32 @@ struct Blocking {
     abandoned: Option<String>,
 }
 
-fn blocking_clusters(context: &Context, uid: &str) -> Blocking {
+fn blocking_clusters(context: &Context, binding: &RoleBinding, uid: &str) -> Blocking {
     let mut blocking = Blocking { waiting: Vec::new(), abandoned: None };
-    for (name, handle) in context.world.handles() {
-        let state = handle.state();
-        let governing = state.link == super::applier::Link::Governing;
-        if state.is_free_of(uid) {
+    for name in concerned(context, binding, uid) {
+        let handle = context.world.handle(&name);
+        if handle.as_ref().is_some_and(|h| h.state().is_free_of(uid)) {
             continue;
         }
-        let abandoned =
-            context.world.index().cluster(&name).is_some_and(|c| c.annotations().contains_key(api::ABANDON_ANNOTATION));
-        if abandoned && !governing {
+        let governing = handle.is_some_and(|h| h.state().link == Link::Governing);
+        let given_up =
+            context.world.index().cluster(&name).is_none_or(|c| c.annotations().contains_key(api::ABANDON_ANNOTATION));
+        if given_up && !governing {
             blocking.abandoned = Some(name);
         } else {
             blocking.waiting.push((name, governing));
         }
     }
     blocking
+}
+
+/// Clusters that the binding concerns by what it says, and those that still have something of it.
+fn concerned(context: &Context, binding: &RoleBinding, uid: &str) -> BTreeSet<String> {
+    let mut names = clusters_of(&context.world.index(), binding);
+    let has_something = |h: &Arc<ClusterHandle>| h.state().ledger_read && !h.state().is_free_of(uid);
+    let handles = context.world.handles();
+    names.extend(handles.into_iter().filter(|(_, h)| has_something(h)).map(|(name, _)| name));
+    names
 }
 
 /// One SecurityEvent for a change of a binding.
@@ -137,9 +153,10 @@ async fn announce(
             _ => (reason, message),
         };
         let which = is.or(was).map(|e| e.hash.clone()).unwrap_or_default();
-        let generation = binding.metadata.generation.unwrap_or_default();
         let status = if is.is_some() { after } else { before };
-        context.record(happening(action, key, &uid, reason, message, status), &format!("{generation}/{which}")).await;
+        // The same after a crash before the status was written, another one each time that the access changes.
+        let version = binding.resource_version().unwrap_or_default();
+        context.record(happening(action, key, &uid, reason, message, status), &format!("{version}/{which}")).await;
         context.events.note(binding, is.is_none(), reason, message).await;
     }
     if let Progress::Stalled(reason, message) = progress

@@ -11,6 +11,7 @@ use kube::{Resource, ResourceExt};
 
 use super::applier::{Link, Order, fingerprint};
 use super::context::Context;
+use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use crate::api::{self, Reason, StreamClient};
 use crate::domain::connection::{Issued, Version, authentication_of, listener, secret_data};
@@ -47,12 +48,16 @@ pub async fn reconcile(client: Arc<StreamClient>, context: Arc<Context>) -> Resu
         return Ok(Action::await_change());
     }
     let current = client.status.as_ref().is_some_and(|s| s.observed_generation == client.metadata.generation);
-    if current && !context.is_settled(&client.spec.cluster_ref.name) {
+    if (current && !context.is_settled(&client.spec.cluster_ref.name)) || context.is_leaving(client.namespace()) {
         return Ok(Action::requeue(PERIODICALLY));
     }
     let report = advance(&client, &key, &context).await?;
     let now = Timestamp::now();
-    let after = status::status(&client, &report, now);
+    let far = status::far(&report);
+    if context.patience.waits(client.metadata.uid.as_deref(), &far) {
+        return Ok(Action::requeue(patience::LIMIT));
+    }
+    let after = status::status(&client, &report, &far, now);
     if client.status.as_ref() != Some(&after) {
         announce(&client, &key, &report, &context).await;
         write_status(&context.client, client.as_ref(), &after).await?;
@@ -125,12 +130,12 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
                 if let Err(error) = published {
                     return unpublished(report, error, context, key);
                 }
-                handle.order(Order::Published(key.clone()));
+                handle.order(Order::Published(key.clone(), issuing.unwrap_or_default()));
             }
             report.problems.push(Problem::waiting(Reason::Applying, "the Secret is written"));
         }
         Step::MarkPublished => {
-            handle.order(Order::Published(key.clone()));
+            handle.order(Order::Published(key.clone(), issuing.unwrap_or_default()));
             report.problems.push(Problem::waiting(Reason::Applying, "the Secret is written"));
         }
         Step::Rest(next) => report.wake = next,
@@ -281,6 +286,7 @@ async fn finish(client: &StreamClient, key: &ObjectKey, context: &Context) -> Re
             };
             context.record(happening, "deleted").await;
         }
+        context.patience.forget(client.metadata.uid.as_deref());
         remove_finalizer(&context.client, client).await?;
         return Ok(Action::await_change());
     }

@@ -8,21 +8,26 @@ use crate::api::{CredentialState, CredentialStatus, Reason, StreamClient, Stream
 use crate::domain::conditions::{Progress, conditions, merge, progress, whole_seconds};
 use crate::domain::ledger::{ClientRecord, VersionRecord};
 
-/// The status to write.
-pub fn status(client: &StreamClient, report: &Report, now: Timestamp) -> StreamClientStatus {
-    let record = report.record.as_ref();
-    let current = record.and_then(ClientRecord::current);
+/// How far the client is.
+pub fn far(report: &Report) -> Progress {
+    let current = report.record.as_ref().and_then(ClientRecord::current);
     let ready = match current {
         Some(version) => Progress::Ready(format!("Secret {} has version {}", report.secret_name, version.version)),
         None => Progress::Reconciling(Reason::Applying, "a credential is being issued".into()),
     };
-    let far = progress(&report.problems, ready);
+    progress(&report.problems, ready)
+}
+
+/// The status to write.
+pub fn status(client: &StreamClient, report: &Report, far: &Progress, now: Timestamp) -> StreamClientStatus {
+    let record = report.record.as_ref();
+    let current = record.and_then(ClientRecord::current);
     let before = client.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
     let generation = client.metadata.generation;
     let versions = record.iter().flat_map(|r| r.versions.iter().rev()).filter(|v| !v.retired);
     StreamClientStatus {
         observed_generation: generation,
-        conditions: merge(before, conditions(&far), generation, now),
+        conditions: merge(before, conditions(far), generation, now),
         principal: current.map(|v| v.principal.clone()),
         secret_name: current.map(|_| report.secret_name.clone()),
         credentials: versions.map(|v| credential(v, current)).collect(),

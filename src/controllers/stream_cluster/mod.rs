@@ -63,7 +63,6 @@ async fn connect(name: &str, cluster: &StreamCluster, context: &Arc<Context>) ->
     if context.access_is(name, &access) && context.world.handle(name).is_some() {
         return None;
     }
-    // Dropping the handle before ends the applier that reads from it.
     let (handle, inbox) = applier::channel();
     context.world.set_handle(name, Some(handle.clone()));
     context.remember_access(name, access.clone());
@@ -105,7 +104,8 @@ async fn announce(cluster: &StreamCluster, context: &Context, after: &api::Strea
         principals: held.sample.clone(),
     };
     context.events.note(cluster, action == api::Action::RevocationsHeld, reason, &happening.message).await;
-    context.record(happening, &held.confirm).await;
+    let version = cluster.resource_version().unwrap_or_default();
+    context.record(happening, &format!("{version}/{}", held.confirm)).await;
 }
 
 /// Whether the applier governs the cluster.

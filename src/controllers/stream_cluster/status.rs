@@ -38,7 +38,7 @@ pub fn status(
     if governs(&state.link) {
         all.extend(drifted(&state));
     }
-    all.extend(held(&state));
+    all.extend(held(&name, &state));
     let facts = state.facts.as_ref();
     StreamClusterStatus {
         observed_generation: generation,
@@ -86,11 +86,11 @@ fn drifted(state: &ClusterState) -> Option<(ConditionType, bool, Reason, String)
     })
 }
 
-fn held(state: &ClusterState) -> Option<(ConditionType, bool, Reason, String)> {
+fn held(name: &str, state: &ClusterState) -> Option<(ConditionType, bool, Reason, String)> {
     let held = state.held.as_ref()?;
     let message = format!(
         "{} principals would lose access although nobody deleted them or their bindings; to let exactly this go on: kubectl \
-         annotate --overwrite streamcluster NAME {CONFIRM_ANNOTATION}={}",
+         annotate --overwrite streamcluster {name} {CONFIRM_ANNOTATION}={}",
         held.principals.len(),
         held.token
     );

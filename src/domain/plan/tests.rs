@@ -189,37 +189,37 @@ fn taking(principal: &str, unasked: bool) -> PrincipalPlan {
 fn up_to_the_most_allowed_removals_pass_and_more_wait() {
     let none = BTreeSet::new();
     let plans = [taking("a", true), taking("b", true), taking("c", false)];
-    assert_eq!(hold(&plans, &none, 2, None), None);
-    let held = hold(&plans, &none, 1, None).unwrap();
+    assert_eq!(hold(&plans, &none, 2, None, ""), None);
+    let held = hold(&plans, &none, 1, None, "").unwrap();
     assert_eq!(held.principals, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
 }
 
 #[test]
 fn deliberate_removals_never_wait() {
     let plans: Vec<_> = (0..100).map(|n| taking(&format!("p{n}"), false)).collect();
-    assert_eq!(hold(&plans, &BTreeSet::new(), 0, None), None);
+    assert_eq!(hold(&plans, &BTreeSet::new(), 0, None, ""), None);
 }
 
 #[test]
 fn what_waited_waits_on_when_fewer_are_left() {
     let held = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
-    assert!(hold(&[taking("a", true)], &held, 1, None).is_some());
-    assert_eq!(hold(&[taking("z", true)], &held, 1, None), None);
-    assert_eq!(hold(&[taking("a", false)], &held, 1, None), None);
+    assert!(hold(&[taking("a", true)], &held, 1, None, "").is_some());
+    assert_eq!(hold(&[taking("z", true)], &held, 1, None, ""), None);
+    assert_eq!(hold(&[taking("a", false)], &held, 1, None, ""), None);
 }
 
 #[test]
 fn a_person_confirms_exactly_these_removals() {
     let none = BTreeSet::new();
     let plans = [taking("a", true), taking("b", true)];
-    let token = hold(&plans, &none, 0, None).unwrap().token;
+    let token = hold(&plans, &none, 0, None, "").unwrap().token;
     let reversed = [taking("b", true), taking("a", true)];
-    assert_eq!(hold(&reversed, &none, 0, Some(&token)), None);
+    assert_eq!(hold(&reversed, &none, 0, Some(&token), ""), None);
     for other in ["", "true", &token[1..]] {
-        assert!(hold(&plans, &none, 0, Some(other)).is_some());
+        assert!(hold(&plans, &none, 0, Some(other), "").is_some());
     }
     let more = [taking("a", true), taking("b", true), taking("c", true)];
-    let held = hold(&more, &none, 0, Some(&token)).unwrap();
+    let held = hold(&more, &none, 0, Some(&token), "").unwrap();
     assert_ne!(held.token, token);
 }
 
