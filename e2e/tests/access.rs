@@ -490,7 +490,7 @@ async fn the_samples_become_ready_and_differ_in_nothing_afterwards() {
         let (same, diff) = try_run("kubectl", &["diff", "-f", &format!("config/samples/{folder}")], "").await;
         assert!(same && diff.is_empty(), "{diff}");
     }
-    let cluster = serde_yaml::to_string(&harness::cluster_manifest()).unwrap();
+    let cluster = serde_yaml::to_string(&harness::install::cluster_manifest()).unwrap();
     let arguments = ["diff", "--server-side", "--field-manager=weir-e2e", "-f", "-"];
     let (same, diff) = try_run("kubectl", &arguments, &cluster).await;
     assert!(same && diff.is_empty(), "{diff}");

@@ -5,10 +5,11 @@
 mod harness;
 
 use harness::brokers::groups;
+use harness::install::cluster_manifest;
 use harness::manifests::{
     account, binding, binding_with, client, client_with, privilege, product, product_with, role, role_with,
 };
-use harness::{Harness, Tenant, cluster_manifest};
+use harness::{Harness, Tenant};
 use serde_json::{Value, json};
 use weir::api::{DataProduct, Reason, RoleBinding, StreamClient, StreamCluster, StreamRole};
 

@@ -25,9 +25,10 @@ pub struct Brokers {
 impl Brokers {
     pub async fn connect(lab: &Lab) -> Self {
         let kafka = &lab.kafka;
-        let sasl = KafkaSasl::ScramSha512 {
-            username: kafka.admin.username.clone(),
-            password: Secret::new(&kafka.admin.password),
+        // A broker of Kafka 4.3.1 may lose SCRAM users when it starts, the administrator's among them.
+        let sasl = KafkaSasl::Plain {
+            username: kafka.plain_admin.username.clone(),
+            password: Secret::new(&kafka.plain_admin.password),
         };
         let endpoint = KafkaEndpoint {
             bootstrap_servers: vec![kafka.scram.clone()],

@@ -43,7 +43,7 @@ async fn secrets(lab: &Lab, client: &Client) {
     let kafka = &lab.kafka;
     let own = Tenant::existing(client.clone(), NAMESPACE);
     for (name, data) in [
-        ("kafka-admin", json!({"username": kafka.admin.username, "password": kafka.admin.password})),
+        ("kafka-admin", json!({"username": kafka.plain_admin.username, "password": kafka.plain_admin.password})),
         ("kafka-ca", json!({"ca.crt": read(&kafka.ca)})),
         ("kafka-clients-ca", json!({"tls.crt": read(&kafka.clients_ca), "tls.key": read(&kafka.clients_ca_key)})),
     ] {
@@ -59,6 +59,9 @@ pub fn cluster_manifest() -> Value {
     let mut cluster: Value = serde_yaml::from_str(sample).unwrap();
     let tenants = json!({"matchLabels": {"weir.dev/tenant": "true"}});
     let spec = &mut cluster["spec"];
+    // Not SCRAM: a broker of Kafka 4.3.1 may lose SCRAM users when it starts, the administrator's among them.
+    spec["adminCredentials"]["type"] = json!("Plain");
+    spec["identity"]["superUsers"] = json!(["admin", "plain-admin"]);
     spec["resyncInterval"] = json!("5s");
     spec["identity"]["userClaims"] = json!([{"namespaceSelector": tenants, "pattern": "legacy-{namespace}.*"}]);
     spec["tenancy"].as_array_mut().unwrap().push(json!({

@@ -22,7 +22,7 @@ use tokio::sync::OnceCell;
 use weir_e2e::lab::Lab;
 
 use brokers::Brokers;
-pub use install::{CLUSTER, NAMESPACE, cluster_manifest};
+pub use install::{CLUSTER, NAMESPACE};
 
 pub use tenant::Tenant;
 pub use wait::{condition, until};

@@ -114,6 +114,7 @@ impl Session<'_> {
         self.unset_quotas(&plans, &mut failed).await?;
         let done = |p: &&PrincipalPlan, failed: &Problems| !failed.contains_key(&p.principal);
         let mut removed = self.removed_bindings(&plans);
+        self.expect_removals(&plans, &removed, &failed);
         let record: Vec<_> = plans.iter().filter(|p| done(p, &failed)).flat_map(|p| p.record.iter().cloned()).collect();
         self.commit(record.clone()).await?;
         self.announce(
@@ -125,7 +126,10 @@ impl Session<'_> {
         let planned: BTreeMap<_, _> = plans.iter().map(|p| (p.principal.as_str(), p)).collect();
         for (principal, desired) in desired.into_iter().filter(|(principal, _)| !waiting.contains(principal)) {
             match failed.remove(&principal) {
-                Some(problem) => self.report_failure(&principal, problem, &desired),
+                Some(problem) => {
+                    self.expect_no_removals(&principal, &removed);
+                    self.report_failure(&principal, problem, &desired);
+                }
                 None => {
                     if let Some(plan) = planned.get(principal.as_str()) {
                         let removed = removed.remove(&principal).unwrap_or_default();
@@ -153,6 +157,35 @@ impl Session<'_> {
             warn!(entries = missing.len(), "entries were removed by someone else; they are made again");
             self.tell(Action::DriftRepaired, "EntriesRestored", &missing).await;
         }
+    }
+
+    /// Notes whose access is going before the ledger forgets it: there is no moment at which a binding seems free of access
+    /// that no broker was asked about.
+    fn expect_removals(
+        &mut self,
+        plans: &[PrincipalPlan],
+        removed: &BTreeMap<String, BTreeMap<String, ObjectKey>>,
+        failed: &Problems,
+    ) {
+        let mut state = self.handle.state();
+        for plan in plans.iter().filter(|p| !failed.contains_key(&p.principal)) {
+            let Some(bindings) = removed.get(&plan.principal) else { continue };
+            for uid in bindings.keys() {
+                state.unverified.entry(uid.clone()).or_default().insert(plan.principal.clone());
+            }
+            let expectation = self.pending.entry(plan.principal.clone()).or_default();
+            expectation.must_not.extend(plan.delete.iter().cloned());
+            expectation.none_at_all |= plan.delete_all;
+            expectation.removed_bindings.extend(bindings.clone());
+        }
+    }
+
+    /// Takes back [`Self::expect_removals`] for a principal that could not be given what it should have: it is planned anew.
+    fn expect_no_removals(&mut self, principal: &str, removed: &BTreeMap<String, BTreeMap<String, ObjectKey>>) {
+        let Some(bindings) = removed.get(principal) else { return };
+        self.pending.remove(principal);
+        let mut state = self.handle.state();
+        bindings.keys().for_each(|uid| super::state::remove(&mut state.unverified, uid, principal));
     }
 
     /// By principal, the bindings whose record the plans take away.

@@ -118,6 +118,7 @@ pub struct Applier {
     access: AdminAccess,
     inbox: UnboundedReceiver<Order>,
     dirty: Dirty,
+    pending: BTreeMap<String, verify::Expectation>,
 }
 
 /// A session: connected, admitted, with the ledger open.
@@ -148,7 +149,15 @@ impl Applier {
         access: AdminAccess,
         inbox: UnboundedReceiver<Order>,
     ) -> Self {
-        Self { cluster: cluster.into(), context, handle, access, inbox, dirty: Dirty::default() }
+        Self {
+            cluster: cluster.into(),
+            context,
+            handle,
+            access,
+            inbox,
+            dirty: Dirty::default(),
+            pending: BTreeMap::new(),
+        }
     }
 
     /// Runs until leadership is lost or the handle is ended; a session that fails is begun anew.
@@ -201,7 +210,7 @@ impl Applier {
             admin,
             store,
             observed: access::Cache::default(),
-            pending: BTreeMap::new(),
+            pending: std::mem::take(&mut self.pending),
             retry_verification: None,
             ledger,
         };
@@ -212,7 +221,10 @@ impl Applier {
         world.reconcile_cluster(&self.cluster);
         info!("governing");
         self.dirty.resync = true;
-        session.serve(&mut self.inbox, &mut self.dirty).await
+        let ended = session.serve(&mut self.inbox, &mut self.dirty).await;
+        // What was done and not seen on every broker is looked for in the next session.
+        self.pending = session.pending;
+        ended
     }
 }
 
