@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow};
 use super::enter::enter_running;
 use super::facts::Lab;
 use super::paths::{INSIDE, Paths};
+use super::test_kafka;
 
 /// Becomes the command, inside the lab, with the administrator's kubeconfig and
 /// the lab's programs on PATH. Its exit code is that of `lab`.
@@ -26,6 +27,7 @@ pub fn exec(paths: &Paths, argv: &[OsString]) -> Result<()> {
         .env("WEIR_LAB", &lab.state)
         .env("KAFKA_BOOTSTRAP", &lab.kafka.scram)
         .env("KAFKA_ADMIN_PROPERTIES", &lab.kafka.admin_properties)
+        .env("WEIR_TEST_KAFKA", test_kafka::file(&lab.state))
         .env("CONTAINERD_ADDRESS", format!("{INSIDE}/containerd/containerd.sock"))
         .env("CONTAINERD_NAMESPACE", "k8s.io")
         .exec();

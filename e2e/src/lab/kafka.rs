@@ -21,11 +21,12 @@ use super::kubernetes::{ISSUER, apply, kubectl};
 use super::paths::Paths;
 use super::pki::pair;
 use super::progress::wait_for;
+use super::test_kafka::{self, OAUTH_ADMIN};
 
 /// The audience of the tokens that Kafka accepts.
 const AUDIENCE: &str = "kafka";
 /// The name that clients dial first.
-const BOOTSTRAP: &str = "bootstrap.kafka.svc.cluster.local";
+pub const BOOTSTRAP: &str = "bootstrap.kafka.svc.cluster.local";
 /// How long three brokers may take on a busy machine of two cores.
 const READY_LIMIT: Duration = Duration::from_secs(240);
 
@@ -189,6 +190,7 @@ pub fn deploy(paths: &Paths, lab: &Lab) -> Result<()> {
     let file = paths.state.join("config/kafka.yaml");
     write(&file, manifest)?;
     let jwks = run(kubectl(paths).args(["get", "--raw", "/openid/v1/jwks"]))?;
+    let jwks = test_kafka::add_key(&jwks, &paths.state)?;
     let objects = json!({
         "apiVersion": "v1", "kind": "List",
         "items": [
@@ -210,7 +212,7 @@ pub fn deploy(paths: &Paths, lab: &Lab) -> Result<()> {
 
 fn configuration(jwks: &str) -> Value {
     let properties = include_str!("../../kafka/server.properties");
-    let properties = render(properties, &[("AUDIENCE", AUDIENCE), ("ISSUER", ISSUER)]);
+    let properties = render(properties, &[("AUDIENCE", AUDIENCE), ("ISSUER", ISSUER), ("OAUTH_ADMIN", OAUTH_ADMIN)]);
     json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "kafka-config", "namespace": "kafka"},

@@ -14,6 +14,7 @@
 //! | [`toolchain`], [`build`], [`image`] | programs and images, built once and cached |
 //! | [`holder`], [`enter`], [`cgroup`], [`process`] | isolation and supervision |
 //! | [`pki`], [`containerd`], [`kubernetes`], [`kafka`] | the parts |
+//! | [`test_kafka`] | Kafka as the tests of Weir's own Kafka client are told of it |
 //! | [`up`], [`down`], [`exec`], [`status`] | the commands |
 
 pub mod build;
@@ -35,6 +36,7 @@ pub mod process;
 pub mod progress;
 pub mod state;
 pub mod status;
+pub mod test_kafka;
 pub mod toolchain;
 pub mod up;
 

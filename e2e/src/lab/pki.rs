@@ -1,6 +1,6 @@
 //! Keys and certificates: one authority for Kubernetes, one for Kafka's
-//! brokers, one for Kafka's clients, and the key of ServiceAccount tokens.
-//! Made once for each lab.
+//! brokers, one for Kafka's clients, the key of ServiceAccount tokens, and
+//! the key of the tests' own tokens. Made once for each lab.
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,9 @@ use rcgen::{
 use super::command::{read, write};
 use super::kubernetes::{NODE, NODE_IP, SERVICE_IP};
 use super::paths::Paths;
+
+/// The key with which tests sign tokens of their own; also its id for Kafka.
+pub const TEST_TOKENS: &str = "test-tokens";
 
 /// Where one certificate and its key are.
 #[derive(Clone, Debug)]
@@ -47,7 +50,10 @@ pub fn ensure(paths: &Paths) -> Result<()> {
     for (ca, leaf) in leaves() {
         sign(&paths.state, ca, &leaf).with_context(|| format!("failed to make the certificate of {}", leaf.name))?;
     }
-    service_account_key(&paths.state).context("failed to make the key of ServiceAccount tokens")
+    for name in ["service-accounts", TEST_TOKENS] {
+        token_key(&paths.state, name).with_context(|| format!("failed to make the key of tokens {name}"))?;
+    }
+    Ok(())
 }
 
 /// Everyone who has a certificate, with the authority that signs it.
@@ -137,9 +143,9 @@ fn sign(state: &Path, ca: &str, leaf: &Leaf<'_>) -> Result<()> {
     write(&files.cert, params.signed_by(&key, &issuer)?.pem())
 }
 
-/// The key pair of ServiceAccount tokens: `cert` is the public key alone.
-fn service_account_key(state: &Path) -> Result<()> {
-    let files = pair(state, "service-accounts");
+/// A key pair (P-256) of tokens: `cert` is the public key alone.
+fn token_key(state: &Path, name: &str) -> Result<()> {
+    let files = pair(state, name);
     if files.cert.exists() {
         return Ok(());
     }

@@ -16,7 +16,7 @@ use super::paths::Paths;
 use super::process::{Process, spawn_self};
 use super::progress::{Progress, wait_for};
 use super::state::State;
-use super::{cgroup, containerd, down, holder, images, kafka, kubernetes, pki, toolchain};
+use super::{cgroup, containerd, down, holder, images, kafka, kubernetes, pki, test_kafka, toolchain};
 
 /// How long one part may take to become ready.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -59,6 +59,7 @@ pub fn up(paths: &Paths) -> Result<()> {
     up.run_kafka()?;
     // One more look at all: a component may die after its first seconds.
     up.wait("the lab", |_| true)?;
+    test_kafka::describe(paths, &kafka::facts(paths)?)?;
     progress.say("the lab is up: e2e/lab exec -- kubectl get nodes");
     Ok(())
 }
