@@ -24,7 +24,7 @@ use crate::controllers::metrics::Metrics;
 use crate::controllers::patience::Patience;
 use crate::controllers::reconcile::reconcile_kind;
 use crate::controllers::world::{Queues, World};
-use crate::controllers::{data_product, role_binding, stream_client, stream_cluster, stream_role};
+use crate::controllers::{data_product, retention, role_binding, stream_client, stream_cluster, stream_role};
 use crate::domain::index::Update;
 use crate::domain::ledger::Installation;
 use crate::domain::names::ObjectKey;
@@ -135,6 +135,7 @@ async fn lead(
     tasks.spawn(reconcile_kind(context.clone(), role_store, role_queue, soon, stream_role::reconcile));
     tasks.spawn(reconcile_kind(context.clone(), client_store, client_queue, at_once, stream_client::reconcile));
     tasks.spawn(reconcile_kind(context.clone(), binding_store, binding_queue, at_once, role_binding::reconcile));
+    tasks.spawn(retention::run(context.clone()));
     tasks.spawn(expire(context));
     tokio::select! {
         () = shutdown.cancelled() => Ok(()),

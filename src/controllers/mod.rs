@@ -9,6 +9,7 @@ pub mod data_product;
 pub mod metrics;
 pub mod patience;
 pub mod reconcile;
+pub mod retention;
 pub mod role_binding;
 pub mod stream_client;
 pub mod stream_cluster;

@@ -1,6 +1,6 @@
 //! SecurityEvents: what is said of what happened. One for a change of a binding, never one for an ACL.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::{Action, Actor, ObjectRef, Outcome, SecurityEventSpec, Severity};
@@ -45,6 +45,19 @@ pub fn event(happening: Happening, now: Timestamp) -> SecurityEventSpec {
     }
 }
 
+/// How many events a namespace keeps as resources.
+pub const KEPT: usize = 1000;
+/// How long one is kept at most.
+pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Which events of one namespace go: those that are too old, and the oldest of too many. Each is its time and its name.
+pub fn past_retention(mut events: Vec<(Timestamp, String)>, now: Timestamp) -> Vec<String> {
+    events.sort_by(|a, b| b.cmp(a));
+    let kept = |at: &Timestamp| now.duration_since(*at) <= KEPT_FOR;
+    let places = events.into_iter().enumerate();
+    places.filter(|(place, (at, _))| *place >= KEPT || !kept(at)).map(|(_, (_, name))| name).collect()
+}
+
 /// How grave an event is.
 pub fn severity(action: Action, outcome: Outcome) -> Severity {
     match (action, outcome) {
@@ -54,5 +67,24 @@ pub fn severity(action: Action, outcome: Outcome) -> Severity {
         (Action::RevocationsConfirmed | Action::DriftRepaired | Action::RequestRefused, _) => Severity::Medium,
         (Action::AccessRevoked | Action::AccessNarrowed | Action::CredentialRevoked, _) => Severity::Low,
         _ => Severity::Informational,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::{KEPT, KEPT_FOR, past_retention};
+
+    #[test]
+    fn old_events_go_and_the_oldest_of_too_many() {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(10_000);
+        let at = |ago: i64| now - SignedDuration::from_secs(ago);
+        let fresh: Vec<_> = (0..KEPT + 2).map(|n| (at(n as i64), format!("e{n}"))).collect();
+        let mut gone = past_retention(fresh, now);
+        gone.sort();
+        assert_eq!(gone, [format!("e{KEPT}"), format!("e{}", KEPT + 1)]);
+        let old = vec![(now - KEPT_FOR - SignedDuration::from_secs(1), "old".to_owned()), (at(1), "new".to_owned())];
+        assert_eq!(past_retention(old, now), ["old"]);
     }
 }

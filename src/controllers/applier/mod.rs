@@ -40,6 +40,8 @@ pub const LEDGER_TOPIC: &str = "__weir_ledger";
 const GATHER: Duration = Duration::from_millis(20);
 /// How often the brokers are asked whether they are there.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long after the beginning of a session the whole cluster is compared once more.
+const AFTER_TAKEOVER: Duration = Duration::from_secs(60);
 /// How long after a failed session the next one is tried.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -231,12 +233,15 @@ impl Applier {
 impl Session<'_> {
     /// Gathers, carries out, verifies, until something fails.
     async fn serve(&mut self, inbox: &mut UnboundedReceiver<Order>, dirty: &mut Dirty) -> Result<(), SessionError> {
-        let mut next_resync = Instant::now() + self.resync_interval();
+        // What a leader before this one, or a session that broke off, had sent is seen by then.
+        let mut wait = AFTER_TAKEOVER.min(self.resync_interval());
+        let mut next_resync = Instant::now() + wait;
         let mut next_heartbeat = Instant::now() + HEARTBEAT;
         loop {
             if dirty.resync {
                 self.observe_all(dirty).await?;
-                next_resync = Instant::now() + self.resync_interval();
+                next_resync = Instant::now() + wait;
+                wait = self.resync_interval();
             }
             self.carry_out(dirty).await?;
             let retire = self.next_retirement();

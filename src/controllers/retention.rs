@@ -1,0 +1,58 @@
+//! SecurityEvents are a bounded window: those past their retention are deleted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::{DeleteParams, ListParams};
+use kube::{Api, ResourceExt};
+use tracing::{info, warn};
+
+use super::context::Context;
+use crate::api::SecurityEvent;
+use crate::domain::event::past_retention;
+
+/// How often it is looked.
+const EVERY: Duration = Duration::from_secs(600);
+/// How many events are read at once.
+const PAGE: u32 = 500;
+
+/// Deletes what is past its retention, for ever.
+pub async fn run(context: Arc<Context>) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        match prune(&context).await {
+            Ok(0) => {}
+            Ok(deleted) => info!(deleted, "deleted SecurityEvents past their retention"),
+            Err(error) => warn!(%error, "failed to delete SecurityEvents past their retention; it is tried again"),
+        }
+    }
+}
+
+async fn prune(context: &Context) -> Result<usize, kube::Error> {
+    let all: Api<SecurityEvent> = Api::all(context.client.clone());
+    let mut by_namespace: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let list = all.list(&page).await?;
+        let next = list.metadata.continue_.clone().filter(|token| !token.is_empty());
+        for event in list {
+            let namespace = by_namespace.entry(event.namespace().unwrap_or_default()).or_default();
+            namespace.push((event.spec.time.0, event.name_any()));
+        }
+        let Some(token) = next else { break };
+        page = page.continue_token(&token);
+    }
+    let mut deleted = 0;
+    for (namespace, events) in by_namespace {
+        let api: Api<SecurityEvent> = Api::namespaced(context.client.clone(), &namespace);
+        for name in past_retention(events, jiff::Timestamp::now()) {
+            match api.delete(&name, &DeleteParams::default()).await {
+                Ok(_) => deleted += 1,
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(deleted)
+}
