@@ -40,7 +40,7 @@ async fn a_binding_gives_exactly_what_its_role_says_on_every_broker() {
     h.brokers.show(&app, [reads(&app, &topic), groups(&app, &prefix)]).await;
     let status = bound.status.unwrap();
     assert_eq!(status.principals, [app]);
-    assert_eq!(status.topics, [topic.clone()]);
+    assert_eq!(status.topics, std::slice::from_ref(&topic));
     assert_eq!(status.prefixes, [prefix]);
     assert_eq!(status.entries.unwrap().count, 2);
     let login = consumer.login("app").await;
@@ -129,7 +129,7 @@ async fn a_role_that_widens_or_narrows_takes_its_bindings_along() {
     count(5).await;
     owner.apply(&role("r", "orders", &["refunded"], "Read")).await;
     h.brokers.show(&app, [reads(&app, &refunded), group]).await;
-    assert_eq!(count(2).await.topics, [refunded.clone()]);
+    assert_eq!(count(2).await.topics, std::slice::from_ref(&refunded));
     consumer.ready::<RoleBinding>("b").await;
     consumer
         .until("widening and narrowing are on record", || async {
