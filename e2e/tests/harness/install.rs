@@ -62,6 +62,7 @@ pub fn cluster_manifest() -> Value {
     // Not SCRAM: a broker of Kafka 4.3.1 may lose SCRAM users when it starts, the administrator's among them.
     spec["adminCredentials"]["type"] = json!("Plain");
     spec["identity"]["superUsers"] = json!(["admin", "plain-admin"]);
+    spec["drift"] = json!("Report");
     spec["resyncInterval"] = json!("5s");
     spec["identity"]["userClaims"] = json!([{"namespaceSelector": tenants, "pattern": "legacy-{namespace}.*"}]);
     spec["tenancy"].as_array_mut().unwrap().push(json!({

@@ -28,8 +28,14 @@ impl Session<'_> {
             self.tell(Action::DriftFound, "ForeignEntries", &new).await;
         }
         if drift == Drift::Repair {
-            // One that was found and repaired before, and is back, is reported and left: something keeps putting it back.
-            self.repair(new.into_iter().filter(plan::is_repairable).collect()).await?;
+            // One that was repaired at the last look, and is back, is left: something keeps putting it back.
+            let mut repaired = std::mem::take(&mut self.handle.state().repaired);
+            repaired.retain(|e| foreign.contains(e));
+            let repair: Vec<_> =
+                foreign.iter().filter(|e| plan::is_repairable(e) && !repaired.contains(e)).cloned().collect();
+            repaired.extend(repair.iter().cloned());
+            self.handle.state().repaired = repaired;
+            self.repair(repair).await?;
         }
         Ok(())
     }

@@ -92,6 +92,8 @@ pub struct ClusterState {
     pub held_since: String,
     /// Foreign entries on governed topics.
     pub foreign: BTreeSet<AclEntry>,
+    /// Those of them that were removed at the last look, or that came back since.
+    pub repaired: BTreeSet<AclEntry>,
     /// When the whole cluster was last compared.
     pub last_resync: Option<Timestamp>,
     /// How many principals and entries are kept.

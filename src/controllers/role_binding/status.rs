@@ -37,7 +37,12 @@ pub fn live(context: &Context, binding: &RoleBinding, resolution: &Resolution) -
     let uid = binding.uid().unwrap_or_default();
     let mut problems = resolution.problems.clone();
     problems.extend(resolution.grants.iter().filter_map(|grant| verdict(context, &uid, grant)));
-    problems.extend(remains(context, &uid, resolution));
+    let remains = remains(context, &uid, resolution);
+    if remains.is_some() {
+        // Expired means that its access was revoked, and that is still under way.
+        problems.retain(|p| p.reason != Reason::Expired);
+    }
+    problems.extend(remains);
     problems.sort();
     problems.dedup();
     let handles = context.world.handles();
