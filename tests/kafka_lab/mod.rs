@@ -10,8 +10,9 @@
 //! - `broker_pids`, optional: broker id to the path of a file with its process id, for the failover test;
 //! - `classpath`, optional: where `kafka-clients` and what it needs are, for the test against Kafka's own enums.
 //!
-//! The `scram256` listener grants sessions of a few seconds (`connections.max.reauth.ms`); the brokers run with the
-//! StandardAuthorizer, deny by default, and the other mechanisms' sessions are unlimited.
+//! The `scram256` listener grants sessions of a few seconds (`connections.max.reauth.ms`), the others longer ones than a
+//! test takes or unlimited ones; the brokers run with the StandardAuthorizer and deny by default. The lab of `e2e/` writes
+//! such a file.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
@@ -127,6 +128,15 @@ pub fn all<T: std::fmt::Debug, E: std::fmt::Debug>(results: Vec<Result<T, E>>) -
 
 /// Asks until `check` has an answer; fails after 30 s, naming `what`.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, check: impl Fn() -> F) -> T {
+    eventually_within(Duration::from_secs(30), what, check).await
+}
+
+/// The same with another limit.
+pub async fn eventually_within<T, F: Future<Output = Option<T>>>(
+    limit: Duration,
+    what: &str,
+    check: impl Fn() -> F,
+) -> T {
     let asking = async {
         loop {
             if let Some(answer) = check().await {
@@ -135,5 +145,5 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, check: imp
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), asking).await.unwrap_or_else(|_| panic!("not in time: {what}"))
+    tokio::time::timeout(limit, asking).await.unwrap_or_else(|_| panic!("not in time: {what}"))
 }
