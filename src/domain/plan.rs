@@ -172,7 +172,7 @@ pub struct Hold {
 }
 
 /// Decides which plans must wait. `held` are the principals that waited before: they wait on until their plan takes nothing
-/// unasked any more or a person confirms, also when others were let go meanwhile.
+/// unasked any more or a person confirms, also when others were let go meanwhile. `most` is how many new ones need not wait.
 /// `occasion` is new each time that a hold begins, so that what a person confirmed once is not confirmed for later.
 pub fn hold(
     plans: &[PrincipalPlan],
@@ -181,12 +181,16 @@ pub fn hold(
     confirmed: Option<&str>,
     occasion: &str,
 ) -> Option<Hold> {
-    let mut unasked: Vec<_> = plans.iter().filter(|p| p.unasked).collect();
-    unasked.sort_by_key(|p| &p.principal);
-    let still_held = unasked.iter().any(|p| held.contains(&p.principal));
-    if unasked.is_empty() || (unasked.len() <= most as usize && !still_held) {
+    let (before, new): (Vec<_>, Vec<_>) = plans.iter().filter(|p| p.unasked).partition(|p| held.contains(&p.principal));
+    // Few new ones do not join those that wait: one owner's mass removal must not keep the narrowings of others waiting.
+    let mut unasked = before;
+    if new.len() > most as usize {
+        unasked.extend(new);
+    }
+    if unasked.is_empty() {
         return None;
     }
+    unasked.sort_by_key(|p| &p.principal);
     let mut hash = Sha256::new();
     hash.update(occasion);
     for plan in &unasked {

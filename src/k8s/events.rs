@@ -33,8 +33,10 @@ impl Events {
             action: reason.into(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
-            warn!(%error, "failed to write an Event");
+        match self.recorder.publish(&event, &object.object_ref(&())).await {
+            Ok(()) => {}
+            Err(error) if is_terminating(&error) => {}
+            Err(error) => warn!(%error, "failed to write an Event"),
         }
     }
 
@@ -51,9 +53,13 @@ impl Events {
         match api.create(&PostParams::default(), &SecurityEvent { metadata, spec }).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 409 => {}
-            // A namespace that is going takes no new objects.
-            Err(kube::Error::Api(status)) if status.code == 403 && status.message.contains("being terminated") => {}
+            Err(error) if is_terminating(&error) => {}
             Err(error) => warn!(%error, "failed to write a SecurityEvent"),
         }
     }
+}
+
+/// A namespace that is going takes no new objects.
+fn is_terminating(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated"))
 }

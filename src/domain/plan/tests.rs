@@ -235,6 +235,17 @@ fn what_waited_waits_on_when_fewer_are_left() {
 }
 
 #[test]
+fn few_new_removals_do_not_join_those_that_wait() {
+    let held = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+    let waits = |others: &[&str]| {
+        let plans: Vec<_> = ["a", "b"].iter().chain(others).map(|p| taking(p, true)).collect();
+        hold(&plans, &held, 1, None, "").unwrap()
+    };
+    assert_eq!(waits(&["z"]), waits(&[]));
+    assert_eq!(waits(&["y", "z"]).principals.len(), 4);
+}
+
+#[test]
 fn a_person_confirms_exactly_these_removals() {
     let none = BTreeSet::new();
     let plans = [taking("a", true), taking("b", true)];
