@@ -37,12 +37,12 @@ pub async fn dry_run(cluster: &Cluster) -> Result<()> {
     ensure!(samples.len() > 5, "found only {} samples", samples.len());
     for sample in samples {
         let text = std::fs::read_to_string(&sample)?;
-        for mut object in documents(&text).with_context(|| sample.display().to_string())? {
-            // In a dry run, the samples' own namespaces need not be there.
-            if object["metadata"]["namespace"].is_string() {
-                object["metadata"]["namespace"] = cluster.owner.clone().into();
-            }
-            objects.push(object);
+        objects.extend(documents(&text).with_context(|| sample.display().to_string())?);
+    }
+    for object in &mut objects {
+        // The namespaces need not be there, and what stands in them already decides nothing.
+        if object["metadata"]["namespace"].is_string() {
+            object["metadata"]["namespace"] = cluster.owner.clone().into();
         }
     }
     let mut refused = Vec::new();
@@ -62,7 +62,10 @@ async fn refusal(cluster: &Cluster, object: Value) -> Result<Option<String>> {
         ..PatchParams::apply("weir-e2e-strict").force()
     };
     let outcome = cluster.api(&cluster.admin, &object).patch(&object.name_any(), &strict, &Patch::Apply(&object)).await;
-    Ok(outcome.err().map(|e| format!("{what}: {e}")))
+    Ok(outcome.err().map(|e| match e {
+        kube::Error::Api(status) => format!("{what}: {}", status.message),
+        other => format!("{what}: {other}"),
+    }))
 }
 
 fn sample_files(dir: &Path) -> Result<Vec<std::path::PathBuf>> {
