@@ -118,8 +118,6 @@ named! {
         NoListener,
         /// The brokers cannot be reached, or refuse the login.
         BrokersUnreachable,
-        /// Some broker did not yet show the change.
-        BrokerBehind,
         /// The brokers have no authorizer.
         NoAuthorizer,
         /// A principal without any entry was let in: the brokers are open by default.
