@@ -1,4 +1,4 @@
-//! Holds the law of imports (STYLE.md) by reading the sources:
+//! Holds the law of imports (docs/contributing.md) by reading the sources:
 //!
 //! `api <- domain <- ports <- { kafka, replication, k8s, audit, web } <- controllers <- run <- main`
 //!
