@@ -63,8 +63,6 @@ pub enum Order {
     Published(ObjectKey, u32),
     /// Give the brokers the current credential of a principal again, which some broker lost.
     Restore(String, Secret),
-    /// Compare the whole cluster now.
-    Resync,
 }
 
 /// Why a session with the cluster ended.
@@ -107,7 +105,6 @@ impl Dirty {
             Order::Issue(client, after) => drop(self.issue.insert(client, after)),
             Order::Published(client, version) => drop(self.published.insert(client, version)),
             Order::Restore(principal, password) => drop(self.restore.insert(principal, password)),
-            Order::Resync => self.resync = true,
         }
     }
 }

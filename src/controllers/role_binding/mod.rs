@@ -15,7 +15,7 @@ use super::context::Context;
 use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use crate::api::{self, RoleBinding, RoleBindingStatus};
-use crate::domain::binding::{Resolution, clusters_of};
+use crate::domain::binding::clusters_of;
 use crate::domain::conditions::Progress;
 use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
@@ -186,9 +186,4 @@ fn happening(
         cluster: None,
         principals: status.principals.clone(),
     }
-}
-
-/// Names of the clusters that a resolution concerns.
-fn clusters(resolution: &Resolution) -> impl Iterator<Item = &String> {
-    resolution.clusters.iter()
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use kube::{Resource, ResourceExt};
 
-use super::clusters;
 use crate::api::{ListenerAuthentication, Reason, RoleBinding, SubjectKind};
 use crate::controllers::context::Context;
 use crate::controllers::reconcile::ReconcileError;
@@ -67,7 +66,7 @@ fn data(
     if resolution.grants.is_empty() {
         return None;
     }
-    let cluster = clusters(resolution).next()?;
+    let cluster = resolution.clusters.first()?;
     let ca_pem = context.ca_pem(cluster);
     let index = context.world.index();
     let spec = index.cluster_spec(cluster)?;

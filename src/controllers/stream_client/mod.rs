@@ -19,7 +19,7 @@ use crate::domain::event::Happening;
 use crate::domain::ledger::ClientRecord;
 use crate::domain::names::{ObjectKey, PrincipalKey};
 use crate::domain::problem::Problem;
-use crate::domain::rotation::{self, IssueReason, ROTATE, Situation, Step, decide};
+use crate::domain::rotation::{IssueReason, ROTATE, Situation, Step, decide};
 use crate::domain::secret::Secret;
 use crate::k8s::objects::{
     PublishError, add_finalizer, has_finalizer, is_owned, object_ref, publish_secret, read_secret, remove_finalizer,
@@ -333,9 +333,4 @@ async fn announce(client: &StreamClient, key: &ObjectKey, report: &Report, conte
             happening(api::Action::RequestRefused, api::Outcome::Failure, reason, problem.message.clone(), Vec::new());
         context.record(refused, &format!("{:?}/{}", client.metadata.generation, problem.message)).await;
     }
-}
-
-/// When the next version is due.
-fn next_rotation(client: &StreamClient, record: &ClientRecord) -> Option<Timestamp> {
-    rotation::next_rotation(record, &client.spec.credentials)
 }

@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Report, next_rotation};
+use super::Report;
 use crate::api::{CredentialState, CredentialStatus, Reason, StreamClient, StreamClientStatus};
 use crate::domain::conditions::{Progress, conditions, merge, progress, whole_seconds};
 use crate::domain::ledger::{ClientRecord, VersionRecord};
+use crate::domain::rotation::next_rotation;
 
 /// How far the client is.
 pub fn far(report: &Report) -> Progress {
@@ -31,7 +32,9 @@ pub fn status(client: &StreamClient, report: &Report, far: &Progress, now: Times
         principal: current.map(|v| v.principal.clone()),
         secret_name: current.map(|_| report.secret_name.clone()),
         credentials: versions.map(|v| credential(v, current)).collect(),
-        next_rotation: record.and_then(|r| next_rotation(client, r)).map(|at| Time(whole_seconds(at))),
+        next_rotation: record
+            .and_then(|r| next_rotation(r, &client.spec.credentials))
+            .map(|at| Time(whole_seconds(at))),
     }
 }
 
