@@ -55,14 +55,14 @@ impl PrincipalPlan {
         Self { principal: self.principal.clone(), delete: self.asked.clone(), ..Self::default() }
     }
 
+    /// It takes something away.
+    pub fn narrows(&self) -> bool {
+        !self.delete.is_empty() || self.delete_all || !self.unset_quotas.is_empty()
+    }
+
     /// Nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.delete.is_empty()
-            && !self.delete_all
-            && self.unset_quotas.is_empty()
-            && self.record.is_empty()
-            && self.create.is_empty()
-            && self.quotas.is_empty()
+        !self.narrows() && self.record.is_empty() && self.create.is_empty() && self.quotas.is_empty()
     }
 }
 
@@ -137,6 +137,30 @@ fn record(
         (rest.as_ref() != Some(record)).then(|| Change::Grant(key(uid), rest))
     });
     new.chain(gone).collect()
+}
+
+/// Keeps `late` entries in the ledger although they are wanted no more: a write that someone else sent may yet create them, and
+/// only what is in the ledger is known to be Weir's then.
+pub fn keep_recorded(plan: &mut PrincipalPlan, recorded: &BTreeMap<String, GrantRecord>, late: &BTreeSet<AclEntry>) {
+    if late.is_empty() {
+        return;
+    }
+    let kept = |change: Change| {
+        let Change::Grant(key, after) = change else { return Some(change) };
+        let Some(before) = recorded.get(&key.binding_uid) else { return Some(Change::Grant(key, after)) };
+        let keep: BTreeSet<_> = before.entries.intersection(late).cloned().collect();
+        if keep.is_empty() {
+            return Some(Change::Grant(key, after));
+        }
+        let mut record = after.unwrap_or_else(|| GrantRecord {
+            entries: BTreeSet::new(),
+            quotas: BTreeMap::new(),
+            ..before.clone()
+        });
+        record.entries.extend(keep);
+        (record != *before).then_some(Change::Grant(key, Some(record)))
+    };
+    plan.record = std::mem::take(&mut plan.record).into_iter().filter_map(kept).collect();
 }
 
 /// What stays of a record whose access is gone: to which ServiceAccount of another namespace the binding was given, for as

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::verify::Expectation;
-use super::{Dirty, Grants, Session, SessionError, waiting};
+use super::{Dirty, Grants, Order, Session, SessionError, waiting};
 use crate::api::{Action, CONFIRM_ANNOTATION, CredentialType};
 use crate::domain::acl::AclEntry;
 use crate::domain::index::DesiredAccess;
@@ -62,6 +63,13 @@ impl Session<'_> {
             cache.of(&user).quotas = quotas;
         }
         self.observed = cache;
+        self.late.looked(Instant::now(), &self.ledger, &self.observed);
+        {
+            let mut state = self.handle.state();
+            state.late_until = self.late.until();
+            state.late_principals = self.late.principals();
+        }
+        self.looked.clear();
         dirty.resync = false;
         self.everything(dirty);
         self.find_lost_identities();
@@ -127,7 +135,11 @@ impl Session<'_> {
         for (principal, desired) in desired.into_iter().filter(|(principal, _)| !waiting.contains(principal)) {
             match failed.remove(&principal) {
                 Some(problem) => {
-                    self.expect_no_removals(&principal, &removed);
+                    // What was removed is still looked for; what was not made is not.
+                    if let Some(expectation) = self.pending.get_mut(&principal) {
+                        expectation.desired = None;
+                        expectation.must_not.retain(|e| !desired.entries.contains(e));
+                    }
                     self.report_failure(&principal, problem, &desired);
                 }
                 None => {
@@ -180,14 +192,6 @@ impl Session<'_> {
         }
     }
 
-    /// Takes back [`Self::expect_removals`] for a principal that could not be given what it should have: it is planned anew.
-    fn expect_no_removals(&mut self, principal: &str, removed: &BTreeMap<String, BTreeMap<String, ObjectKey>>) {
-        let Some(bindings) = removed.get(principal) else { return };
-        self.pending.remove(principal);
-        let mut state = self.handle.state();
-        bindings.keys().for_each(|uid| super::state::remove(&mut state.unverified, uid, principal));
-    }
-
     /// By principal, the bindings whose record the plans take away.
     fn removed_bindings(&self, plans: &[PrincipalPlan]) -> BTreeMap<String, BTreeMap<String, ObjectKey>> {
         let mut removed: BTreeMap<String, BTreeMap<String, ObjectKey>> = BTreeMap::new();
@@ -213,10 +217,20 @@ impl Session<'_> {
             .map(|principal| {
                 let desired = index.desired(&self.key(principal));
                 let observed = self.observed.principals.get(principal).unwrap_or(&none);
-                let plan = plan::plan(&index, principal, &desired, self.ledger.grants.get(principal), observed);
+                let recorded = self.ledger.grants.get(principal);
+                let mut plan = plan::plan(&index, principal, &desired, recorded, observed);
+                if let Some(recorded) = recorded {
+                    plan::keep_recorded(&mut plan, recorded, self.late.entries());
+                }
                 (plan, (principal.clone(), desired))
             })
             .unzip()
+    }
+
+    /// Whether an order takes access from any principal.
+    pub(super) fn narrows(&self, order: &Order) -> bool {
+        let Order::Dirty { principals, .. } = order else { return false };
+        self.plans(principals).0.iter().any(PrincipalPlan::narrows)
     }
 
     /// Cuts the plans that wait for a person down to what somebody asked for. Returns the principals that wait.
@@ -370,7 +384,7 @@ impl Session<'_> {
                     None => desired.grants.is_empty(),
                 }
         };
-        if plan.is_empty() && verified {
+        if plan.is_empty() && verified && !self.pending.contains_key(&plan.principal) {
             return;
         }
         let before = self.pending.remove(&plan.principal).unwrap_or_default();
@@ -391,7 +405,7 @@ impl Session<'_> {
                 none_at_all: plan.delete_all || before.none_at_all && desired.entries.is_empty(),
                 must_not,
                 removed_bindings,
-                desired,
+                desired: Some(desired),
             },
         );
         self.retry_verification = None;

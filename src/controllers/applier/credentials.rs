@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 use tracing::info;
 
 use super::{Session, SessionError, waiting};
@@ -252,23 +253,27 @@ impl Session<'_> {
         }
     }
 
-    /// Removes retired versions from the brokers, once their access is gone, and then from the ledger.
+    /// Removes retired versions from the brokers, once their access is gone, and from the ledger once every broker was seen
+    /// without them.
     pub(super) async fn forget_retired(&mut self) -> Result<(), SessionError> {
         let mut gone: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let mut changes = Vec::new();
+        let mut tell = Vec::new();
         for (uid, record) in &self.ledger.clients {
             for version in record.versions.iter().filter(|v| v.retired) {
                 let principal = &version.principal;
                 let has_access = self.ledger.grants.contains_key(principal) || self.pending.contains_key(principal);
-                if has_access {
+                if has_access || self.late.users().contains(principal) {
                     continue;
                 }
-                gone.entry(uid.clone()).or_default().push(principal.clone());
-                if record.kind == CredentialType::ScramSha512 {
-                    changes.push(ScramChange::Delete { user: principal.clone(), mechanism: ScramMechanism::Sha512 });
+                let scram = record.kind == CredentialType::ScramSha512;
+                match self.leaving.get(principal) {
+                    None if scram => tell.push(principal.clone()),
+                    Some(false) => {}
+                    _ => gone.entry(uid.clone()).or_default().push(principal.clone()),
                 }
             }
         }
+        self.tell_to_forget(tell).await?;
         let orphans: Vec<_> = {
             let index = self.context.world.index();
             let deleted = |uid: &String, record: &ClientRecord| {
@@ -281,13 +286,23 @@ impl Session<'_> {
         if gone.is_empty() && orphans.is_empty() {
             return Ok(());
         }
-        if !changes.is_empty() {
-            self.context.may_write()?;
-            for result in self.admin.alter_scram(&changes).await? {
-                result?;
-            }
-        }
         self.write_forgotten(gone, &orphans).await
+    }
+
+    /// Removes SCRAM users from the brokers; that each of them did it is seen later.
+    async fn tell_to_forget(&mut self, users: Vec<String>) -> Result<(), SessionError> {
+        if users.is_empty() {
+            return Ok(());
+        }
+        self.context.may_write()?;
+        let mechanism = ScramMechanism::Sha512;
+        let changes: Vec<_> = users.iter().cloned().map(|user| ScramChange::Delete { user, mechanism }).collect();
+        for (user, result) in users.into_iter().zip(self.admin.alter_scram(&changes).await?) {
+            result?;
+            self.leaving.insert(user, false);
+        }
+        self.look_again_at(Instant::now());
+        Ok(())
     }
 
     async fn write_forgotten(
@@ -313,6 +328,7 @@ impl Session<'_> {
         self.commit(changes.clone()).await?;
         self.announce(changes);
         for (uid, key, principals) in revoked {
+            self.leaving.retain(|user, _| !principals.contains(user));
             self.handle.state().known_identities.retain(|p| !principals.contains(p));
             let key_of_event = principals.join(",");
             let happening = Happening {
@@ -320,7 +336,7 @@ impl Session<'_> {
                 object: object_ref("StreamClient", &key, Some(uid)),
                 outcome: Outcome::Success,
                 reason: "Retired".into(),
-                message: format!("the brokers were told to forget {}", principals.join(", ")),
+                message: format!("every broker was seen without {}", principals.join(", ")),
                 cluster: Some(self.cluster.to_owned()),
                 principals,
             };

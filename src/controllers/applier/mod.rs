@@ -1,12 +1,14 @@
 //! One actor for each StreamCluster: it alone writes to that Kafka cluster.
 //!
-//! It gathers what became dirty for a few milliseconds, so that thousands of changes are tens of requests, and then carries out
-//! topics, credentials and access, in this order; what it did it verifies on every broker before it says so.
+//! It gathers what became dirty, so that thousands of changes are tens of requests, and then carries out topics, credentials and
+//! access, in this order; what it did it verifies on every broker before it says so.
 
 mod access;
 mod credentials;
 mod drift;
 mod gate;
+mod late;
+mod pace;
 mod state;
 mod topics;
 mod verify;
@@ -36,12 +38,8 @@ pub use state::{ClusterHandle, ClusterState, Facts, Grants, Link, ProductOutcome
 
 /// The ledger's topic.
 pub const LEDGER_TOPIC: &str = "__weir_ledger";
-/// How long changes are gathered before they are carried out.
-const GATHER: Duration = Duration::from_millis(20);
 /// How often the brokers are asked whether they are there.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// How long after the beginning of a session the whole cluster is compared once more.
-const AFTER_TAKEOVER: Duration = Duration::from_secs(60);
 /// How long after a failed session the next one is tried.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -95,6 +93,12 @@ struct Dirty {
 }
 
 impl Dirty {
+    /// How many objects and principals wait.
+    fn len(&self) -> usize {
+        let of_clients = self.clients.len() + self.issue.len() + self.published.len() + self.restore.len();
+        self.principals.len() + self.products.len() + of_clients
+    }
+
     fn take(&mut self, order: Order) {
         match order {
             Order::Dirty { principals, products, clients } => {
@@ -131,6 +135,12 @@ struct Session<'a> {
     observed: access::Cache,
     pending: BTreeMap<String, verify::Expectation>,
     retry_verification: Option<(Instant, u32)>,
+    late: late::LateWrites,
+    pace: pace::Pace,
+    /// Products that were looked at and are as they should be.
+    looked: BTreeMap<ObjectKey, topics::Look>,
+    /// SCRAM users that the brokers were told to forget, and whether every broker was seen without them.
+    leaving: BTreeMap<String, bool>,
 }
 
 /// Makes the handle of a new applier, and the end that [`Applier::run`] reads.
@@ -211,6 +221,10 @@ impl Applier {
             observed: access::Cache::default(),
             pending: std::mem::take(&mut self.pending),
             retry_verification: None,
+            late: late::LateWrites::since(Instant::now()),
+            pace: pace::Pace::default(),
+            looked: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             ledger,
         };
         self.handle.state().admit(facts, &session.ledger);
@@ -230,15 +244,12 @@ impl Applier {
 impl Session<'_> {
     /// Gathers, carries out, verifies, until something fails.
     async fn serve(&mut self, inbox: &mut UnboundedReceiver<Order>, dirty: &mut Dirty) -> Result<(), SessionError> {
-        // What a leader before this one, or a session that broke off, had sent is seen by then.
-        let mut wait = AFTER_TAKEOVER.min(self.resync_interval());
-        let mut next_resync = Instant::now() + wait;
+        let mut next_resync = Instant::now();
         let mut next_heartbeat = Instant::now() + HEARTBEAT;
         loop {
             if dirty.resync {
                 self.observe_all(dirty).await?;
-                next_resync = Instant::now() + wait;
-                wait = self.resync_interval();
+                next_resync = self.late.next_look(Instant::now() + self.resync_interval());
             }
             self.carry_out(dirty).await?;
             let retire = self.next_retirement();
@@ -246,15 +257,13 @@ impl Session<'_> {
             tokio::select! {
                 order = inbox.recv() => {
                     let Some(order) = order else { return Ok(()) };
-                    dirty.take(order);
-                    tokio::time::sleep(GATHER).await;
-                    while let Ok(order) = inbox.try_recv() {
-                        dirty.take(order);
-                    }
+                    self.gather(order, inbox, dirty).await;
                 }
                 () = at(Some(next_resync)) => dirty.resync = true,
                 () = at(Some(next_heartbeat)) => {
                     dirty.resync |= self.brokers_changed().await?;
+                    // What was refused is tried again.
+                    dirty.principals.extend(self.handle.state().failed.keys().cloned());
                     next_heartbeat = Instant::now() + HEARTBEAT;
                 }
                 () = at(retire) => {}
@@ -264,6 +273,20 @@ impl Session<'_> {
                 }
             }
         }
+    }
+
+    /// Takes `first` and what comes with it. Once something narrows access, the rest is not waited for.
+    async fn gather(&mut self, first: Order, inbox: &mut UnboundedReceiver<Order>, dirty: &mut Dirty) {
+        let mut until = Instant::now() + self.pace.wait();
+        let mut next = Some(first);
+        while let Some(order) = next {
+            if self.narrows(&order) {
+                until = until.min(Instant::now() + pace::SHORTEST);
+            }
+            dirty.take(order);
+            next = tokio::time::timeout_at(until, inbox.recv()).await.ok().flatten();
+        }
+        self.pace.had(dirty.len());
     }
 
     async fn carry_out(&mut self, dirty: &mut Dirty) -> Result<(), SessionError> {

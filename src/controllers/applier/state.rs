@@ -76,6 +76,10 @@ pub struct ClusterState {
     pub recorded: BTreeMap<String, BTreeSet<String>>,
     /// Binding UIDs to the principals that lost their access by them, until every broker was seen without it.
     pub unverified: BTreeMap<String, BTreeSet<String>>,
+    /// Until when writes from before this session may arrive.
+    pub late_until: Option<Timestamp>,
+    /// Principals that they may be for: what the ledger has of them stays recorded until then.
+    pub late_principals: BTreeSet<String>,
     /// By product UID.
     pub products: BTreeMap<String, ProductOutcome>,
     /// Credentials on their way to Secrets, by client UID, with their version.

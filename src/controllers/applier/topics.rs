@@ -22,6 +22,16 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(5);
 /// The topic is gone already.
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 
+/// What a look at a product was about. The same one need not be repeated before the whole cluster is compared again.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Look {
+    uid: String,
+    generation: Option<i64>,
+    acknowledged: String,
+    problems: Vec<Problem>,
+    streams: Vec<ValidStream>,
+}
+
 /// A product that is looked at.
 struct Work {
     key: ObjectKey,
@@ -32,6 +42,16 @@ struct Work {
 }
 
 impl Work {
+    fn look(&self) -> Look {
+        Look {
+            uid: self.uid.clone(),
+            generation: self.outcome.generation,
+            acknowledged: self.acknowledged.clone(),
+            problems: self.outcome.problems.clone(),
+            streams: self.streams.clone(),
+        }
+    }
+
     fn record(&self) -> TopicRecord {
         TopicRecord {
             product_uid: self.uid.clone(),
@@ -54,17 +74,25 @@ impl Session<'_> {
     /// Looks at products, and makes their topics as they should be.
     pub(super) async fn topics(&mut self, products: BTreeSet<ObjectKey>) -> Result<(), SessionError> {
         let mut work = self.work(products);
+        work.retain(|w| self.looked.get(&w.key) != Some(&w.look()));
         if work.is_empty() {
             return Ok(());
         }
+        let looks: Vec<_> = work.iter().map(Work::look).collect();
         let observed = self.observe_topics(&work).await?;
         let steps = self.steps(&mut work, &observed);
         self.make_topics(&mut work, steps).await?;
         let made = self.shown(&work).await?;
         let mut state = self.handle.state();
-        for mut w in work {
+        for (mut w, look) in work.into_iter().zip(looks) {
             w.outcome.partitions =
                 w.streams.iter().filter_map(|s| Some((s.topic.clone(), *made.get(&s.topic)?))).collect();
+            let complete = w.outcome.partitions.len() == w.streams.len();
+            if complete && w.outcome.problems == look.problems {
+                self.looked.insert(w.key.clone(), look);
+            } else {
+                self.looked.remove(&w.key);
+            }
             w.outcome.problems.sort();
             state.products.insert(w.uid, w.outcome);
             self.context.world.reconcile_product(&w.key);

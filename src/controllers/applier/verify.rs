@@ -27,8 +27,8 @@ const MANY: u32 = 8;
 /// What every broker must show of one principal.
 #[derive(Debug, Default)]
 pub(super) struct Expectation {
-    /// Entries that must be there.
-    pub desired: DesiredAccess,
+    /// What must be there; `None` where it could not be made, and only removals are looked for.
+    pub desired: Option<DesiredAccess>,
     /// Entries that must not be there.
     pub must_not: BTreeSet<AclEntry>,
     /// No entry may be there.
@@ -41,6 +41,8 @@ pub(super) struct Expectation {
 struct View {
     entries: BTreeMap<String, BTreeSet<AclEntry>>,
     scram: BTreeMap<String, Vec<ScramInfo>>,
+    /// The SCRAM users that were asked about.
+    asked: BTreeSet<String>,
 }
 
 impl Session<'_> {
@@ -50,15 +52,20 @@ impl Session<'_> {
         let views = try_join_all(brokers.iter().map(|id| self.view(*id))).await?;
         let shown = |principal: &str, expected: &Expectation| {
             let none = BTreeSet::new();
-            views.iter().all(|view| {
-                let entries = view.entries.get(principal).unwrap_or(&none);
-                entries.is_superset(&expected.desired.entries)
-                    && entries.is_disjoint(&expected.must_not)
-                    && (!expected.none_at_all || entries.is_empty())
-            })
+            !views.is_empty()
+                && views.iter().all(|view| {
+                    let entries = view.entries.get(principal).unwrap_or(&none);
+                    expected.desired.as_ref().is_none_or(|d| entries.is_superset(&d.entries))
+                        && entries.is_disjoint(&expected.must_not)
+                        && (!expected.none_at_all || entries.is_empty())
+                })
         };
         let holds: Vec<_> = self.pending.iter().filter(|(p, e)| shown(p, e)).map(|(p, _)| p.clone()).collect();
         self.know_identities(&views);
+        for (user, gone) in &mut self.leaving {
+            let absent = |view: &View| view.asked.contains(user) && !view.scram.contains_key(user);
+            *gone |= !views.is_empty() && views.iter().all(absent);
+        }
         let clients = self.owners_of(&holds);
         for principal in holds {
             if let Some(expectation) = self.pending.remove(&principal) {
@@ -69,7 +76,7 @@ impl Session<'_> {
         let looks = self.retry_verification.map_or(0, |(_, looks)| looks + 1);
         self.retry_verification = self.is_anything_to_verify().then(|| {
             if looks == MANY {
-                let waiting: Vec<_> = self.pending.keys().take(20).collect();
+                let waiting: Vec<_> = self.pending.keys().cloned().chain(self.leaving_users()).take(20).collect();
                 warn!(?waiting, "brokers do not show what was done; looking on");
             }
             let wait = Duration::from_millis(10) * 2u32.saturating_pow(looks.min(16));
@@ -106,8 +113,8 @@ impl Session<'_> {
         } else {
             vec![AclFilter::All]
         };
-        let issuing: Vec<_> = self.unknown_identities();
-        let few = (issuing.len() <= few).then_some(issuing.as_slice());
+        let users: Vec<_> = self.unknown_identities().into_iter().chain(self.leaving_users()).collect();
+        let few = (users.len() <= few).then_some(users.as_slice());
         let (acls, scram) = tokio::try_join!(
             async {
                 if principals.is_empty() {
@@ -117,11 +124,7 @@ impl Session<'_> {
                 }
             },
             async {
-                if issuing.is_empty() {
-                    Ok(BTreeMap::new())
-                } else {
-                    self.admin.describe_scram(Some(broker), few).await
-                }
+                if users.is_empty() { Ok(BTreeMap::new()) } else { self.admin.describe_scram(Some(broker), few).await }
             },
         )?;
         let mut entries: BTreeMap<String, BTreeSet<AclEntry>> = BTreeMap::new();
@@ -130,12 +133,22 @@ impl Session<'_> {
                 entries.entry(name.to_owned()).or_default().insert(entry);
             }
         }
-        Ok(View { entries, scram })
+        Ok(View { entries, scram, asked: users.into_iter().collect() })
     }
 
     /// Also a client that no binding names must be known to every broker before its Secret is written.
     pub(super) fn is_anything_to_verify(&self) -> bool {
-        !self.pending.is_empty() || !self.unknown_identities().is_empty()
+        !self.pending.is_empty() || !self.unknown_identities().is_empty() || self.leaving_users().next().is_some()
+    }
+
+    /// SCRAM users that were removed and not yet seen to be gone from every broker.
+    fn leaving_users(&self) -> impl Iterator<Item = String> {
+        self.leaving.iter().filter(|(_, gone)| !**gone).map(|(user, _)| user.clone())
+    }
+
+    /// Looks at `when` at the latest, if no look is planned.
+    pub(super) fn look_again_at(&mut self, when: Instant) {
+        self.retry_verification.get_or_insert((when, 0));
     }
 
     /// SCRAM users that were issued and not yet seen on every broker.
@@ -173,19 +186,22 @@ impl Session<'_> {
 
     fn verified(&self, principal: &str, expectation: Expectation) {
         let Expectation { desired, removed_bindings, .. } = expectation;
-        let bindings: Vec<_> = desired.grants.values().map(|g| g.binding.clone()).collect();
+        let mut bindings: Vec<_> = removed_bindings.values().cloned().collect();
         let mut state = self.handle.state();
         for uid in removed_bindings.keys() {
             remove(&mut state.unverified, uid, principal);
         }
-        state.failed.remove(principal);
-        if desired.grants.is_empty() {
-            state.verified.remove(principal);
-        } else {
-            state.verified.insert(principal.to_owned(), desired.grants);
+        if let Some(desired) = desired {
+            bindings.extend(desired.grants.values().map(|g| g.binding.clone()));
+            state.failed.remove(principal);
+            if desired.grants.is_empty() {
+                state.verified.remove(principal);
+            } else {
+                state.verified.insert(principal.to_owned(), desired.grants);
+            }
         }
         drop(state);
-        bindings.iter().chain(removed_bindings.values()).for_each(|key| self.context.world.reconcile_binding(key));
+        bindings.iter().for_each(|key| self.context.world.reconcile_binding(key));
     }
 
     /// The clients that any of `principals` was issued to.

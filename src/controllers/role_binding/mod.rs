@@ -3,7 +3,7 @@
 mod publish;
 mod status;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -84,8 +84,13 @@ async fn finish(binding: &RoleBinding, key: &ObjectKey, context: &Context) -> Re
         remove_finalizer(&context.client, binding).await?;
         return Ok(Action::await_change());
     }
-    let after = status::deleting(binding, &before, &blocking.waiting, Timestamp::now());
-    if after != before && !blocking.waiting.iter().all(|(_, working)| *working) {
+    let (progress, working) = blocking.progress();
+    // Most removals are on every broker within a second.
+    if working && context.patience.waits(Some(&uid), &Progress::Reconciling(api::Reason::Applying, String::new())) {
+        return Ok(Action::requeue(patience::LIMIT));
+    }
+    let after = status::deleting(binding, &before, &progress, Timestamp::now());
+    if after != before {
         write_status(&context.client, binding, &after).await?;
     }
     Ok(Action::requeue(PERIODICALLY))
@@ -93,26 +98,67 @@ async fn finish(binding: &RoleBinding, key: &ObjectKey, context: &Context) -> Re
 
 /// Clusters that may still have something of a binding.
 struct Blocking {
-    /// Their names, and whether they are being worked on.
-    waiting: Vec<(String, bool)>,
+    /// By name.
+    waiting: BTreeMap<String, Removal>,
     /// One that is out of reach and given up by the platform.
     abandoned: Option<String>,
 }
 
+/// How far a cluster is with the removal of a binding's access.
+enum Removal {
+    /// It is under way.
+    Working,
+    /// It is done, but writes from before this leader may arrive until then.
+    Late(Timestamp),
+    /// The cluster is out of reach.
+    Unreachable,
+}
+
+impl Blocking {
+    /// What the status says, and whether it will be over by itself soon.
+    fn progress(&self) -> (Progress, bool) {
+        let clause = |(name, removal): (&String, &Removal)| match removal {
+            Removal::Working => format!("StreamCluster {name}: not every broker was seen without it yet"),
+            Removal::Late(until) => format!(
+                "StreamCluster {name}: writes sent before this instance of Weir took over may arrive; it is looked at again \
+                 at {until:.0}"
+            ),
+            Removal::Unreachable => format!(
+                "StreamCluster {name} is out of reach; if it is gone for good, the platform team can set the annotation {} on it",
+                api::ABANDON_ANNOTATION
+            ),
+        };
+        let clauses: Vec<_> = self.waiting.iter().map(clause).collect();
+        let message = format!("its access is being removed from {}", clauses.join("; "));
+        let working = self.waiting.values().all(|r| matches!(r, Removal::Working));
+        (Progress::Reconciling(api::Reason::Deleting, message), working)
+    }
+}
+
 fn blocking_clusters(context: &Context, binding: &RoleBinding, uid: &str) -> Blocking {
-    let mut blocking = Blocking { waiting: Vec::new(), abandoned: None };
+    let mut blocking = Blocking { waiting: BTreeMap::new(), abandoned: None };
     for name in concerned(context, binding, uid) {
         let handle = context.world.handle(&name);
         if handle.as_ref().is_some_and(|h| h.state().is_free_of(uid)) {
             continue;
         }
-        let governing = handle.is_some_and(|h| h.state().link == Link::Governing);
+        let (governing, late) = handle.map_or((false, None), |h| {
+            let state = h.state();
+            let kept =
+                state.recorded.get(uid).is_some_and(|principals| !principals.is_disjoint(&state.late_principals));
+            (state.link == Link::Governing, state.late_until.filter(|_| kept))
+        });
         let given_up =
             context.world.index().cluster(&name).is_none_or(|c| c.annotations().contains_key(api::ABANDON_ANNOTATION));
         if given_up && !governing {
             blocking.abandoned = Some(name);
         } else {
-            blocking.waiting.push((name, governing));
+            let removal = match late {
+                _ if !governing => Removal::Unreachable,
+                Some(until) => Removal::Late(until),
+                None => Removal::Working,
+            };
+            blocking.waiting.insert(name, removal);
         }
     }
     blocking

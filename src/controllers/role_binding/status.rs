@@ -142,16 +142,10 @@ pub fn status(
 pub fn deleting(
     binding: &RoleBinding,
     before: &RoleBindingStatus,
-    waiting: &[(String, bool)],
+    progress: &Progress,
     now: Timestamp,
 ) -> RoleBindingStatus {
-    let names: Vec<_> = waiting.iter().map(|(name, _)| name.as_str()).collect();
-    let message = format!(
-        "its access is being removed from StreamCluster {}; if that cluster is gone for good, the platform team can set the \
-         annotation weir.dev/abandon on it",
-        names.join(", ")
-    );
-    let all = conditions(&Progress::Reconciling(Reason::Deleting, message));
+    let all = conditions(progress);
     RoleBindingStatus {
         observed_generation: binding.metadata.generation,
         conditions: merge(&before.conditions, all, binding.metadata.generation, now),

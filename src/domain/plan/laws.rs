@@ -11,7 +11,7 @@ use crate::domain::acl::{AclEntry, Operation, PatternType, Permission, ResourceT
 use crate::domain::binding::{Grant, widen};
 use crate::domain::index::{DesiredAccess, Index};
 use crate::domain::ledger::{Change, GrantKey, GrantRecord, Ledger};
-use crate::domain::plan::{Observed, PrincipalPlan, plan};
+use crate::domain::plan::{Observed, PrincipalPlan, keep_recorded, plan};
 use crate::domain::testing::{World, key, on_cluster, principal_of};
 
 /// What one binding gives: which of the entries, and a quota.
@@ -232,6 +232,27 @@ proptest! {
         assert_eq!(model.observed.quotas, quotas);
         let left: BTreeSet<_> = model.ledger.grants.values().flat_map(BTreeMap::keys).collect();
         assert_eq!(left, model.desired.grants.keys().collect::<BTreeSet<_>>());
+        assert!(model.plan().is_empty());
+    }
+
+    #[test]
+    fn a_write_from_before_that_arrives_late_is_known_and_removed(case in case(), arrives in prop::collection::btree_set(0..6u8, 0..6)) {
+        let world = World::empty();
+        let mut model = Model::new(&world.index, &case);
+        let recorded = model.ledger.grants.get(&model.principal).cloned().unwrap_or_default();
+        let entries: BTreeSet<_> = recorded.values().flat_map(|r| r.entries.clone()).collect();
+        let late: BTreeSet<_> = entries.difference(&model.observed.entries).cloned().collect();
+        model.most.extend(late.iter().cloned());
+        let mut plan = model.plan();
+        keep_recorded(&mut plan, &recorded, &late);
+        assert!(model.carry_out(&plan, usize::MAX));
+        let arrived: Vec<_> = arrives.iter().map(|n| entry(&model.principal, *n)).filter(|e| late.contains(e)).collect();
+        model.observed.entries.extend(arrived.iter().cloned());
+        model.ours.extend(arrived.iter().cloned());
+        model.check();
+        let again = model.plan();
+        assert!(model.carry_out(&again, usize::MAX));
+        assert!(arrived.iter().all(|e| !model.observed.entries.contains(e) || model.desired.entries.contains(e)));
         assert!(model.plan().is_empty());
     }
 }
