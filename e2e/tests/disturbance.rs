@@ -227,6 +227,7 @@ async fn when_all_brokers_are_unreachable_it_says_so_and_catches_up_afterwards()
     let (owner, consumer) = owner_and_consumer(&h).await;
     consumer.apply(&client("app")).await;
     bind_robots(&owner, &consumer, 0..2).await;
+    consumer.ready::<StreamClient>("app").await;
     consumer.ready::<RoleBinding>("r0").await;
     consumer.ready::<RoleBinding>("r1").await;
     kubectl(&["-n", "kafka", "scale", "statefulset", "kafka", "--replicas=0"]).await;
@@ -236,11 +237,25 @@ async fn when_all_brokers_are_unreachable_it_says_so_and_catches_up_afterwards()
     platform.refused::<StreamCluster>(CLUSTER, Reason::BrokersUnreachable, &[]).await;
     consumer.refused::<RoleBinding>("r2", Reason::ClusterNotReady, &["StreamCluster main is not Ready"]).await;
     consumer.refused::<RoleBinding>("r0", Reason::Deleting, &["StreamCluster main", "weir.dev/abandon"]).await;
+    // The platform gives the cluster up: what is deleted goes, and it is told what stays behind.
+    let abandon = |value| json!({"metadata": {"annotations": {"weir.dev/abandon": value}}});
+    platform.patch::<StreamCluster>(CLUSTER, abandon(json!("true"))).await;
+    consumer.gone::<RoleBinding>("r0").await;
+    consumer.delete_and_wait::<StreamClient>("app").await;
+    let orphaned = consumer.security_events(weir::api::Action::AccessOrphaned).await;
+    let kinds: BTreeSet<_> = orphaned.iter().map(|e| e.spec.object.kind.as_str()).collect();
+    assert_eq!(kinds, ["RoleBinding", "StreamClient"].into(), "{orphaned:#?}");
     kubectl(&["-n", "kafka", "scale", "statefulset", "kafka", "--replicas=3"]).await;
     kubectl(&["-n", "kafka", "rollout", "status", "statefulset/kafka", "--timeout=180s"]).await;
     platform.ready::<StreamCluster>(CLUSTER).await;
-    consumer.gone::<RoleBinding>("r0").await;
+    platform.patch::<StreamCluster>(CLUSTER, abandon(json!(null))).await;
     consumer.ready::<RoleBinding>("r2").await;
+    // It came back after all: what was left behind is removed.
+    harness::until(SOON * 2, &[&consumer.name], "the abandoned client's user is gone", || async {
+        let users = h.brokers.users(&format!("{}.app~", consumer.name)).await?;
+        if users.is_empty() { Ok(()) } else { Err(format!("{users:?}")) }
+    })
+    .await;
     brokers_show(&h, &consumer, &wanted(&owner, &consumer, robots(&consumer, 1..3))).await;
     consumer.end().await;
     owner.end().await;

@@ -142,10 +142,10 @@ impl Tenant {
         self.gone::<K>(name).await;
     }
 
-    /// Waits until an object is gone.
+    /// Waits until an object is gone. After a change of leader that may take a minute: so long, writes of before may arrive.
     pub async fn gone<K: Object>(&self, name: &str) {
         let what = format!("{} {}/{name} is gone", K::kind(&()), self.name);
-        self.until(&what, || async {
+        until(SOON * 2, &[&self.name], &what, || async {
             match self.get::<K>(name).await {
                 None => Ok(()),
                 Some(_) => Err("it is there".into()),

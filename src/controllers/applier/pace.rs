@@ -6,7 +6,7 @@ use std::time::Duration;
 /// How long a change is waited for another one to come with it.
 pub const SHORTEST: Duration = Duration::from_millis(20);
 /// How long changes are gathered in a flood.
-const LONGEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(2);
 /// A round with so many changes is one of a flood.
 const FLOOD: usize = 16;
 
