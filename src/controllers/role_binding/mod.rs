@@ -118,9 +118,9 @@ impl Blocking {
     /// What the status says, and whether it will be over by itself soon.
     fn progress(&self) -> (Progress, bool) {
         let clause = |(name, removal): (&String, &Removal)| match removal {
-            Removal::Working => format!("StreamCluster {name}: not every broker was seen without it yet"),
+            Removal::Working => format!("not every broker of StreamCluster {name} was seen without it yet"),
             Removal::Late(until) => format!(
-                "StreamCluster {name}: writes sent before this instance of Weir took over may arrive; it is looked at again \
+                "StreamCluster {name} may yet get writes sent before this instance of Weir took over; it is looked at again \
                  at {until:.0}"
             ),
             Removal::Unreachable => format!(
@@ -129,7 +129,7 @@ impl Blocking {
             ),
         };
         let clauses: Vec<_> = self.waiting.iter().map(clause).collect();
-        let message = format!("its access is being removed from {}", clauses.join("; "));
+        let message = format!("its access is being removed: {}", clauses.join("; "));
         let working = self.waiting.values().all(|r| matches!(r, Removal::Working));
         (Progress::Reconciling(api::Reason::Deleting, message), working)
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
 
 use super::{Cluster, Index, Namespace, ObjectKey, Tenancies, Touched};
-use crate::api::{DataProduct, RoleBinding, StreamClient, StreamCluster, StreamRole};
+use crate::api::{ABANDON_ANNOTATION, DataProduct, RoleBinding, StreamClient, StreamCluster, StreamRole};
 use crate::domain::ledger::{Change, Ledger};
 use crate::domain::tenancy;
 
@@ -80,6 +81,11 @@ impl Index {
             (None, None) => true,
             _ => false,
         };
+        let abandoned = |c: &Cluster| c.object.annotations().contains_key(ABANDON_ANNOTATION);
+        if self.clusters.get(&name).map(abandoned) != after.as_ref().map(abandoned) {
+            // What is deleted waits for the cluster, or need not any more.
+            touched.merge(self.everything_on(&name));
+        }
         set(&mut self.clusters, name.clone(), after);
         if !same {
             self.touch_all_on(&name, touched);
