@@ -63,7 +63,7 @@ async fn prepare(client: &Client) -> Result<()> {
         client,
         json!({"apiVersion": "weir.dev/v1alpha1", "kind": "DataProduct",
         "metadata": {"name": "load", "namespace": NAMESPACE},
-        "spec": {"clusterRef": {"name": "main"}, "streams": [{"name": "a"}, {"name": "b"}]}}),
+        "spec": {"clusterRef": {"name": "main"}, "deletionPolicy": "Delete", "streams": [{"name": "a"}, {"name": "b"}]}}),
     )
     .await?;
     apply(
