@@ -2,23 +2,33 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose,
     SerialNumber,
 };
 use time::OffsetDateTime;
+use x509_parser::pem::Pem;
 
-use crate::api::Rotation;
+use crate::api::Credentials;
+use crate::domain::certificate;
 use crate::domain::connection::Issued;
 use crate::domain::secret::Secret;
 
-/// How long a certificate is valid where the client does not rotate.
-const DEFAULT_VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Clocks of brokers may be behind by this much.
 const SKEW: Duration = Duration::from_secs(300);
 
-/// Signs a certificate for `principal`, a distinguished name as [`crate::domain::names::issued_principal`] makes it. It is
-/// valid for two rotation periods, so that a late rotation cuts nobody off, and is useless once its entries are gone.
+/// A certificate as it was signed.
+#[derive(Debug)]
+pub struct Signed {
+    /// The certificate and its key.
+    pub issued: Issued,
+    /// When it ends: at [`certificate::end`], in whole seconds.
+    pub expires_at: Timestamp,
+}
+
+/// Signs a certificate for `principal`, a distinguished name as [`crate::domain::names::issued_principal`] makes it. It never
+/// outlives the authority, and is useless once its entries are gone.
 ///
 /// # Errors
 /// What is wrong with the authority, without its key.
@@ -26,24 +36,51 @@ pub fn sign_client_certificate(
     ca_pem: &str,
     ca_key_pem: &Secret,
     principal: &str,
-    rotation: Option<&Rotation>,
-) -> Result<Issued, String> {
+    credentials: &Credentials,
+) -> Result<Signed, String> {
+    let now = Timestamp::now();
+    let authority = authority_end(ca_pem)?;
+    let end = certificate::end(credentials, now, authority)
+        .ok_or_else(|| format!("the authority in tls.crt ended at {authority}: put one there that is valid"))?;
     let ca_key = KeyPair::from_pem(ca_key_pem.expose()).map_err(|_| "tls.key is no private key in PEM".to_owned())?;
     let issuer =
         Issuer::from_ca_cert_pem(ca_pem, ca_key).map_err(|e| format!("tls.crt is no usable authority: {e}"))?;
     let key = KeyPair::generate().map_err(|e| format!("failed to make a key: {e}"))?;
-    let validity = rotation.map_or(DEFAULT_VALIDITY, |r| Duration::from(r.every) * 2 + Duration::from(r.overlap));
-    let now = OffsetDateTime::now_utc();
+    let time = |at: Timestamp| OffsetDateTime::from_unix_timestamp(at.as_second()).map_err(|e| e.to_string());
     let mut params = CertificateParams::default();
     params.distinguished_name = distinguished_name(principal);
-    params.not_before = now - SKEW;
-    params.not_after = now + validity;
+    params.not_before = time(now)? - SKEW;
+    params.not_after = time(end)?;
     params.serial_number = Some(serial()?);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, &issuer).map_err(|e| format!("failed to sign: {e}"))?;
-    Ok(Issued::Certificate { certificate_pem: certificate.pem(), key_pem: Secret::new(key.serialize_pem()) })
+    let issued = Issued::Certificate { certificate_pem: certificate.pem(), key_pem: Secret::new(key.serialize_pem()) };
+    Ok(Signed { issued, expires_at: Timestamp::from_second(end.as_second()).unwrap_or(end) })
+}
+
+/// When an authority ends; of a chain, the certificate that ends first.
+///
+/// # Errors
+/// It is no certificate in PEM.
+pub fn authority_end(ca_pem: &str) -> Result<Timestamp, String> {
+    let what = |e: &dyn std::fmt::Display| format!("tls.crt is no certificate in PEM: {e}");
+    let mut first: Option<i64> = None;
+    for pem in Pem::iter_from_buffer(ca_pem.as_bytes()) {
+        let pem = pem.map_err(|e| what(&e))?;
+        let end = pem.parse_x509().map_err(|e| what(&e))?.validity().not_after.timestamp();
+        first = Some(first.map_or(end, |f| f.min(end)));
+    }
+    let end = first.ok_or_else(|| what(&"there is none"))?;
+    Timestamp::from_second(end).map_err(|e| what(&e))
+}
+
+/// Whether a private key is that of a certificate, both in PEM.
+pub fn belongs(certificate_pem: &str, key_pem: &Secret) -> bool {
+    let Ok(key) = KeyPair::from_pem(key_pem.expose()) else { return false };
+    let Some(Ok(pem)) = Pem::iter_from_buffer(certificate_pem.as_bytes()).next() else { return false };
+    pem.parse_x509().is_ok_and(|c| *c.public_key().subject_public_key.data == *key.public_key_raw())
 }
 
 /// A random positive serial number of 127 bits (RFC 5280, section 4.1.2.2).
@@ -66,4 +103,43 @@ fn distinguished_name(principal: &str) -> DistinguishedName {
         }
     }
     name
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+    use time::OffsetDateTime;
+
+    use super::{authority_end, belongs, sign_client_certificate};
+    use crate::api::Credentials;
+    use crate::domain::connection::Issued;
+    use crate::domain::secret::Secret;
+
+    fn authority(ends_in: SignedDuration) -> (String, Secret) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let end = Timestamp::now() + ends_in;
+        params.not_after = OffsetDateTime::from_unix_timestamp(end.as_second()).unwrap();
+        (params.self_signed(&key).unwrap().pem(), Secret::new(key.serialize_pem()))
+    }
+
+    #[test]
+    fn a_certificate_ends_with_its_authority_at_the_latest_and_has_its_own_key() {
+        let (ca, key) = authority(SignedDuration::from_hours(30));
+        let signed = sign_client_certificate(&ca, &key, "CN=~0-1,OU=app,O=fraud", &Credentials::default()).unwrap();
+        let Issued::Certificate { certificate_pem, key_pem } = &signed.issued else { panic!("no certificate") };
+        assert_eq!(signed.expires_at, authority_end(&ca).unwrap());
+        assert_eq!(authority_end(certificate_pem).unwrap(), signed.expires_at, "what is told is what is signed");
+        assert!(belongs(certificate_pem, key_pem));
+        assert!(!belongs(certificate_pem, &key));
+    }
+
+    #[test]
+    fn an_authority_that_has_ended_signs_nothing() {
+        let (ca, key) = authority(SignedDuration::from_hours(-1));
+        let why = sign_client_certificate(&ca, &key, "CN=~0-1", &Credentials::default()).unwrap_err();
+        assert!(why.contains("the authority in tls.crt ended at"), "{why}");
+    }
 }

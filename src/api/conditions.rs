@@ -44,6 +44,8 @@ named! {
         RevocationsHeld,
         /// StreamCluster: the cluster has entries on governed topics that no resource asks for.
         Drifted,
+        /// StreamCluster: the authority that signs clients' certificates is there, and outlives those that it signs now.
+        SignerReady,
         /// StreamClient, RoleBinding: what a client needs to connect stands in its namespace.
         ConnectionPublished,
     }
@@ -116,6 +118,11 @@ named! {
         SecretInvalid,
         /// The StreamCluster offers no listener for this kind of credential.
         NoListener,
+        /// The authority that signs clients' certificates ends before a certificate of full length would, or has ended with the
+        /// client's certificate.
+        SignerExpiring,
+        /// So many versions of a client's credential were issued of late that the next one waits.
+        TooManyVersions,
         /// The brokers cannot be reached, or refuse the login.
         BrokersUnreachable,
         /// The brokers have no authorizer.

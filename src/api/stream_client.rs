@@ -52,7 +52,8 @@ pub struct Credentials {
     #[serde(rename = "type", default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("credentials.type is immutable: make a new client"))]
     pub type_: CredentialType,
-    /// When the next version is issued; without it, only when someone asks by changing the annotation `weir.dev/rotate`.
+    /// When the next version is issued. Without it, when someone asks by changing the annotation `weir.dev/rotate`, and a
+    /// certificate also when two thirds of its time are over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
     /// Name of the Secret and ConfigMap; by default the client's own name.
@@ -111,7 +112,7 @@ pub struct StreamClientStatus {
     /// Every version that the cluster still knows, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<CredentialStatus>,
-    /// When the next version is due.
+    /// When the next version is due. If the authority lasts no longer than the certificate, it waits for another authority.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_rotation: Option<Time>,
 }
@@ -129,6 +130,9 @@ pub struct CredentialStatus {
     /// When it stops working, where that is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retires_at: Option<Time>,
+    /// When a certificate ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
 }
 
 /// How far a version is.

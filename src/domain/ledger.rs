@@ -62,6 +62,9 @@ pub struct ClientRecord {
     /// The value of the annotation `weir.dev/rotate` that was last obeyed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotate: Option<String>,
+    /// When versions were issued of late that were not due; see [`super::rotation::next_turn`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent: Vec<Timestamp>,
 }
 
 /// One version of a credential.
@@ -81,6 +84,9 @@ pub struct VersionRecord {
     /// When it stops working; set when a newer one is published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retires_at: Option<Timestamp>,
+    /// When a certificate ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
     /// It is being removed: it has no access any more, and is forgotten once the brokers have forgotten it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retired: bool,

@@ -1,12 +1,18 @@
 //! The life of a StreamClient's credentials: when the next version is issued, published, and the one before retired.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::certificate;
 use super::ledger::{ClientRecord, VersionRecord};
-use crate::api::Credentials;
+use crate::api::{CredentialType, Credentials};
 
 /// Annotation on a StreamClient: each new value asks for a new version.
 pub const ROTATE: &str = "weir.dev/rotate";
+/// So many versions of a client are issued within [`WINDOW`], beside those that are due: whoever deletes its Secret again and
+/// again makes users and records on the cluster by that.
+pub const MOST_VERSIONS: usize = 6;
+/// See [`MOST_VERSIONS`]. It is short, so that a client that lost its credentials by no fault of its own does not wait long.
+pub const WINDOW: SignedDuration = SignedDuration::from_mins(10);
 
 /// What there is to decide upon.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +29,8 @@ pub struct Situation<'a> {
     pub credentials: &'a Credentials,
     /// The value of [`ROTATE`].
     pub rotate: Option<&'a str>,
+    /// When the authority ends that signs certificates on the cluster, as far as it is known.
+    pub authority: Option<Timestamp>,
     /// Now.
     pub now: Timestamp,
 }
@@ -38,6 +46,8 @@ pub enum Step {
     Publish,
     /// The Secret has the version being issued: record that, and let the one before retire after the overlap.
     MarkPublished,
+    /// Too many versions were issued of late: the next one comes not before this.
+    AwaitTurn(Timestamp),
     /// Nothing, until the time given, if any.
     Rest(Option<Timestamp>),
 }
@@ -59,6 +69,31 @@ pub enum IssueReason {
 
 /// Decides.
 pub fn decide(s: &Situation<'_>) -> Step {
+    match (unbounded(s), s.record) {
+        (Step::Issue(IssueReason::Due), _) | (_, None) => unbounded(s),
+        (Step::Issue(reason), Some(record)) => match next_turn(record, s.now) {
+            Some(at) => Step::AwaitTurn(at),
+            None => Step::Issue(reason),
+        },
+        (step, Some(_)) => step,
+    }
+}
+
+/// The moment from which on another version may be issued; `None` is now.
+pub fn next_turn(record: &ClientRecord, now: Timestamp) -> Option<Timestamp> {
+    let recent = recent(record, now);
+    let hinders = recent.len().checked_sub(MOST_VERSIONS)?;
+    recent.get(hinders)?.checked_add(WINDOW).ok()
+}
+
+/// When versions were issued within the window, oldest first. A time that lies ahead is of a clock that was wrong.
+fn recent(record: &ClientRecord, now: Timestamp) -> Vec<Timestamp> {
+    let counts = |at: &&Timestamp| **at <= now && now.duration_since(**at) < WINDOW;
+    record.recent.iter().filter(counts).copied().collect()
+}
+
+/// Decides, whatever was issued of late.
+fn unbounded(s: &Situation<'_>) -> Step {
     let Some(record) = s.record else { return Step::Issue(IssueReason::First) };
     if let Some(issuing) = record.issuing() {
         return if s.in_secret == Some(issuing.fingerprint.as_str()) {
@@ -78,7 +113,11 @@ pub fn decide(s: &Situation<'_>) -> Step {
     if s.rotate.is_some() && s.rotate != record.rotate.as_deref() {
         return Step::Issue(IssueReason::Asked);
     }
+    let by_period = period_over(current, s.credentials).filter(|at| *at <= s.now);
     match next_rotation(record, s.credentials) {
+        Some(_) if by_period.is_none() && not_renewed(record, s.credentials, s.authority, s.now).is_some() => {
+            Step::Rest(period_over(current, s.credentials))
+        }
         Some(at) if at <= s.now => Step::Issue(IssueReason::Due),
         next => Step::Rest(next),
     }
@@ -86,8 +125,31 @@ pub fn decide(s: &Situation<'_>) -> Step {
 
 /// When the next version is due.
 pub fn next_rotation(record: &ClientRecord, credentials: &Credentials) -> Option<Timestamp> {
+    due(record.kind, record.current()?, credentials)
+}
+
+/// When the version after `version` is due: once the period is over that the spec names, and a certificate once two thirds of
+/// its time are.
+pub fn due(kind: CredentialType, version: &VersionRecord, credentials: &Credentials) -> Option<Timestamp> {
+    let renewal = (kind == CredentialType::Mtls).then(|| certificate::renew_at(version.issued_at, version.expires_at));
+    period_over(version, credentials).into_iter().chain(renewal).min()
+}
+
+/// The end of the current certificate, where it is due and the authority lasts no longer than it does.
+pub fn not_renewed(
+    record: &ClientRecord,
+    credentials: &Credentials,
+    authority: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let current = record.current()?;
+    let is_due = next_rotation(record, credentials).is_some_and(|at| at <= now);
+    (is_due && !certificate::is_longer(authority, current.expires_at)).then_some(current.expires_at)?
+}
+
+fn period_over(version: &VersionRecord, credentials: &Credentials) -> Option<Timestamp> {
     let every = std::time::Duration::from(credentials.rotation.as_ref()?.every);
-    record.current()?.issued_at.checked_add(every).ok()
+    version.issued_at.checked_add(every).ok()
 }
 
 /// The record with a new version. Versions that were never published are retired with it.
@@ -96,8 +158,14 @@ pub fn issued(
     template: ClientRecord,
     version: VersionRecord,
     rotate: Option<&str>,
+    credentials: &Credentials,
 ) -> ClientRecord {
     let mut record = record.cloned().unwrap_or(template);
+    let is_due = next_rotation(&record, credentials).is_some_and(|at| at <= version.issued_at);
+    record.recent = recent(&record, version.issued_at);
+    if !is_due {
+        record.recent.push(version.issued_at);
+    }
     for other in record.versions.iter_mut().filter(|v| !v.published) {
         other.retired = true;
     }
@@ -109,18 +177,28 @@ pub fn issued(
 
 /// The record once the version being issued is in the Secret; unchanged where none is being issued.
 pub fn published(record: &ClientRecord, credentials: &Credentials, now: Timestamp) -> ClientRecord {
-    let overlap = credentials.rotation.as_ref().map_or_else(crate::api::default_overlap, |r| r.overlap);
-    let retires_at = now.checked_add(std::time::Duration::from(overlap)).unwrap_or(now);
+    let retires_at = now.checked_add(overlap(record, credentials, now)).unwrap_or(now);
     let mut record = record.clone();
     let Some(newest) = record.issuing().map(|v| v.version) else { return record };
     for version in &mut record.versions {
         if version.version == newest {
             version.published = true;
         } else if version.retires_at.is_none() {
-            version.retires_at = Some(retires_at);
+            version.retires_at = Some(version.expires_at.map_or(retires_at, |end| retires_at.min(end)));
         }
     }
     record
+}
+
+/// How long the version before stays valid: what the spec says; where it says nothing, a week after a certificate that was
+/// renewed because of its age, and else what [`crate::api::Rotation`] has by default.
+fn overlap(record: &ClientRecord, credentials: &Credentials, now: Timestamp) -> SignedDuration {
+    let aged = credentials.rotation.is_none() && next_rotation(record, credentials).is_some_and(|at| at <= now);
+    if aged {
+        return certificate::RENEWAL_OVERLAP;
+    }
+    let overlap = credentials.rotation.as_ref().map_or_else(crate::api::default_overlap, |r| r.overlap);
+    SignedDuration::try_from(std::time::Duration::from(overlap)).unwrap_or(SignedDuration::ZERO)
 }
 
 /// The record with every version retired whose time is over, or with all of them; `None` where that changes nothing.
@@ -145,119 +223,4 @@ pub fn next_retirement(record: &ClientRecord) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
-mod tests {
-    use jiff::{SignedDuration, Timestamp};
-
-    use super::{IssueReason, Situation, Step, decide, issued, published, retired};
-    use crate::api::{CredentialType, Credentials};
-    use crate::domain::ledger::{ClientRecord, VersionRecord};
-
-    fn credentials() -> Credentials {
-        serde_json::from_str(r#"{"rotation": {"every": "1h", "overlap": "10m"}}"#).unwrap()
-    }
-
-    fn version(n: u32) -> VersionRecord {
-        VersionRecord {
-            version: n,
-            principal: format!("p-{n}"),
-            fingerprint: format!("f{n}"),
-            issued_at: Timestamp::UNIX_EPOCH,
-            published: false,
-            retires_at: None,
-            retired: false,
-        }
-    }
-
-    fn empty() -> ClientRecord {
-        ClientRecord {
-            namespace: "fraud".into(),
-            name: "scorer".into(),
-            kind: CredentialType::ScramSha512,
-            last_version: 0,
-            versions: Vec::new(),
-            rotate: None,
-        }
-    }
-
-    fn at(minutes: i64) -> Timestamp {
-        Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes)
-    }
-
-    fn step(
-        record: Option<&ClientRecord>,
-        in_secret: Option<&str>,
-        in_memory: bool,
-        on_brokers: bool,
-        now: Timestamp,
-    ) -> Step {
-        let credentials = credentials();
-        decide(&Situation { record, in_secret, in_memory, on_brokers, credentials: &credentials, rotate: None, now })
-    }
-
-    #[test]
-    fn a_version_is_issued_then_verified_then_published_then_recorded() {
-        let now = at(0);
-        assert_eq!(step(None, None, false, false, now), Step::Issue(IssueReason::First));
-        let record = issued(None, empty(), version(1), None);
-        assert_eq!(step(Some(&record), None, true, false, now), Step::AwaitBrokers);
-        assert_eq!(step(Some(&record), None, true, true, now), Step::Publish);
-        assert_eq!(step(Some(&record), Some("f1"), false, true, now), Step::MarkPublished);
-        let record = published(&record, &credentials(), now);
-        assert_eq!(step(Some(&record), Some("f1"), false, true, now), Step::Rest(Some(at(60))));
-        assert_eq!(step(Some(&record), Some("f1"), false, true, at(60)), Step::Issue(IssueReason::Due));
-    }
-
-    #[test]
-    fn a_credential_lost_before_it_was_published_is_never_used_again() {
-        let record = issued(None, empty(), version(1), None);
-        assert_eq!(step(Some(&record), None, false, true, at(0)), Step::Issue(IssueReason::IssueLost));
-        let record = issued(Some(&record), empty(), version(2), None);
-        assert!(record.versions[0].retired);
-        assert_eq!(record.issuing().map(|v| v.version), Some(2));
-    }
-
-    #[test]
-    fn the_version_before_retires_after_the_overlap_and_not_earlier() {
-        let record = published(&issued(None, empty(), version(1), None), &credentials(), at(0));
-        let record = published(&issued(Some(&record), empty(), version(2), None), &credentials(), at(60));
-        assert_eq!(record.current().map(|v| v.version), Some(2));
-        assert_eq!(retired(&record, false, at(69)), None);
-        let after = retired(&record, false, at(70)).unwrap();
-        assert_eq!(after.versions.iter().map(|v| v.retired).collect::<Vec<_>>(), [true, false]);
-    }
-
-    #[test]
-    fn a_secret_that_lost_its_credential_gets_a_new_version() {
-        let record = published(&issued(None, empty(), version(1), None), &credentials(), at(0));
-        assert_eq!(step(Some(&record), None, false, true, at(1)), Step::Issue(IssueReason::SecretLost));
-        assert_eq!(step(Some(&record), Some("other"), false, true, at(1)), Step::Issue(IssueReason::SecretLost));
-    }
-
-    #[test]
-    fn publishing_twice_retires_nothing_more() {
-        let record = published(&issued(None, empty(), version(1), None), &credentials(), at(0));
-        assert_eq!(published(&record, &credentials(), at(5)), record);
-    }
-
-    #[test]
-    fn each_new_value_of_the_annotation_asks_for_one_version() {
-        let record = published(&issued(None, empty(), version(1), None), &credentials(), at(0));
-        let credentials = credentials();
-        let step = |record: &ClientRecord, rotate| {
-            let in_secret = record.current().map(|v| v.fingerprint.as_str());
-            decide(&Situation {
-                record: Some(record),
-                in_secret,
-                in_memory: false,
-                on_brokers: true,
-                credentials: &credentials,
-                rotate,
-                now: at(1),
-            })
-        };
-        assert_eq!(step(&record, Some("now")), Step::Issue(IssueReason::Asked));
-        let record = published(&issued(Some(&record), empty(), version(2), Some("now")), &credentials, at(1));
-        assert!(matches!(step(&record, Some("now")), Step::Rest(_)));
-        assert_eq!(step(&record, Some("again")), Step::Issue(IssueReason::Asked));
-    }
-}
+mod tests;

@@ -112,6 +112,7 @@ pub(crate) fn client_record(client: &str, versions: &[(u32, bool)]) -> Change {
         issued_at: CREATED.parse().unwrap(),
         published: true,
         retires_at: None,
+        expires_at: None,
         retired,
     };
     let record = ClientRecord {
@@ -121,6 +122,7 @@ pub(crate) fn client_record(client: &str, versions: &[(u32, bool)]) -> Change {
         last_version: versions.iter().map(|v| v.0).max().unwrap_or_default(),
         versions: versions.iter().map(version).collect(),
         rotate: None,
+        recent: Vec::new(),
     };
     Change::Client(uid, Some(record))
 }

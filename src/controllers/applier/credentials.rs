@@ -113,8 +113,8 @@ impl Session<'_> {
         }
         let version = last + 1;
         let principal = issued_principal(client.spec.credentials.type_, key, &uid, version);
-        let issued = match self.make_credential(&client, &principal).await {
-            Ok(issued) => issued,
+        let (issued, expires_at) = match self.make_credential(&client, &principal).await {
+            Ok(made) => made,
             Err(problem) => {
                 self.handle.state().client_problems.insert(uid, problem);
                 self.context.world.reconcile_client(key);
@@ -128,6 +128,7 @@ impl Session<'_> {
             issued_at: Timestamp::now(),
             published: false,
             retires_at: None,
+            expires_at,
             retired: false,
         };
         let template = ClientRecord {
@@ -137,20 +138,26 @@ impl Session<'_> {
             last_version: 0,
             versions: Vec::new(),
             rotate: None,
+            recent: Vec::new(),
         };
         let rotate = client.annotations().get(ROTATE).map(String::as_str);
-        let record = rotation::issued(record, template, entry, rotate);
+        let record = rotation::issued(record, template, entry, rotate, &client.spec.credentials);
         info!(client = %key, version, "issuing a credential");
         Some((Change::Client(uid.clone(), Some(record)), Fresh { uid, version, principal, issued }))
     }
 
-    async fn make_credential(&self, client: &StreamClient, principal: &str) -> Result<Issued, Problem> {
+    /// Makes a credential, and says when it ends by itself.
+    async fn make_credential(
+        &self,
+        client: &StreamClient,
+        principal: &str,
+    ) -> Result<(Issued, Option<Timestamp>), Problem> {
         match client.spec.credentials.type_ {
             CredentialType::ScramSha512 => {
                 let mut bytes = [0; PASSWORD_BYTES];
                 getrandom::fill(&mut bytes)
                     .map_err(|e| Problem::waiting(Reason::Invalid, format!("failed to get random bytes: {e}")))?;
-                Ok(Issued::Password(Secret::new(URL_SAFE_NO_PAD.encode(bytes))))
+                Ok((Issued::Password(Secret::new(URL_SAFE_NO_PAD.encode(bytes))), None))
             }
             CredentialType::Mtls => {
                 let signer = self
@@ -171,7 +178,8 @@ impl Session<'_> {
                     .signer(&signer)
                     .await
                     .map_err(|e| Problem::waiting(Reason::SecretInvalid, e.to_string()))?;
-                sign_client_certificate(&ca_pem, &ca_key, principal, client.spec.credentials.rotation.as_ref())
+                sign_client_certificate(&ca_pem, &ca_key, principal, &client.spec.credentials)
+                    .map(|signed| (signed.issued, Some(signed.expires_at)))
                     .map_err(|why| Problem::waiting(Reason::SecretInvalid, format!("Secret {signer}: {why}")))
             }
         }

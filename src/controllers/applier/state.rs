@@ -90,6 +90,8 @@ pub struct ClusterState {
     pub lost_identities: BTreeSet<String>,
     /// Why a client's credential could not be issued, by client UID.
     pub client_problems: BTreeMap<String, Problem>,
+    /// When the authority that signs clients' certificates ends, or why nobody can tell; `None` where there is to be none.
+    pub authority: Option<Result<Timestamp, String>>,
     /// Removals that wait for a person.
     pub held: Option<Hold>,
     /// When the present hold began, which is part of its token.

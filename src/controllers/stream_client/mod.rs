@@ -14,17 +14,19 @@ use super::context::Context;
 use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use crate::api::{self, Reason, StreamClient};
+use crate::domain::conditions::whole_seconds;
 use crate::domain::connection::{Issued, Version, authentication_of, listener, secret_data};
 use crate::domain::event::Happening;
 use crate::domain::ledger::ClientRecord;
 use crate::domain::names::{ObjectKey, PrincipalKey};
 use crate::domain::problem::Problem;
-use crate::domain::rotation::{IssueReason, ROTATE, Situation, Step, decide};
+use crate::domain::rotation::{IssueReason, MOST_VERSIONS, ROTATE, Situation, Step, WINDOW, decide, due, not_renewed};
 use crate::domain::secret::Secret;
 use crate::k8s::objects::{
     PublishError, add_finalizer, has_finalizer, is_owned, object_ref, publish_secret, read_secret, remove_finalizer,
     write_status,
 };
+use crate::pki::belongs;
 
 /// What a reconciliation found and did.
 struct Report {
@@ -32,6 +34,8 @@ struct Report {
     record: Option<ClientRecord>,
     secret_name: String,
     wake: Option<Timestamp>,
+    /// When the present certificate ends, where it should be renewed and its authority lasts no longer.
+    last_certificate: Option<Timestamp>,
 }
 
 /// Reconciles one client.
@@ -72,7 +76,8 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
     let cluster = &client.spec.cluster_ref.name;
     let secret_name = client.spec.credentials.secret_name.clone().unwrap_or_else(|| key.name.clone());
     let record = context.world.index().client_record(&uid).cloned();
-    let mut report = Report { problems: Vec::new(), record, secret_name: secret_name.clone(), wake: None };
+    let mut report =
+        Report { problems: Vec::new(), record, secret_name: secret_name.clone(), wake: None, last_certificate: None };
     let handle = match admitted(client, key, context) {
         Ok(handle) => handle,
         Err(problem) => {
@@ -92,6 +97,7 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
     let held = handle.state().credentials.get(&uid).cloned();
     let issuing = report.record.as_ref().and_then(|r| r.issuing()).map(|v| v.version);
     let in_secret = secret.as_ref().and_then(fingerprint_in);
+    let authority = handle.state().authority.clone().and_then(Result::ok);
     let step = decide(&Situation {
         record: report.record.as_ref(),
         in_secret: in_secret.as_deref(),
@@ -99,6 +105,7 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
         on_brokers: report.record.as_ref().is_some_and(|r| on_brokers(context, cluster, r)),
         credentials: &client.spec.credentials,
         rotate: client.annotations().get(ROTATE).map(String::as_str),
+        authority,
         now: Timestamp::now(),
     });
     if let Some(current) = report.record.as_ref().and_then(|r| r.current())
@@ -138,10 +145,39 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
             handle.order(Order::Published(key.clone(), issuing.unwrap_or_default()));
             report.problems.push(Problem::waiting(Reason::Applying, "the Secret is written"));
         }
-        Step::Rest(next) => report.wake = next,
+        Step::AwaitTurn(at) => {
+            report.wake = Some(at);
+            report.problems.push(too_many(at));
+        }
+        Step::Rest(next) => {
+            let now = Timestamp::now();
+            let spec = &client.spec.credentials;
+            report.last_certificate = report.record.as_ref().and_then(|r| not_renewed(r, spec, authority, now));
+            // It is looked at again when it ends: it works until then.
+            let end = report.last_certificate;
+            report.wake = next.into_iter().chain(end.filter(|at| *at > now)).min();
+            if let Some(at) = end.filter(|at| *at <= now) {
+                report.problems.push(Problem::waiting(
+                    Reason::SignerExpiring,
+                    format!("the certificate ended at {at} with its authority: ask the platform team to renew that of StreamCluster {cluster}"),
+                ));
+            }
+        }
     }
     report.problems.extend(problem);
     Ok(report)
+}
+
+fn too_many(at: Timestamp) -> Problem {
+    let minutes = WINDOW.as_mins();
+    Problem::waiting(
+        Reason::TooManyVersions,
+        format!(
+            "{MOST_VERSIONS} versions were issued within {minutes} minutes: the next one comes at {at}; find out who deletes \
+             or edits the Secret",
+            at = whole_seconds(at)
+        ),
+    )
 }
 
 /// The applier of the client's cluster, if the client may be known there.
@@ -205,14 +241,13 @@ async fn publish(
         let (Some(listener), Some(version)) = (listener, report.record.as_ref().and_then(|r| r.issuing())) else {
             return Ok(());
         };
-        let every = client.spec.credentials.rotation.as_ref().map(|r| std::time::Duration::from(r.every));
         let version = Version {
             secret_name: &report.secret_name,
             principal: &version.principal,
             version: version.version,
             issued,
             issued_at: version.issued_at,
-            rotates_at: every.and_then(|e| version.issued_at.checked_add(e).ok()),
+            rotates_at: due(client.spec.credentials.type_, version, &client.spec.credentials),
         };
         secret_data(listener, ca_pem.as_deref(), &version)
     };
@@ -245,11 +280,17 @@ fn unpublished(
     Ok(report)
 }
 
-/// The fingerprint of the credential in a Secret.
+/// The fingerprint of the credential in a Secret; a certificate without its key is none.
 fn fingerprint_in(secret: &KubeSecret) -> Option<String> {
     let data = secret.data.as_ref()?;
-    let value = data.get("password").or_else(|| data.get("tls.crt"))?;
-    Some(fingerprint(std::str::from_utf8(&value.0).ok()?))
+    let text = |key: &str| data.get(key).and_then(|value| std::str::from_utf8(&value.0).ok());
+    match text("password") {
+        Some(password) => Some(fingerprint(password)),
+        None => {
+            let certificate = text("tls.crt")?;
+            belongs(certificate, &Secret::new(text("tls.key")?)).then(|| fingerprint(certificate))
+        }
+    }
 }
 
 /// The password in a Secret.

@@ -13,7 +13,16 @@ use crate::domain::rotation::next_rotation;
 pub fn far(report: &Report) -> Progress {
     let current = report.record.as_ref().and_then(ClientRecord::current);
     let ready = match current {
-        Some(version) => Progress::Ready(format!("Secret {} has version {}", report.secret_name, version.version)),
+        Some(version) => {
+            let ends = report.last_certificate.map(|at| {
+                format!(
+                    "; its certificate ends at {at} and is not renewed, for its authority lasts no longer: ask the platform \
+                     team to renew that of the StreamCluster"
+                )
+            });
+            let has = format!("Secret {} has version {}", report.secret_name, version.version);
+            Progress::Ready(has + &ends.unwrap_or_default())
+        }
         None => Progress::Reconciling(Reason::Applying, "a credential is being issued".into()),
     };
     progress(&report.problems, ready)
@@ -50,6 +59,7 @@ fn credential(version: &VersionRecord, current: Option<&VersionRecord>) -> Crede
         },
         issued_at: Time(whole_seconds(version.issued_at)),
         retires_at: version.retires_at.map(|at| Time(whole_seconds(at))),
+        expires_at: version.expires_at.map(|at| Time(whole_seconds(at))),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
 use crate::domain::plan::Hold;
 use crate::k8s::objects::{add_finalizer, has_finalizer, object_ref, remove_finalizer, write_status};
+use crate::pki::authority_end;
 
 /// How often Secrets are looked at again: they are not watched.
 const SECRETS_EVERY: Duration = Duration::from_secs(60);
@@ -40,6 +41,7 @@ pub async fn reconcile(cluster: Arc<StreamCluster>, context: Arc<Context>) -> Re
         return Ok(Action::await_change());
     }
     let problem = connect(&name, &cluster, &context).await;
+    look_at_signer(&name, &cluster, &context).await;
     nudge_confirmed(&name, &cluster, &context);
     let current = cluster.status.as_ref().is_some_and(|s| s.observed_generation == cluster.metadata.generation);
     let connecting = context.world.handle(&name).is_some_and(|h| h.state().link == Link::Connecting);
@@ -69,6 +71,25 @@ async fn connect(name: &str, cluster: &StreamCluster, context: &Arc<Context>) ->
     let applier = Applier::new(name, context.clone(), handle, access, inbox);
     tokio::spawn(applier.run());
     None
+}
+
+/// Finds out when the authority ends that signs certificates; clients with one may be renewed now by another.
+async fn look_at_signer(name: &str, cluster: &StreamCluster, context: &Context) {
+    let Some(handle) = context.world.handle(name) else { return };
+    let after = match &cluster.spec.identity.mtls {
+        Some(mtls) => {
+            let signer = &mtls.signer_secret_ref.name;
+            let found = context.secrets.signer(signer).await.map_err(|e| e.to_string());
+            Some(found.and_then(|(pem, _)| authority_end(&pem).map_err(|why| format!("Secret {signer}: {why}"))))
+        }
+        None => None,
+    };
+    let before = std::mem::replace(&mut handle.state().authority, after.clone());
+    if before != after {
+        let index = context.world.index();
+        let certified = |c: &api::StreamClient| c.spec.credentials.type_ == api::CredentialType::Mtls;
+        index.clients_on(name).filter(|(_, c)| certified(c)).for_each(|(key, _)| context.world.reconcile_client(key));
+    }
 }
 
 /// A person confirmed held removals: the applier looks again.

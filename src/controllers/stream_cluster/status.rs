@@ -8,6 +8,7 @@ use super::governs;
 use crate::api::{CONFIRM_ANNOTATION, ConditionType, HeldRevocations, Reason, StreamCluster, StreamClusterStatus};
 use crate::controllers::applier::{ClusterState, Link};
 use crate::controllers::context::Context;
+use crate::domain::certificate;
 use crate::domain::conditions::{Progress, conditions, merge, whole_seconds};
 
 /// How many names a list in the status holds.
@@ -39,6 +40,7 @@ pub fn status(
         all.extend(drifted(&state));
     }
     all.extend(held(&name, &state));
+    all.extend(signer(cluster, &state, now));
     let facts = state.facts.as_ref();
     StreamClusterStatus {
         observed_generation: generation,
@@ -84,6 +86,26 @@ fn drifted(state: &ClusterState) -> Option<(ConditionType, bool, Reason, String)
         let message = format!("{} entries on governed topics that no resource asks for", state.foreign.len());
         (ConditionType::Drifted, true, Reason::ForeignEntries, message)
     })
+}
+
+fn signer(
+    cluster: &StreamCluster,
+    state: &ClusterState,
+    now: Timestamp,
+) -> Option<(ConditionType, bool, Reason, String)> {
+    let secret = &cluster.spec.identity.mtls.as_ref()?.signer_secret_ref.name;
+    let (holds, reason, message) = match state.authority.clone()? {
+        Ok(end) if certificate::shortens(end, now) => (
+            false,
+            Reason::SignerExpiring,
+            format!(
+                "the authority in Secret {secret} ends at {end}: client certificates end then, too; have the brokers trust a                  new one beside it, and put that there"
+            ),
+        ),
+        Ok(end) => (true, Reason::Ready, format!("the authority in Secret {secret} signs until {end}")),
+        Err(why) => (false, Reason::SecretInvalid, why),
+    };
+    Some((ConditionType::SignerReady, holds, reason, message))
 }
 
 fn held(name: &str, state: &ClusterState) -> Option<(ConditionType, bool, Reason, String)> {
