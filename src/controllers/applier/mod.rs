@@ -128,6 +128,9 @@ struct Session<'a> {
     admin: Arc<dyn KafkaAdmin>,
     store: Arc<dyn ports::Ledger>,
     ledger: Ledger,
+    canary: Option<gate::Canary>,
+    /// The brokers that served when the whole cluster was last compared.
+    compared: BTreeSet<i32>,
     observed: access::Cache,
     pending: BTreeMap<String, verify::Expectation>,
     retry_verification: Option<(Instant, u32)>,
@@ -197,10 +200,16 @@ impl Applier {
     async fn session(&mut self) -> Result<(), SessionError> {
         let client_id = format!("weir-{}", self.cluster);
         let admin: Arc<dyn KafkaAdmin> = Arc::new(KafkaAdminClient::connect(&self.access.endpoint, &client_id).await?);
-        let facts = gate::admit(&self.context, &self.cluster, admin.as_ref(), &self.access).await?;
-        self.context.may_write()?;
+        let facts = gate::look(&self.cluster, admin.as_ref()).await?;
         let store: Arc<dyn ports::Ledger> =
             Arc::new(KafkaLedger::new(&self.access.endpoint, admin.clone(), LEDGER_TOPIC)?);
+        gate::unclaimed(&self.context, &facts, store.as_ref()).await?;
+        let canary = gate::Canary::new(&self.context, &self.cluster, &self.access);
+        if let Some(canary) = &canary {
+            canary.release(&self.context, admin.as_ref()).await?;
+            canary.probe(&self.cluster, &facts.brokers).await?;
+        }
+        self.context.may_write()?;
         let ledger = gate::open_ledger(&self.context, &facts, store.as_ref()).await?;
         let mut session = Session {
             cluster: &self.cluster,
@@ -208,6 +217,8 @@ impl Applier {
             handle: &self.handle,
             admin,
             store,
+            canary,
+            compared: facts.brokers.clone(),
             observed: access::Cache::default(),
             pending: std::mem::take(&mut self.pending),
             retry_verification: None,
@@ -252,9 +263,15 @@ impl Session<'_> {
                         dirty.take(order);
                     }
                 }
-                () = at(Some(next_resync)) => dirty.resync = true,
+                () = at(Some(next_resync)) => {
+                    self.still_closed().await?;
+                    dirty.resync = true;
+                }
                 () = at(Some(next_heartbeat)) => {
-                    dirty.resync |= self.brokers_changed().await?;
+                    if self.brokers_changed().await? {
+                        self.still_closed().await?;
+                        dirty.resync = true;
+                    }
                     next_heartbeat = Instant::now() + HEARTBEAT;
                 }
                 () = at(retire) => {}
