@@ -352,6 +352,9 @@ impl ProbeOutcome {
 /// A durable map on the governed cluster: a compacted topic that only one writer at a time may extend.
 #[async_trait]
 pub trait Ledger: Send + Sync {
+    /// Reads the newest value of every key, as far as it is committed. Changes nothing on the cluster: no writer is fenced, and a
+    /// topic that is missing has no keys.
+    async fn read(&self) -> Result<BTreeMap<String, String>, LedgerError>;
     /// Fences every earlier writer (KIP-98: the transactional id is fixed), creates the topic where it is missing, and
     /// reads the newest value of every key.
     async fn open(&self) -> Result<BTreeMap<String, String>, LedgerError>;

@@ -247,6 +247,7 @@ fn add_privileges(
             }
             for stream in view.streams {
                 if !index.is_governed(cluster, &stream.topic, product) {
+                    resolution.clusters.insert(cluster.clone());
                     resolution.problems.push(Problem::waiting(
                         Reason::Applying,
                         format!("DataProduct {product_key}: topic {} is not Weir's yet", stream.topic),

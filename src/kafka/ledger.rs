@@ -35,6 +35,14 @@ pub struct KafkaLedger {
     config: ClientConfig,
     context: Context,
     state: Mutex<State>,
+    /// What was read before anything was fenced, up to which offset: opening goes on from there.
+    seen: Mutex<Option<Seen>>,
+}
+
+/// The newest value of every key before an offset.
+struct Seen {
+    entries: BTreeMap<String, String>,
+    end: i64,
 }
 
 /// Whether this process may write.
@@ -56,6 +64,7 @@ impl KafkaLedger {
             config: client_config(endpoint, topic),
             context: Context::new(endpoint)?,
             state: Mutex::new(State::Closed),
+            seen: Mutex::new(None),
         })
     }
 
@@ -138,10 +147,13 @@ impl KafkaLedger {
         .await
     }
 
-    /// The newest value of every key between the offsets.
-    async fn read(&self, (first, end): (i64, i64)) -> Result<BTreeMap<String, String>, LedgerError> {
-        if first == end {
-            return Ok(BTreeMap::new());
+    /// The newest value of every key of the topic, starting from what was seen.
+    async fn read_on(&self, seen: Option<Seen>) -> Result<Seen, LedgerError> {
+        let (first, end) = self.range().await.map_err(unavailable)?;
+        // A topic that is shorter than what was seen of it is another one.
+        let mut seen = seen.filter(|s| s.end <= end).unwrap_or(Seen { entries: BTreeMap::new(), end: first });
+        if seen.end == end {
+            return Ok(seen);
         }
         let mut config = self.config.clone();
         // librdkafka wants a group's name even where partitions are assigned by hand; nothing is committed to it.
@@ -154,12 +166,29 @@ impl KafkaLedger {
             .set("isolation.level", "read_committed")
             .set("auto.offset.reset", "earliest");
         let (context, topic) = (self.context.clone(), self.topic.clone());
-        blocking(move || read_all(&config, context, &topic, first)).await
+        blocking(move || {
+            read_all(&config, context, &topic, &mut seen)?;
+            Ok(seen)
+        })
+        .await
+    }
+
+    async fn exists(&self) -> Result<bool, LedgerError> {
+        let found = self.admin.describe_topics(Some(std::slice::from_ref(&self.topic))).await.map_err(unavailable)?;
+        Ok(!found.is_empty())
     }
 }
 
 #[async_trait]
 impl Ledger for KafkaLedger {
+    async fn read(&self) -> Result<BTreeMap<String, String>, LedgerError> {
+        if !self.exists().await? {
+            return Ok(BTreeMap::new());
+        }
+        let seen = self.read_on(None).await?;
+        Ok(self.seen.lock().await.insert(seen).entries.clone())
+    }
+
     async fn open(&self) -> Result<BTreeMap<String, String>, LedgerError> {
         let mut state = self.state.lock().await;
         if let State::Open(earlier) = std::mem::replace(&mut *state, State::Closed) {
@@ -168,14 +197,11 @@ impl Ledger for KafkaLedger {
         self.ensure_topic().await?;
         let producer = self.fence().await?;
         // Asked only now: no earlier writer moves it any more.
-        let read = match self.range().await {
-            Ok(range) => self.read(range).await,
-            Err(e) => Err(unavailable(e)),
-        };
-        match read {
-            Ok(entries) => {
+        let seen = self.seen.lock().await.take();
+        match self.read_on(seen).await {
+            Ok(read) => {
                 *state = State::Open(producer);
-                Ok(entries)
+                Ok(read.entries)
             }
             Err(e) => {
                 discard(producer);
@@ -213,23 +239,20 @@ impl Ledger for KafkaLedger {
     }
 }
 
-fn read_all(
-    config: &ClientConfig,
-    context: Context,
-    topic: &str,
-    first: i64,
-) -> Result<BTreeMap<String, String>, LedgerError> {
+/// Reads on from where `seen` ends, to the end of what is committed.
+fn read_all(config: &ClientConfig, context: Context, topic: &str, seen: &mut Seen) -> Result<(), LedgerError> {
     let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(|e| failed(&e))?;
     let mut from = TopicPartitionList::new();
     // A number spares librdkafka a question for which it waits half a second.
-    from.add_partition_offset(topic, 0, Offset::Offset(first)).map_err(|e| failed(&e))?;
+    from.add_partition_offset(topic, 0, Offset::Offset(seen.end)).map_err(|e| failed(&e))?;
     consumer.assign(&from).map_err(|e| failed(&e))?;
-    let mut entries = BTreeMap::new();
+    let Seen { entries, end } = seen;
     let mut last = Instant::now();
     loop {
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
                 last = Instant::now();
+                *end = message.offset() + 1;
                 let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec());
                 let record = (message.key().map(text).transpose(), message.payload().map(text).transpose());
                 match record {
@@ -241,8 +264,8 @@ fn read_all(
                     }
                 };
             }
-            // No transaction is open any more: the end of the partition is the end of what was committed.
-            Some(Err(ClientError::PartitionEOF(_))) => return Ok(entries),
+            // The end, or the first record of a transaction that is still open.
+            Some(Err(ClientError::PartitionEOF(_))) => return Ok(()),
             Some(Err(e @ ClientError::MessageConsumptionFatal(_))) => return Err(failed(&e)),
             // librdkafka goes on by itself after everything else.
             Some(Err(e)) => tracing::debug!(error = %e, topic, "reading the ledger"),

@@ -16,6 +16,12 @@ async fn what_was_committed_is_there_when_the_ledger_opens_again() {
     let name = unique("ledger");
     let ledger = KafkaLedger::new(&lab().admin(), Arc::clone(&admin) as Arc<dyn KafkaAdmin>, &name).unwrap();
     assert!(matches!(ledger.commit(&[("k".into(), None)]).await, Err(LedgerError::Unavailable(_))));
+    assert_eq!(ledger.read().await, Ok(BTreeMap::new()));
+    assert_eq!(
+        admin.describe_topics(Some(std::slice::from_ref(&name))).await,
+        Ok(Vec::new()),
+        "reading makes no topic"
+    );
     assert_eq!(ledger.open().await, Ok(BTreeMap::new()));
     let changes: Vec<_> = (0..1000).map(|i| (format!("key-{i:04}"), Some(format!("value-{i}")))).collect();
     let start = Instant::now();
@@ -37,7 +43,10 @@ async fn what_was_committed_is_there_when_the_ledger_opens_again() {
     eprintln!("ledger of {} opened in {:?}", wanted.len(), start.elapsed());
 
     let second = KafkaLedger::new(&lab().admin(), Arc::clone(&admin) as Arc<dyn KafkaAdmin>, &name).unwrap();
-    assert_eq!(second.open().await.as_ref(), Ok(&wanted));
+    assert_eq!(second.read().await.as_ref(), Ok(&wanted));
+    ledger.commit(&[("key-0003".into(), None)]).await.expect("reading puts no writer out of office");
+    wanted.remove("key-0003");
+    assert_eq!(second.open().await.as_ref(), Ok(&wanted), "opening goes on from what was read");
     let late = [("late".to_owned(), Some("write".to_owned()))];
     assert_eq!(ledger.commit(&late).await, Err(LedgerError::Fenced));
     assert_eq!(ledger.commit(&late).await, Err(LedgerError::Fenced), "it stays fenced");

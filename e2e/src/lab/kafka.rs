@@ -1,5 +1,5 @@
-//! Kafka: what the brokers are given, the facts about them, and the
-//! command-line tools.
+//! The lab's Kafka: the facts about it, how it comes up, and the command-line
+//! tools.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,20 +11,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
 
 use super::build::Built;
-use super::command::{create_dir, read, render, run, succeeds, tail, write};
+use super::command::{create_dir, read, run, succeeds, tail, write};
 use super::facts::{Credential, Images, Kafka, Lab};
 use super::images;
+use super::kafka_cluster::{AUDIENCE, BrokerTls, KafkaCluster};
 use super::kubernetes::{ISSUER, apply, kubectl};
 use super::paths::Paths;
-use super::pki::pair;
+use super::pki::{self, pair};
 use super::progress::wait_for;
-use super::test_kafka::{self, OAUTH_ADMIN};
+use super::test_kafka;
 
-/// The audience of the tokens that Kafka accepts.
-const AUDIENCE: &str = "kafka";
 /// The name that clients dial first.
 pub const BOOTSTRAP: &str = "bootstrap.kafka.svc.cluster.local";
 /// How long three brokers may take on a busy machine of two cores.
@@ -185,62 +183,30 @@ fn write_properties(lab: &Lab) -> Result<()> {
 
 /// Gives the cluster the brokers, or what has changed of them. Called inside the lab.
 pub fn deploy(paths: &Paths, lab: &Lab) -> Result<()> {
-    let manifest = include_str!("../../manifests/kafka.yaml");
-    let manifest = render(manifest, &[("IMAGE", images::KAFKA)]);
-    let file = paths.state.join("config/kafka.yaml");
-    write(&file, manifest)?;
     let jwks = run(kubectl(paths).args(["get", "--raw", "/openid/v1/jwks"]))?;
-    let jwks = test_kafka::add_key(&jwks, &paths.state)?;
-    let objects = json!({
-        "apiVersion": "v1", "kind": "List",
-        "items": [
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kafka"}},
-            configuration(&jwks),
-            secret("kafka-tls", &tls(paths)?),
-            secret("kafka-admin", &json!({
-                "CLUSTER_ID": lab.kafka.cluster_id,
-                "ADMIN_PASSWORD": lab.kafka.admin.password,
-            })),
-        ],
-    });
-    let given = paths.state.join("config/kafka-given.json");
-    write(&given, format!("{objects:#}"))?;
+    let cluster = KafkaCluster {
+        namespace: lab.kafka.namespace.clone(),
+        replicas: 3,
+        id: lab.kafka.cluster_id.clone(),
+        password: lab.kafka.admin.password.clone(),
+        jwks: test_kafka::add_key(&jwks, &paths.state)?,
+        properties: Vec::new(),
+    };
     create_dir(&paths.state.join("kafka/data"))?;
-    apply(paths, &given)?;
+    let file = paths.state.join("config/kafka.yaml");
+    write(&file, cluster.manifest(&tls(paths, &cluster)?)?)?;
     apply(paths, &file)
 }
 
-fn configuration(jwks: &str) -> Value {
-    let properties = include_str!("../../kafka/server.properties");
-    let properties = render(properties, &[("AUDIENCE", AUDIENCE), ("ISSUER", ISSUER), ("OAUTH_ADMIN", OAUTH_ADMIN)]);
-    json!({
-        "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": "kafka-config", "namespace": "kafka"},
-        "data": {
-            "server.properties": properties,
-            "log4j2.properties": include_str!("../../kafka/log4j2.properties"),
-            "java.security": include_str!("../../kafka/java.security"),
-            "start.sh": include_str!("../../kafka/start.sh"),
-            "jwks.json": jwks,
-        },
-    })
-}
-
-fn secret(name: &str, data: &Value) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Secret",
-        "metadata": {"name": name, "namespace": "kafka"},
-        "stringData": data,
-    })
-}
-
-fn tls(paths: &Paths) -> Result<Value> {
-    let broker = pair(&paths.state, "kafka-broker");
-    Ok(json!({
-        "broker.pem": read(&broker.key)? + &read(&broker.cert)?,
-        "ca.pem": read(&pair(&paths.state, "kafka-ca").cert)?,
-        "clients-ca.pem": read(&pair(&paths.state, "clients-ca").cert)?,
-    }))
+/// The brokers' certificate is made once.
+fn tls(paths: &Paths, cluster: &KafkaCluster) -> Result<BrokerTls> {
+    let files = pair(&paths.state, "kafka-broker");
+    if !files.cert.exists() {
+        let (cert, key) = pki::brokers(&paths.state, cluster.names())?;
+        write(&files.key, key)?;
+        write(&files.cert, cert)?;
+    }
+    BrokerTls::new(&paths.state, &read(&files.cert)?, &read(&files.key)?)
 }
 
 /// Whether all brokers are ready. Called inside the lab.

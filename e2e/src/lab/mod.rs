@@ -14,6 +14,7 @@
 //! | [`toolchain`], [`build`], [`image`] | programs and images, built once and cached |
 //! | [`holder`], [`enter`], [`cgroup`], [`process`] | isolation and supervision |
 //! | [`pki`], [`containerd`], [`kubernetes`], [`kafka`] | the parts |
+//! | [`kafka_cluster`] | what the brokers of a Kafka are given: the lab's, and further ones that a test starts |
 //! | [`test_kafka`] | Kafka as the tests of Weir's own Kafka client are told of it |
 //! | [`up`], [`down`], [`exec`], [`status`] | the commands |
 
@@ -29,6 +30,7 @@ pub mod holder;
 pub mod image;
 pub mod images;
 pub mod kafka;
+pub mod kafka_cluster;
 pub mod kubernetes;
 pub mod paths;
 pub mod pki;

@@ -16,6 +16,8 @@ use super::paths::Paths;
 
 /// The key with which tests sign tokens of their own; also its id for Kafka.
 pub const TEST_TOKENS: &str = "test-tokens";
+/// Who brokers are to each other.
+const BROKER: &str = "weir-lab-broker";
 
 /// Where one certificate and its key are.
 #[derive(Clone, Debug)]
@@ -88,14 +90,6 @@ fn leaves() -> Vec<(&'static str, Leaf<'static>)> {
     };
     leaves.push(server("ca", "apiserver", "kube-apiserver", &api));
     leaves.push(server("ca", "kubelet-server", NODE, &[NODE, NODE_IP, "127.0.0.1"]));
-    leaves.push(server("kafka-ca", "kafka-broker", "weir-lab-broker", &["localhost", "127.0.0.1"]));
-    if let Some((_, broker)) = leaves.last_mut() {
-        for host in ["kafka-0.kafka", "kafka-1.kafka", "kafka-2.kafka", "bootstrap"] {
-            for suffix in [".kafka.svc.cluster.local", ".kafka.svc", ".kafka"] {
-                broker.names.push(format!("{host}{suffix}"));
-            }
-        }
-    }
     leaves.push(server("clients-ca", "mtls-admin", "mtls-admin", &[]));
     leaves
 }
@@ -131,16 +125,26 @@ fn sign(state: &Path, ca: &str, leaf: &Leaf<'_>) -> Result<()> {
     if files.cert.exists() {
         return Ok(());
     }
+    let (cert, key) = signed(state, ca, params(leaf.cn, leaf.organisation, leaf.names.clone())?)?;
+    write(&files.key, key)?;
+    write(&files.cert, cert)
+}
+
+/// A certificate for brokers that answer to `names`, and its key, in PEM.
+pub fn brokers(state: &Path, names: Vec<String>) -> Result<(String, String)> {
+    signed(state, "kafka-ca", params(BROKER, "", names)?).context("failed to make the certificate of brokers")
+}
+
+/// The certificate and its key, in PEM.
+fn signed(state: &Path, ca: &str, mut params: CertificateParams) -> Result<(String, String)> {
     let authority = pair(state, ca);
     let authority_key = KeyPair::from_pem(&read(&authority.key)?)?;
     let issuer = Issuer::from_ca_cert_pem(&read(&authority.cert)?, authority_key)?;
-    let mut params = params(leaf.cn, leaf.organisation, leaf.names.clone())?;
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate()?;
-    write(&files.key, key.serialize_pem())?;
-    write(&files.cert, params.signed_by(&key, &issuer)?.pem())
+    Ok((params.signed_by(&key, &issuer)?.pem(), key.serialize_pem()))
 }
 
 /// A key pair (P-256) of tokens: `cert` is the public key alone.

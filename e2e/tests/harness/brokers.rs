@@ -17,13 +17,18 @@ use super::wait::until;
 /// Somebody's way in.
 pub type Login = KafkaEndpoint;
 
-/// The lab's brokers, asked as their administrator.
+/// Brokers, asked as their administrator.
 pub struct Brokers {
     pub admin: KafkaAdminClient,
 }
 
 impl Brokers {
     pub async fn connect(lab: &Lab) -> Self {
+        Self::at(lab, &lab.kafka.scram).await.unwrap()
+    }
+
+    /// Those of another Kafka with the same administrators.
+    pub async fn at(lab: &Lab, bootstrap: &str) -> Result<Self, KafkaError> {
         let kafka = &lab.kafka;
         // A broker of Kafka 4.3.1 may lose SCRAM users when it starts, the administrator's among them.
         let sasl = KafkaSasl::Plain {
@@ -31,11 +36,11 @@ impl Brokers {
             password: Secret::new(&kafka.plain_admin.password),
         };
         let endpoint = KafkaEndpoint {
-            bootstrap_servers: vec![kafka.scram.clone()],
+            bootstrap_servers: vec![bootstrap.to_owned()],
             tls: Some(KafkaTls { ca_pem: Some(std::fs::read_to_string(&kafka.ca).unwrap()), client: None }),
             sasl: Some(sasl),
         };
-        Self { admin: KafkaAdminClient::connect(&endpoint, "weir-e2e").await.unwrap() }
+        Ok(Self { admin: KafkaAdminClient::connect(&endpoint, "weir-e2e").await? })
     }
 
     /// Ids of the brokers that serve.
@@ -97,6 +102,11 @@ impl Brokers {
     pub async fn quotas(&self, principal: &str) -> Result<BTreeMap<String, f64>, String> {
         let all = self.admin.describe_user_quotas(None).await.map_err(|e| e.to_string())?;
         Ok(all.get(principal).cloned().unwrap_or_default())
+    }
+
+    /// Names of all topics.
+    pub async fn topics(&self) -> Vec<String> {
+        self.admin.describe_topics(None).await.unwrap().into_iter().map(|t| t.name).collect()
     }
 
     /// How many partitions a topic has; `None` where it does not exist.

@@ -15,7 +15,13 @@ pub const CLUSTER: &str = "main";
 
 /// Installs or upgrades Weir, and waits until it governs the lab's Kafka.
 pub async fn install(lab: &Lab, client: &Client) {
-    // What an earlier run that was ended left behind; nobody waits for it.
+    // What an earlier run that was ended left behind; nobody waits for it. The Kafka of such a StreamCluster goes, too.
+    for command in [
+        &["annotate", "streamclusters", "-l", TEST_LABEL, "weir.dev/abandon=true"][..],
+        &["delete", "streamclusters", "-l", TEST_LABEL, "--wait=false"],
+    ] {
+        let _ = try_run("kubectl", command, "").await;
+    }
     let _ = try_run("kubectl", &["delete", "namespaces", "-l", TEST_LABEL, "--wait=false"], "").await;
     helm_install(lab, &[]).await;
     secrets(lab, client).await;
@@ -38,7 +44,7 @@ pub async fn helm_install(lab: &Lab, more: &[&str]) {
 }
 
 /// The Secrets that the StreamCluster names.
-async fn secrets(lab: &Lab, client: &Client) {
+pub async fn secrets(lab: &Lab, client: &Client) {
     let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
     let kafka = &lab.kafka;
     let own = Tenant::existing(client.clone(), NAMESPACE);

@@ -11,6 +11,8 @@ pub mod brokers;
 pub mod install;
 pub mod manifests;
 pub mod operator;
+pub mod other_kafka;
+pub mod second_kubernetes;
 pub mod shell;
 mod tenant;
 mod wait;

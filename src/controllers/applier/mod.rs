@@ -132,6 +132,9 @@ struct Session<'a> {
     admin: Arc<dyn KafkaAdmin>,
     store: Arc<dyn ports::Ledger>,
     ledger: Ledger,
+    canary: Option<gate::Canary>,
+    /// The brokers that served when the whole cluster was last compared.
+    compared: BTreeSet<i32>,
     observed: access::Cache,
     pending: BTreeMap<String, verify::Expectation>,
     retry_verification: Option<(Instant, u32)>,
@@ -207,10 +210,16 @@ impl Applier {
     async fn session(&mut self) -> Result<(), SessionError> {
         let client_id = format!("weir-{}", self.cluster);
         let admin: Arc<dyn KafkaAdmin> = Arc::new(KafkaAdminClient::connect(&self.access.endpoint, &client_id).await?);
-        let facts = gate::admit(&self.context, &self.cluster, admin.as_ref(), &self.access).await?;
-        self.context.may_write()?;
+        let facts = gate::look(&self.cluster, admin.as_ref()).await?;
         let store: Arc<dyn ports::Ledger> =
             Arc::new(KafkaLedger::new(&self.access.endpoint, admin.clone(), LEDGER_TOPIC)?);
+        gate::unclaimed(&self.context, &facts, store.as_ref()).await?;
+        let canary = gate::Canary::new(&self.context, &self.cluster, &self.access);
+        if let Some(canary) = &canary {
+            canary.release(&self.context, admin.as_ref()).await?;
+            canary.probe(&self.cluster, &facts.brokers).await?;
+        }
+        self.context.may_write()?;
         let ledger = gate::open_ledger(&self.context, &facts, store.as_ref()).await?;
         let mut session = Session {
             cluster: &self.cluster,
@@ -218,6 +227,8 @@ impl Applier {
             handle: &self.handle,
             admin,
             store,
+            canary,
+            compared: facts.brokers.clone(),
             observed: access::Cache::default(),
             pending: std::mem::take(&mut self.pending),
             retry_verification: None,
@@ -259,9 +270,15 @@ impl Session<'_> {
                     let Some(order) = order else { return Ok(()) };
                     self.gather(order, inbox, dirty).await;
                 }
-                () = at(Some(next_resync)) => dirty.resync = true,
+                () = at(Some(next_resync)) => {
+                    self.still_closed().await?;
+                    dirty.resync = true;
+                }
                 () = at(Some(next_heartbeat)) => {
-                    dirty.resync |= self.brokers_changed().await?;
+                    if self.brokers_changed().await? {
+                        self.still_closed().await?;
+                        dirty.resync = true;
+                    }
                     // What was refused is tried again.
                     dirty.principals.extend(self.handle.state().failed.keys().cloned());
                     next_heartbeat = Instant::now() + HEARTBEAT;

@@ -30,6 +30,17 @@ pub enum Link {
     Unreachable(String),
 }
 
+impl Link {
+    /// Why the cluster is not governed; `None` where it is.
+    pub fn obstacle(&self) -> Option<&str> {
+        match self {
+            Self::Governing => None,
+            Self::Connecting => Some("it is being connected"),
+            Self::Refused(_, why) | Self::Unreachable(why) => Some(why),
+        }
+    }
+}
+
 /// What the cluster says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {

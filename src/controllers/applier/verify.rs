@@ -87,9 +87,19 @@ impl Session<'_> {
 
     /// Whether other brokers serve than before: one that came back is looked at as a whole.
     pub(super) async fn brokers_changed(&self) -> Result<bool, SessionError> {
-        let before = self.handle.state().facts.as_ref().map(|f| f.brokers.clone());
         let now: BTreeSet<_> = self.serving_brokers().await?.into_iter().collect();
-        Ok(before.is_some_and(|before| before != now))
+        Ok(now != self.compared)
+    }
+
+    /// Looks again whether the brokers that serve now are closed by default: one that was started anew may have other settings.
+    pub(super) async fn still_closed(&mut self) -> Result<(), SessionError> {
+        self.compared = self.serving_brokers().await?.into_iter().collect();
+        let Some(canary) = &self.canary else { return Ok(()) };
+        if !canary.can_log_in(&self.compared).await? {
+            // A broker lost the user when it started.
+            canary.release(self.context, self.admin.as_ref()).await?;
+        }
+        canary.probe(self.cluster, &self.compared).await
     }
 
     /// Every broker that serves: one that is fenced catches up before it serves again.

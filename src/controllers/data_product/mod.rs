@@ -90,8 +90,10 @@ fn status(
         (None, Some(Link::Governing)) => {
             problems.push(Problem::waiting(Reason::Applying, "topics are being looked at"))
         }
-        (None, _) => {
-            problems.push(Problem::waiting(Reason::ClusterNotReady, format!("StreamCluster {cluster} is not Ready")))
+        (None, link) => {
+            let why = link.as_ref().and_then(Link::obstacle).unwrap_or("it is not connected");
+            let message = format!("StreamCluster {cluster} is not Ready: {why}");
+            problems.push(Problem::waiting(Reason::ClusterNotReady, message));
         }
     }
     problems.sort();

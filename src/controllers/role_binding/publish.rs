@@ -63,10 +63,7 @@ fn data(
     binding: &RoleBinding,
     resolution: &Resolution,
 ) -> Option<std::collections::BTreeMap<String, String>> {
-    if resolution.grants.is_empty() {
-        return None;
-    }
-    let cluster = resolution.clusters.first()?;
+    let cluster = resolution.grants.iter().map(|grant| &grant.key.cluster).min()?;
     let ca_pem = context.ca_pem(cluster);
     let index = context.world.index();
     let spec = index.cluster_spec(cluster)?;

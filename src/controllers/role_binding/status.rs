@@ -10,7 +10,6 @@ use sha2::{Digest, Sha256};
 
 use super::publish::Published;
 use crate::api::{ConditionType, EntriesStatus, Reason, RoleBinding, RoleBindingStatus};
-use crate::controllers::applier::Link;
 use crate::controllers::context::Context;
 use crate::domain::acl::AclEntry;
 use crate::domain::binding::{Grant, Resolution};
@@ -43,6 +42,7 @@ pub fn live(context: &Context, binding: &RoleBinding, resolution: &Resolution) -
         problems.retain(|p| p.reason != Reason::Expired);
     }
     problems.extend(remains);
+    blame_clusters(context, &resolution.clusters, &mut problems);
     problems.sort();
     problems.dedup();
     let handles = context.world.handles();
@@ -64,10 +64,9 @@ pub fn live(context: &Context, binding: &RoleBinding, resolution: &Resolution) -
 /// Why a grant is not yet seen on every broker; `None` where it is.
 fn verdict(context: &Context, uid: &str, grant: &Arc<Grant>) -> Option<Problem> {
     let (cluster, principal) = (&grant.key.cluster, &grant.key.principal);
-    let not_ready = |what: &str| {
-        Some(Problem::waiting(Reason::ClusterNotReady, format!("StreamCluster {cluster} is not Ready: {what}")))
+    let Some(handle) = context.world.handle(cluster) else {
+        return Some(not_ready(cluster, "it is not connected"));
     };
-    let Some(handle) = context.world.handle(cluster) else { return not_ready("it is not connected") };
     let state = handle.state();
     if state.verified.get(principal).and_then(|grants| grants.get(uid)) == Some(grant) {
         return None;
@@ -75,17 +74,38 @@ fn verdict(context: &Context, uid: &str, grant: &Arc<Grant>) -> Option<Problem> 
     if let Some(problem) = state.failed.get(principal) {
         return Some(problem.clone());
     }
-    match &state.link {
-        Link::Refused(_, message) | Link::Unreachable(message) => not_ready(message),
-        Link::Connecting => not_ready("it is being connected"),
-        Link::Governing if state.held.as_ref().is_some_and(|h| h.principals.contains(principal)) => {
-            Some(Problem::waiting(
-                Reason::ConfirmationRequired,
-                format!("a change of principal {principal} waits for a person to confirm on StreamCluster {cluster}"),
-            ))
-        }
-        Link::Governing => Some(Problem::waiting(Reason::Applying, format!("applying to principal {principal}"))),
+    if let Some(why) = state.link.obstacle() {
+        return Some(not_ready(cluster, why));
     }
+    Some(if state.held.as_ref().is_some_and(|h| h.principals.contains(principal)) {
+        Problem::waiting(
+            Reason::ConfirmationRequired,
+            format!("a change of principal {principal} waits for a person to confirm on StreamCluster {cluster}"),
+        )
+    } else {
+        Problem::waiting(Reason::Applying, format!("applying to principal {principal}"))
+    })
+}
+
+fn not_ready(cluster: &str, why: &str) -> Problem {
+    Problem::waiting(Reason::ClusterNotReady, format!("StreamCluster {cluster} is not Ready: {why}"))
+}
+
+/// Nothing is being applied to a cluster that is not governed: what waits for that waits for the cluster.
+fn blame_clusters(context: &Context, clusters: &BTreeSet<String>, problems: &mut Vec<Problem>) {
+    if !problems.iter().any(|p| p.reason == Reason::Applying) {
+        return;
+    }
+    let why = |cluster: &String| match context.world.handle(cluster) {
+        Some(handle) => handle.state().link.obstacle().map(|why| not_ready(cluster, why)),
+        None => Some(not_ready(cluster, "it is not connected")),
+    };
+    let blamed: Vec<_> = clusters.iter().filter_map(why).collect();
+    // Where one of several is governed, the change may be on its way there.
+    if blamed.len() == clusters.len() && !blamed.is_empty() {
+        problems.retain(|p| p.reason != Reason::Applying);
+    }
+    problems.extend(blamed);
 }
 
 /// Access that should be gone and is not yet.

@@ -204,10 +204,9 @@ fn admitted(
         |what: &str| Problem::waiting(Reason::ClusterNotReady, format!("StreamCluster {cluster} is not Ready: {what}"));
     let handle = handle.ok_or_else(|| waiting("it is not connected"))?;
     let link = handle.state().link.clone();
-    match link {
-        Link::Governing => Ok(handle),
-        Link::Connecting => Err(waiting("it is being connected")),
-        Link::Refused(_, why) | Link::Unreachable(why) => Err(waiting(&why)),
+    match link.obstacle() {
+        None => Ok(handle),
+        Some(why) => Err(waiting(why)),
     }
 }
 
