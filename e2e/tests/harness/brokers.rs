@@ -1,14 +1,19 @@
 //! What the brokers themselves say: each one's entries, users and quotas, and what a credential is let do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
+use weir::controllers::applier::LEDGER_TOPIC;
 use weir::domain::acl::{AclEntry, Operation, PatternType, Permission, ResourceType};
+use weir::domain::ledger::Ledger;
 use weir::domain::secret::Secret;
-use weir::kafka::{KafkaAdminClient, KafkaProbe};
+use weir::kafka::{KafkaAdminClient, KafkaLedger, KafkaProbe};
+use weir::ports::Ledger as _;
 use weir::ports::{
-    AccessProbe, AclFilter, KafkaAdmin, KafkaEndpoint, KafkaError, KafkaSasl, KafkaTls, NewTopic, ProbeOutcome,
+    AccessProbe, AclFilter, ConfigResource, KafkaAdmin, KafkaEndpoint, KafkaError, KafkaSasl, KafkaTls, NewTopic,
+    ProbeOutcome,
 };
 use weir_e2e::lab::Lab;
 
@@ -20,6 +25,7 @@ pub type Login = KafkaEndpoint;
 /// Brokers, asked as their administrator.
 pub struct Brokers {
     pub admin: KafkaAdminClient,
+    endpoint: KafkaEndpoint,
 }
 
 impl Brokers {
@@ -40,7 +46,14 @@ impl Brokers {
             tls: Some(KafkaTls { ca_pem: Some(std::fs::read_to_string(&kafka.ca).unwrap()), client: None }),
             sasl: Some(sasl),
         };
-        Ok(Self { admin: KafkaAdminClient::connect(&endpoint, "weir-e2e").await? })
+        Ok(Self { admin: KafkaAdminClient::connect(&endpoint, "weir-e2e").await?, endpoint })
+    }
+
+    /// What Weir has written down of what it made here.
+    pub async fn ledger(&self) -> Result<Ledger, String> {
+        let admin = KafkaAdminClient::connect(&self.endpoint, "weir-e2e").await.map_err(|e| e.to_string())?;
+        let ledger = KafkaLedger::new(&self.endpoint, Arc::new(admin), LEDGER_TOPIC).map_err(|e| e.to_string())?;
+        Ledger::read(&ledger.read().await.map_err(|e| e.to_string())?).map_err(|e| e.to_string())
     }
 
     /// Ids of the brokers that serve.
@@ -113,6 +126,14 @@ impl Brokers {
     pub async fn partitions(&self, topic: &str) -> Option<i32> {
         let found = self.admin.describe_topics(Some(&[topic.to_owned()])).await.unwrap();
         found.first().map(|t| t.partitions)
+    }
+
+    /// The value of a key of a topic's configuration.
+    pub async fn topic_config(&self, topic: &str, key: &str) -> Result<String, String> {
+        let resource = ConfigResource::Topic(topic.to_owned());
+        let mut all = self.admin.describe_configs(&[resource]).await.map_err(|e| e.to_string())?;
+        let config = all.remove(0).map_err(|e| e.to_string())?;
+        config.get(key).and_then(|entry| entry.value.clone()).ok_or(format!("{topic} has no {key}"))
     }
 
     /// Makes a topic by hand.

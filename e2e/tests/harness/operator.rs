@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, LogParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -53,6 +53,22 @@ impl Operator {
         .await
     }
 
+    /// The pod that leads, once it governs the lab's Kafka.
+    pub async fn governing(&self) -> String {
+        until(SOON, &[], "an instance governs", || async {
+            let holder = self.holder().await.ok_or("nobody leads")?;
+            if self.governs(&holder).await { Ok(holder) } else { Err(format!("{holder} does not yet")) }
+        })
+        .await
+    }
+
+    /// Whether a pod came so far as to govern, by its log.
+    pub async fn governs(&self, pod: &str) -> bool {
+        // One that just starts, or is just gone, has no log.
+        let log = self.pods.logs(pod, &LogParams::default()).await.unwrap_or_default();
+        log.contains("\"governing\"")
+    }
+
     async fn holder(&self) -> Option<String> {
         let lease = self.leases.get_opt(LEASE).await.unwrap()?;
         lease.spec?.holder_identity.filter(|h| !h.is_empty())
@@ -75,14 +91,16 @@ impl Operator {
         pod.status.and_then(|s| s.container_statuses).map_or(0, |c| c.iter().map(|c| c.restart_count).sum())
     }
 
-    /// Kills whoever leads with SIGKILL, and takes its pod away. Its Lease is taken from it, since it is surely dead, so that
-    /// nobody waits for the end of its time. Returns its name.
+    /// Kills whoever leads, and takes its pod away. Its Lease is taken from it, since it is surely dead, so that nobody waits for
+    /// the end of its time. Returns its name.
     pub async fn kill_leader(&self) -> String {
         let leader = self.leader().await;
-        if let Some(pid) = self.pid(&leader).await {
-            let _ = kill(pid, Signal::SIGKILL);
+        let pid = self.pid(&leader).await;
+        // From here on it does nothing more. Were it killed at once, the kubelet might start the container again before it
+        // learns that the pod is gone: a living process that nobody sees.
+        if let Some(pid) = pid {
+            let _ = kill(pid, Signal::SIGSTOP);
         }
-        // Without that, the kubelet would wait longer and longer before it starts the container again.
         let _ = self.pods.delete(&leader, &DeleteParams::default().grace_period(0)).await;
         until(SOON, &[], &format!("{leader} is gone"), || async {
             match self.pods.get_opt(&leader).await.map_err(|e| e.to_string())? {
@@ -91,6 +109,9 @@ impl Operator {
             }
         })
         .await;
+        if let Some(pid) = pid {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
         let lease = self.leases.get(LEASE).await.unwrap();
         if lease.spec.and_then(|s| s.holder_identity).as_ref() == Some(&leader) {
             let nobody = json!({"spec": {"holderIdentity": ""}});

@@ -219,6 +219,12 @@ impl Tenant {
         .await;
     }
 
+    /// A kind's objects here.
+    pub async fn all<K: Object>(&self) -> Vec<Value> {
+        let all = self.values::<K>().list(&Default::default()).await.unwrap();
+        all.iter().map(|object| serde_json::to_value(object).unwrap()).collect()
+    }
+
     /// Names of a kind's objects here.
     pub async fn names<K: Object>(&self) -> Vec<String> {
         self.values::<K>().list(&Default::default()).await.unwrap().iter().map(ResourceExt::name_any).collect()

@@ -3,19 +3,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../harness/mod.rs"]
 mod harness;
+mod kills;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use harness::brokers::{groups, reads};
 use harness::install::helm_install;
-use harness::manifests::{account, binding, binding_with, client, client_with, product, role};
+use harness::manifests::{account, binding_with, client, product, role};
 use harness::operator::Operator;
 use harness::shell::{kubectl, run, try_run};
 use harness::{CLUSTER, Harness, NAMESPACE, SOON, Tenant, condition};
 use serde_json::json;
-use weir::api::{DataProduct, Reason, RoleBinding, StreamClient, StreamCluster, StreamRole};
+use weir::api::{DataProduct, Reason, RoleBinding, StreamCluster, StreamRole};
 
 /// An owner with product `orders` and a role `reader` on its stream `placed`, and a consumer.
 async fn owner_and_consumer(h: &Harness) -> (Tenant, Tenant) {
@@ -66,102 +67,6 @@ async fn brokers_show(h: &Harness, consumer: &Tenant, wanted: &BTreeSet<String>)
         }
     };
     harness::until(SOON * 2, &[&consumer.name], "the brokers show exactly what they should", look).await;
-}
-
-/// The same numbers for the same seed (splitmix64).
-struct Seeded(u64);
-
-impl Seeded {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-}
-
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap())
-}
-
-/// `WEIR_E2E_KILLS` says how often it is killed, `WEIR_E2E_SEED` when and amid what.
-#[tokio::test]
-#[ignore = "needs the lab: make test"]
-async fn an_operator_killed_again_and_again_leaves_the_brokers_exact() {
-    const SUBJECTS: u64 = 8;
-    let h = Harness::start().await;
-    let operator = Operator::of(&h);
-    let (owner, consumer) = owner_and_consumer(&h).await;
-    let (kills, seed) = (from_environment("WEIR_E2E_KILLS", 10), from_environment("WEIR_E2E_SEED", 1));
-    let mut random = Seeded(seed);
-    for n in 0..SUBJECTS {
-        consumer.apply(&account(&format!("r{n}"))).await;
-    }
-    let brief = "type: ScramSha512, rotation: {every: 24h, overlap: 1s}";
-    let mut bound = BTreeSet::new();
-    for kill in 0..kills {
-        for _ in 0..=random.below(4) {
-            let n = random.below(SUBJECTS) as usize;
-            // Of the subjects, the lower half are ServiceAccounts, the others clients that come and go with their binding.
-            let name = format!("r{n}");
-            if bound.remove(&n) {
-                consumer.delete::<RoleBinding>(&name).await;
-                if n as u64 >= SUBJECTS / 2 {
-                    consumer.delete::<StreamClient>(&name).await;
-                }
-                continue;
-            }
-            // One that is still going cannot be made anew.
-            consumer.gone::<RoleBinding>(&name).await;
-            if n as u64 >= SUBJECTS / 2 {
-                consumer.gone::<StreamClient>(&name).await;
-                consumer.apply(&client_with(&name, brief)).await;
-                consumer.apply(&binding(&name, &owner.name, "reader", &name)).await;
-            } else {
-                consumer.apply(&binding_of_robot(&owner, n)).await;
-            }
-            bound.insert(n);
-        }
-        // When it is killed is part of the seeded schedule: at any line, also before it governs.
-        tokio::time::sleep(Duration::from_millis(random.below(2500))).await;
-        let killed = operator.kill_leader().await;
-        eprintln!("kill {} of {kills}: {killed}; bound {bound:?}", kill + 1);
-    }
-    let mut expected = Vec::new();
-    let mut users = BTreeSet::new();
-    for n in &bound {
-        let name = format!("r{n}");
-        if *n as u64 >= SUBJECTS / 2 {
-            let principal = consumer.until("one version is left", || only_version(&consumer, &name)).await;
-            users.insert(principal.clone());
-            expected.push((principal, name.clone()));
-        } else {
-            expected.extend(robots(&consumer, [*n]));
-        }
-        consumer.ready::<RoleBinding>(&name).await;
-    }
-    brokers_show(&h, &consumer, &wanted(&owner, &consumer, expected)).await;
-    consumer
-        .until("the brokers have exactly the SCRAM users that live", || async {
-            let known = h.brokers.users(&consumer.name).await?;
-            let canaries = h.brokers.users("~weir-canary").await?;
-            let exact = known == users && canaries.len() == 1;
-            if exact { Ok(()) } else { Err(format!("{known:?}, not {users:?}; canaries {canaries:?}")) }
-        })
-        .await;
-    consumer.end().await;
-    owner.end().await;
-}
-
-/// The principal of a Ready client that has one version only.
-async fn only_version(consumer: &Tenant, name: &str) -> Result<String, String> {
-    let status = consumer.get::<StreamClient>(name).await.and_then(|c| c.status).unwrap_or_default();
-    let ready = status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
-    match status.credentials.as_slice() {
-        [only] if ready && status.principal.as_ref() == Some(&only.principal) => Ok(only.principal.clone()),
-        _ => Err(format!("{status:#?}")),
-    }
 }
 
 #[tokio::test]
