@@ -10,11 +10,15 @@ use weir::domain::rotation::ROTATE;
 use crate::harness::brokers::{groups, reads};
 use crate::harness::manifests::{account, binding, client_with, product_with, role};
 use crate::harness::operator::Operator;
-use crate::harness::{Harness, Tenant, condition};
+use crate::harness::{Harness, Tenant, condition, until};
 use crate::{binding_of_robot, brokers_show, robots};
 
 /// Of so many subjects, the lower half are ServiceAccounts, the others clients that come and go with their binding.
 const SUBJECTS: usize = 8;
+/// A client is asked to rotate so often at most: more versions in a short time would wait for their turn.
+const ROTATIONS: usize = 3;
+/// How long a client may wait for its turn, if kills made it lose several versions.
+const TURN: Duration = Duration::from_secs(11 * 60);
 /// The retention of the product at first, in milliseconds. It only grows: less would want a person's word.
 const RETENTION: u64 = 600_000;
 
@@ -43,8 +47,8 @@ struct Wishes {
     /// Whether the role gives both streams, or one.
     both: bool,
     retention: u64,
-    /// Clients that were asked to rotate, and by which value.
-    rotate: BTreeMap<usize, String>,
+    /// Clients that were asked to rotate, by which value, and how often.
+    rotate: BTreeMap<usize, (String, usize)>,
 }
 
 impl Wishes {
@@ -97,12 +101,15 @@ impl Wishes {
                 format!("product keeps {}", self.retention)
             }
             2 | 3 => {
-                let clients: Vec<_> = self.bound.iter().copied().filter(|n| is_client(*n)).collect();
+                let asked = |n: &usize| self.rotate.get(n).map_or(0, |(_, times)| *times);
+                let may = |n: &usize| is_client(*n) && asked(n) < ROTATIONS;
+                let clients: Vec<_> = self.bound.iter().copied().filter(may).collect();
                 let Some(n) = clients.get(n % clients.len().max(1)).copied() else { return "-".into() };
+                let times = asked(&n) + 1;
                 let value = random.below(u64::MAX).to_string();
                 let rotate = json!({"metadata": {"annotations": {ROTATE: value}}});
                 self.consumer.patch::<StreamClient>(&name(n), rotate).await;
-                self.rotate.insert(n, value);
+                self.rotate.insert(n, (value, times));
                 format!("{} rotates", name(n))
             }
             _ if self.bound.remove(&n) => {
@@ -151,20 +158,22 @@ impl Wishes {
         let ours = ledger.clients.values().filter(|c| c.namespace == self.consumer.name);
         let known: BTreeMap<_, _> = ours.map(|c| (c.name.clone(), c.rotate.clone())).collect();
         let clients = self.bound.iter().filter(|n| is_client(**n));
-        let wanted: BTreeMap<_, _> = clients.map(|n| (name(*n), self.rotate.get(n).cloned())).collect();
+        let rotate = |n| self.rotate.get(n).map(|(value, _)| value.clone());
+        let wanted: BTreeMap<_, _> = clients.map(|n| (name(*n), rotate(n))).collect();
         if known == wanted { Ok(()) } else { Err(format!("{known:?}, not {wanted:?}")) }
     }
 
     /// Waits until the brokers have exactly what is wanted, and every object says so.
     async fn come_true(&self, h: &Harness) {
         let (owner, consumer) = (&self.owner, &self.consumer);
-        consumer.until("the ledger has the clients that live", || self.is_written_down(h)).await;
+        let around = [consumer.name.as_str()];
+        until(TURN, &around, "the ledger has the clients that live", || self.is_written_down(h)).await;
         let mut users = BTreeSet::new();
         let mut principals = BTreeMap::new();
         for &n in &self.bound {
             let name = name(n);
             if is_client(n) {
-                let principal = consumer.until("one version is left", || only_version(consumer, &name)).await;
+                let principal = until(TURN, &around, "one version is left", || only_version(consumer, &name)).await;
                 users.insert(principal.clone());
                 principals.insert(principal, name.clone());
             } else {

@@ -16,7 +16,7 @@ use harness::operator::Operator;
 use harness::shell::{kubectl, run, try_run};
 use harness::{CLUSTER, Harness, NAMESPACE, SOON, Tenant, condition};
 use serde_json::json;
-use weir::api::{DataProduct, Reason, RoleBinding, StreamCluster, StreamRole};
+use weir::api::{DataProduct, Reason, RoleBinding, StreamClient, StreamCluster, StreamRole};
 
 /// An owner with product `orders` and a role `reader` on its stream `placed`, and a consumer.
 async fn owner_and_consumer(h: &Harness) -> (Tenant, Tenant) {

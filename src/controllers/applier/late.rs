@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::access::Cache;
+use super::observe::Cache;
 use crate::domain::acl::AclEntry;
 use crate::domain::ledger::Ledger;
 

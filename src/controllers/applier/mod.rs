@@ -8,6 +8,7 @@ mod credentials;
 mod drift;
 mod gate;
 mod late;
+mod observe;
 mod pace;
 mod state;
 mod topics;
@@ -135,7 +136,7 @@ struct Session<'a> {
     canary: Option<gate::Canary>,
     /// The brokers that served when the whole cluster was last compared.
     compared: BTreeSet<i32>,
-    observed: access::Cache,
+    observed: observe::Cache,
     pending: BTreeMap<String, verify::Expectation>,
     retry_verification: Option<(Instant, u32)>,
     late: late::LateWrites,
@@ -229,7 +230,7 @@ impl Applier {
             store,
             canary,
             compared: facts.brokers.clone(),
-            observed: access::Cache::default(),
+            observed: observe::Cache::default(),
             pending: std::mem::take(&mut self.pending),
             retry_verification: None,
             late: late::LateWrites::since(Instant::now()),
