@@ -210,7 +210,8 @@ impl Tenant {
     pub async fn end(self) {
         let platform = Self::platform(self.client.clone());
         platform.delete::<Namespace>(&self.name).await;
-        self.until(&format!("namespace {} goes away", self.name), || async {
+        let what = format!("namespace {} goes away", self.name);
+        until(SOON * 2, &[&self.name], &what, || async {
             match platform.get::<Namespace>(&self.name).await {
                 None => Ok(()),
                 Some(namespace) => Err(serde_yaml::to_string(&namespace.status).unwrap_or_default()),
