@@ -13,7 +13,7 @@ use harness::manifests::{account, binding, binding_with, client, product, produc
 use harness::operator::Operator;
 use harness::other_kafka::{OtherKafka, says};
 use harness::second_kubernetes::SecondKubernetes;
-use harness::{CLUSTER, Harness, NAMESPACE, Tenant};
+use harness::{CLUSTER, Harness, NAMESPACE, SOON, Tenant};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 use serde_json::json;
@@ -144,7 +144,7 @@ async fn a_second_installation_is_refused_and_does_not_disturb_the_first() {
     let platform = Tenant::platform(second.client.clone());
     secrets(&h.lab, &second.client).await;
     platform.apply_value(cluster_manifest()).await;
-    let _weir = second.weir(&h);
+    let _weir = second.weir();
     let uid = h.platform().get::<Namespace>(NAMESPACE).await.unwrap().uid().unwrap();
     let words = [&*h.lab.kafka.cluster_id, "another installation of Weir", NAMESPACE, &uid];
     platform.refused::<StreamCluster>(CLUSTER, Reason::GovernedByAnother, &words).await;
@@ -156,7 +156,11 @@ async fn a_second_installation_is_refused_and_does_not_disturb_the_first() {
         let subject = format!("subjects: [{{kind: ServiceAccount, name: {}}}]", bound(n));
         consumer.apply(&binding_with(&bound(n), &owner.name, "reader", &subject)).await;
         consumer.ready::<RoleBinding>(&bound(n)).await;
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let refused = || async {
+            let times = second.said("is governed by another installation");
+            if times > n { Ok(()) } else { Err(format!("{times} times")) }
+        };
+        harness::until(SOON, &[], "the second was refused once more", refused).await;
     }
     let refused = platform.refused::<StreamCluster>(CLUSTER, Reason::GovernedByAnother, &words).await;
     assert!(says(&refused).contains("would remove each other's work"));

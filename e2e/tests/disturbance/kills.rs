@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weir::api::{DataProduct, RoleBinding, StreamClient, StreamRole};
+use weir::domain::ledger::ClientRecord;
 use weir::domain::rotation::ROTATE;
 
 use crate::harness::brokers::{groups, reads};
@@ -152,34 +153,42 @@ impl Wishes {
         all.iter().flatten().filter(|object| !is_done(object)).count() + rotating
     }
 
-    /// Whether the ledger has exactly the clients that live, each rotated when that was last asked.
-    async fn is_written_down(&self, h: &Harness) -> Result<(), String> {
+    /// The clients' principals by their names, if the ledger has exactly the clients that live, each rotated when that was last
+    /// asked, and with nothing left of the versions before.
+    async fn written_down(&self, h: &Harness) -> Result<BTreeMap<String, String>, String> {
         let ledger = h.brokers.ledger().await?;
-        let ours = ledger.clients.values().filter(|c| c.namespace == self.consumer.name);
-        let known: BTreeMap<_, _> = ours.map(|c| (c.name.clone(), c.rotate.clone())).collect();
+        let ours: Vec<_> = ledger.clients.values().filter(|c| c.namespace == self.consumer.name).collect();
+        let known: BTreeMap<_, _> = ours.iter().map(|c| (c.name.clone(), c.rotate.clone())).collect();
         let clients = self.bound.iter().filter(|n| is_client(**n));
         let rotate = |n| self.rotate.get(n).map(|(value, _)| value.clone());
         let wanted: BTreeMap<_, _> = clients.map(|n| (name(*n), rotate(n))).collect();
-        if known == wanted { Ok(()) } else { Err(format!("{known:?}, not {wanted:?}")) }
+        let principal = |c: &&ClientRecord| match c.versions.as_slice() {
+            [only] if only.published && !only.retired => Some((c.name.clone(), only.principal.clone())),
+            _ => None,
+        };
+        match ours.iter().map(principal).collect() {
+            Some(principals) if known == wanted => Ok(principals),
+            _ => Err(format!("{ours:#?}, not {wanted:?}")),
+        }
     }
 
     /// Waits until the brokers have exactly what is wanted, and every object says so.
     async fn come_true(&self, h: &Harness) {
         let (owner, consumer) = (&self.owner, &self.consumer);
-        let around = [consumer.name.as_str()];
-        until(TURN, &around, "the ledger has the clients that live", || self.is_written_down(h)).await;
-        let mut users = BTreeSet::new();
-        let mut principals = BTreeMap::new();
+        let clients =
+            until(TURN, &[&consumer.name], "the ledger has the clients that live", || self.written_down(h)).await;
+        let users: BTreeSet<_> = clients.values().cloned().collect();
+        let mut principals: BTreeMap<_, _> = clients.iter().map(|(name, p)| (p.clone(), name.clone())).collect();
+        principals.extend(robots(consumer, self.bound.iter().copied().filter(|n| !is_client(*n))));
+        for (name, principal) in &clients {
+            let same = || async {
+                let said = consumer.principal(name).await;
+                if said == *principal { Ok(()) } else { Err(said) }
+            };
+            consumer.until("a client names its principal", same).await;
+        }
         for &n in &self.bound {
-            let name = name(n);
-            if is_client(n) {
-                let principal = until(TURN, &around, "one version is left", || only_version(consumer, &name)).await;
-                users.insert(principal.clone());
-                principals.insert(principal, name.clone());
-            } else {
-                principals.extend(robots(consumer, [n]));
-            }
-            consumer.ready::<RoleBinding>(&name).await;
+            consumer.ready::<RoleBinding>(&name(n)).await;
         }
         let topic = |stream: &str| format!("{}.orders.{stream}", owner.name);
         let entries = |(principal, subject): (&String, &String)| {
@@ -219,16 +228,6 @@ fn is_done(object: &Value) -> bool {
 
 fn versions(client: &Value) -> usize {
     client["status"]["credentials"].as_array().map_or(0, Vec::len)
-}
-
-/// The principal of a Ready client that has one version only.
-async fn only_version(consumer: &Tenant, name: &str) -> Result<String, String> {
-    let status = consumer.get::<StreamClient>(name).await.and_then(|c| c.status).unwrap_or_default();
-    let ready = status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
-    match status.credentials.as_slice() {
-        [only] if ready && status.principal.as_ref() == Some(&only.principal) => Ok(only.principal.clone()),
-        _ => Err(format!("{status:#?}")),
-    }
 }
 
 /// `WEIR_E2E_KILLS` says how often it is killed, `WEIR_E2E_SEED` when and amid what.

@@ -91,16 +91,17 @@ impl Operator {
         pod.status.and_then(|s| s.container_statuses).map_or(0, |c| c.iter().map(|c| c.restart_count).sum())
     }
 
-    /// Kills whoever leads, and takes its pod away. Its Lease is taken from it, since it is surely dead, so that nobody waits for
-    /// the end of its time. Returns its name.
+    /// Kills whoever leads with SIGKILL, and takes its pod away. Its Lease is taken from it, since it is surely dead, so that
+    /// nobody waits for the end of its time. Returns its name.
+    ///
+    /// At times the kubelet starts the container once more before it learns that the pod is gone. That one may lead for a
+    /// moment, until it is ended without a way to say so: then the Lease has to run out.
     pub async fn kill_leader(&self) -> String {
         let leader = self.leader().await;
-        let pid = self.pid(&leader).await;
-        // From here on it does nothing more. Were it killed at once, the kubelet might start the container again before it
-        // learns that the pod is gone: a living process that nobody sees.
-        if let Some(pid) = pid {
-            let _ = kill(pid, Signal::SIGSTOP);
+        if let Some(pid) = self.pid(&leader).await {
+            let _ = kill(pid, Signal::SIGKILL);
         }
+        // Without that, the kubelet would wait longer and longer before it starts the container again.
         let _ = self.pods.delete(&leader, &DeleteParams::default().grace_period(0)).await;
         until(SOON, &[], &format!("{leader} is gone"), || async {
             match self.pods.get_opt(&leader).await.map_err(|e| e.to_string())? {
@@ -109,9 +110,6 @@ impl Operator {
             }
         })
         .await;
-        if let Some(pid) = pid {
-            let _ = kill(pid, Signal::SIGKILL);
-        }
         let lease = self.leases.get(LEASE).await.unwrap();
         if lease.spec.and_then(|s| s.holder_identity).as_ref() == Some(&leader) {
             let nobody = json!({"spec": {"holderIdentity": ""}});

@@ -19,6 +19,7 @@ const METRICS: &str = "127.0.0.1:18080";
 pub struct SecondKubernetes {
     pub client: Client,
     kubeconfig: PathBuf,
+    log: PathBuf,
     _api_server: Child,
 }
 
@@ -30,14 +31,15 @@ impl SecondKubernetes {
         argv.retain(|word| !word.starts_with("--secure-port="));
         // It shares etcd with the lab's own, and nothing in it.
         argv.extend([format!("--secure-port={PORT}"), format!("--etcd-prefix=/second-{start}")]);
-        let api_server = spawn(Command::new(&argv[0]).args(&argv[1..]), &h.lab.state.join("logs/second-apiserver"));
+        let api_server = spawn(Command::new(&argv[0]).args(&argv[1..]), &h.lab.state.join("logs/second-apiserver.log"));
         let kubeconfig = h.lab.state.join("kubeconfig/second");
         let first = std::fs::read_to_string(&h.lab.kubeconfig).unwrap();
         std::fs::write(&kubeconfig, first.replace(":6443", &format!(":{PORT}"))).unwrap();
         let config = Kubeconfig::read_from(&kubeconfig).unwrap();
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
         let client = Client::try_from(config).unwrap();
-        let second = Self { client, kubeconfig, _api_server: api_server };
+        let second =
+            Self { client, kubeconfig, log: h.lab.state.join("logs/second-weir.log"), _api_server: api_server };
         let file = second.kubeconfig.display().to_string();
         until(SOON, &[], "the second API server answers", || async {
             second.client.apiserver_version().await.map(drop).map_err(|e| e.to_string())
@@ -50,10 +52,14 @@ impl SecondKubernetes {
     }
 
     /// Runs Weir there.
-    pub fn weir(&self, h: &Harness) -> Child {
+    pub fn weir(&self) -> Child {
         let arguments = ["run", "--namespace", NAMESPACE, "--name", "second", "--listen", METRICS];
-        let mut weir = Command::new("weir");
-        spawn(weir.args(arguments).env("KUBECONFIG", &self.kubeconfig), &h.lab.state.join("logs/second-weir"))
+        spawn(Command::new("weir").args(arguments).env("KUBECONFIG", &self.kubeconfig), &self.log)
+    }
+
+    /// How often Weir there wrote `words` to its log.
+    pub fn said(&self, words: &str) -> usize {
+        std::fs::read_to_string(&self.log).unwrap().matches(words).count()
     }
 }
 
