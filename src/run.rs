@@ -104,6 +104,7 @@ async fn lead(
         events: Events::new(client.clone(), &settings.namespace, &settings.identity),
         leadership: candidate.leadership(),
         installation,
+        running_since: jiff::Timestamp::now(),
         shutdown: shutdown.clone(),
         patience: Patience::default(),
         access: std::sync::Mutex::default(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,8 @@ pub struct Context {
     pub leadership: Leadership,
     /// Which installation this is.
     pub installation: Installation,
+    /// When this process began.
+    pub running_since: Timestamp,
     /// Ends the process.
     pub shutdown: CancellationToken,
     /// What is under way and not worth a status write yet.
@@ -55,7 +58,7 @@ impl Context {
 
     /// Records a SecurityEvent; see [`Events::record`] for `key`.
     pub async fn record(&self, happening: Happening, key: &str) {
-        self.events.record(event(happening, jiff::Timestamp::now()), key).await;
+        self.events.record(event(happening, Timestamp::now()), key).await;
     }
 
     /// Whether a cluster was looked at as a whole since this process began; before that, nothing new can be said of it. One that

@@ -31,6 +31,8 @@ pub struct Situation<'a> {
     pub rotate: Option<&'a str>,
     /// When the authority ends that signs certificates on the cluster, as far as it is known.
     pub authority: Option<Timestamp>,
+    /// When this process began.
+    pub running_since: Timestamp,
     /// Now.
     pub now: Timestamp,
 }
@@ -71,7 +73,7 @@ pub enum IssueReason {
 pub fn decide(s: &Situation<'_>) -> Step {
     match (unbounded(s), s.record) {
         (Step::Issue(IssueReason::Due), _) | (_, None) => unbounded(s),
-        (Step::Issue(reason), Some(record)) => match next_turn(record, s.now) {
+        (Step::Issue(reason), Some(record)) => match next_turn(&pardoned(record, s.running_since), s.now) {
             Some(at) => Step::AwaitTurn(at),
             None => Step::Issue(reason),
         },
@@ -84,6 +86,14 @@ pub fn next_turn(record: &ClientRecord, now: Timestamp) -> Option<Timestamp> {
     let recent = recent(record, now);
     let hinders = recent.len().checked_sub(MOST_VERSIONS)?;
     recent.get(hinders)?.checked_add(WINDOW).ok()
+}
+
+/// The record where a version that ended with the process that issued it does not count: that is nothing the client did.
+pub fn pardoned(record: &ClientRecord, running_since: Timestamp) -> ClientRecord {
+    let lost = record.issuing().map(|v| v.issued_at).filter(|at| *at < running_since);
+    let mut record = record.clone();
+    record.recent.retain(|at| Some(*at) != lost);
+    record
 }
 
 /// When versions were issued within the window, oldest first. A time that lies ahead is of a clock that was wrong.

@@ -18,8 +18,8 @@ use crate::{binding_of_robot, brokers_show, robots};
 const SUBJECTS: usize = 8;
 /// A client is asked to rotate so often at most: more versions in a short time would wait for their turn.
 const ROTATIONS: usize = 3;
-/// How long a client may wait for its turn, if kills made it lose several versions.
-const TURN: Duration = Duration::from_secs(11 * 60);
+/// How long it may take after the last kill: what a killed process sent is waited for, and versions that it lost are replaced.
+const AFTERWARDS: Duration = Duration::from_mins(4);
 /// The retention of the product at first, in milliseconds. It only grows: less would want a person's word.
 const RETENTION: u64 = 600_000;
 
@@ -176,7 +176,7 @@ impl Wishes {
     async fn come_true(&self, h: &Harness) {
         let (owner, consumer) = (&self.owner, &self.consumer);
         let clients =
-            until(TURN, &[&consumer.name], "the ledger has the clients that live", || self.written_down(h)).await;
+            until(AFTERWARDS, &[&consumer.name], "the ledger has the clients that live", || self.written_down(h)).await;
         let users: BTreeSet<_> = clients.values().cloned().collect();
         let mut principals: BTreeMap<_, _> = clients.iter().map(|(name, p)| (p.clone(), name.clone())).collect();
         principals.extend(robots(consumer, self.bound.iter().copied().filter(|n| !is_client(*n))));

@@ -141,7 +141,8 @@ impl Session<'_> {
             recent: Vec::new(),
         };
         let rotate = client.annotations().get(ROTATE).map(String::as_str);
-        let record = rotation::issued(record, template, entry, rotate, &client.spec.credentials);
+        let record = record.map(|r| rotation::pardoned(r, self.context.running_since));
+        let record = rotation::issued(record.as_ref(), template, entry, rotate, &client.spec.credentials);
         info!(client = %key, version, "issuing a credential");
         Some((Change::Client(uid.clone(), Some(record)), Fresh { uid, version, principal, issued }))
     }

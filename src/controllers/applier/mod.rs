@@ -68,7 +68,7 @@ pub enum Order {
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The cluster must not be governed, or cannot be as it is.
-    #[error("{0}")]
+    #[error("{0}: {1}")]
     Refused(Reason, String),
     /// The brokers did not answer.
     #[error("{0}")]

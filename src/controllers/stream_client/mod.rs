@@ -106,6 +106,7 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
         credentials: &client.spec.credentials,
         rotate: client.annotations().get(ROTATE).map(String::as_str),
         authority,
+        running_since: context.running_since,
         now: Timestamp::now(),
     });
     if let Some(current) = report.record.as_ref().and_then(|r| r.current())

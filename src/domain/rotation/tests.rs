@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{IssueReason, MOST_VERSIONS, Situation, Step, decide, issued, next_rotation, published, retired};
+use super::{IssueReason, MOST_VERSIONS, Situation, Step, decide, issued, next_rotation, pardoned, published, retired};
 use crate::api::{CredentialType, Credentials};
 use crate::domain::ledger::{ClientRecord, VersionRecord};
 
@@ -59,6 +59,7 @@ fn step(
         credentials: &credentials,
         rotate: None,
         authority: None,
+        running_since: Timestamp::UNIX_EPOCH,
         now,
     })
 }
@@ -122,6 +123,7 @@ fn each_new_value_of_the_annotation_asks_for_one_version() {
             credentials: &credentials,
             rotate,
             authority: None,
+            running_since: Timestamp::UNIX_EPOCH,
             now: at(1),
         })
     };
@@ -140,8 +142,17 @@ fn certified(credentials: &Credentials) -> ClientRecord {
 
 fn renewal(record: &ClientRecord, credentials: &Credentials, authority: Option<Timestamp>, now: Timestamp) -> Step {
     let in_secret = record.current().map(|v| v.fingerprint.as_str());
-    let (record, rotate) = (Some(record), None);
-    decide(&Situation { record, in_secret, in_memory: false, on_brokers: true, credentials, rotate, authority, now })
+    decide(&Situation {
+        record: Some(record),
+        in_secret,
+        in_memory: false,
+        on_brokers: true,
+        credentials,
+        rotate: None,
+        authority,
+        running_since: Timestamp::UNIX_EPOCH,
+        now,
+    })
 }
 
 #[test]
@@ -219,4 +230,22 @@ fn what_is_due_or_on_its_way_does_not_wait_for_a_turn() {
     assert_eq!(step(Some(&record), None, false, true, at(40)), Step::Issue(IssueReason::SecretLost));
     let issuing = next(Some(&losing(6)), version(7), None);
     assert_eq!(step(Some(&issuing), None, true, true, at(6)), Step::Publish);
+}
+
+#[test]
+fn versions_that_ended_with_their_process_do_not_count_against_the_client() {
+    // Each process issues one, and ends before it is published.
+    let record = (1..=20).fold(losing(2), |record, n| {
+        let version = VersionRecord { issued_at: at(2) + SignedDuration::from_secs(n.into()), ..version(n + 2) };
+        let began = version.issued_at - SignedDuration::from_millis(500);
+        next(Some(&pardoned(&record, began)), version, None)
+    });
+    assert_eq!(record.recent.len(), 3, "the two before them, and the last");
+    // Versions that this process cannot get through do.
+    let most = i64::try_from(MOST_VERSIONS).unwrap();
+    let refused = (1..=most).fold(empty(), |record, n| {
+        let version = VersionRecord { issued_at: at(n), ..version(u32::try_from(n).unwrap()) };
+        next(Some(&pardoned(&record, at(0))), version, None)
+    });
+    assert_eq!(step(Some(&refused), None, false, false, at(6)), Step::AwaitTurn(at(11)));
 }
