@@ -121,10 +121,43 @@ async fn a_listener_on_which_nobody_can_log_in_by_scram_proves_nothing() {
         json!([{"name": "scram", "bootstrapServers": [mistaken], "authentication": "ScramSha512"}]);
     platform.apply_value(cluster).await;
     let words = ["open by default is not known", "broker 0 refuses SCRAM-SHA-512", &mistaken, "spec.listeners"];
-    platform.refused::<StreamCluster>(&kafka.name, Reason::BrokersUnreachable, &words).await;
+    platform.refused::<StreamCluster>(&kafka.name, Reason::DefaultUnknown, &words).await;
     assert_eq!(kafka.brokers.topics().await, [""; 0], "neither a topic nor a ledger");
     platform.apply_value(kafka.stream_cluster()).await;
     platform.refused::<StreamCluster>(&kafka.name, Reason::OpenByDefault, &[]).await;
+    kafka.end(&h, []).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn a_kafka_that_takes_no_passwords_is_known_to_be_closed_all_the_same() {
+    let h = Harness::start().await;
+    let platform = h.platform();
+    let mut kafka = OtherKafka::start(&h, "silent", &[OPEN]).await;
+    let name = kafka.name.clone();
+    let offering = |authentication: &str| {
+        let mut cluster = kafka.stream_cluster();
+        let all = cluster["spec"]["listeners"].as_array_mut().unwrap();
+        all.retain(|l| l["authentication"] == authentication);
+        assert_eq!(all.len(), 1, "the sample has such a listener");
+        cluster
+    };
+    let (by_certificate, mut by_token) = (offering("Mtls"), offering("OauthBearer"));
+    by_token["spec"]["identity"].as_object_mut().unwrap().remove("mtls");
+    // A certificate that Weir signs is let in, then denied.
+    platform.apply_value(by_certificate).await;
+    let words = ["a principal without any entry was let in by broker 0"];
+    platform.refused::<StreamCluster>(&name, Reason::OpenByDefault, &words).await;
+    kafka.set(&h, &[]).await;
+    platform.ready::<StreamCluster>(&name).await;
+    // Where Weir can get neither password nor certificate, the brokers' configuration tells.
+    platform.apply_value(by_token).await;
+    kafka.set(&h, &[OPEN]).await;
+    let words = ["not known", "broker 0 sets allow.everyone.if.no.acl.found and hides its value", "identity.mtls"];
+    platform.refused::<StreamCluster>(&name, Reason::DefaultUnknown, &words).await;
+    kafka.set(&h, &[]).await;
+    platform.ready::<StreamCluster>(&name).await;
+    assert_eq!(kafka.brokers.users("").await, Ok(["admin".to_owned()].into()), "no user was made");
     kafka.end(&h, []).await;
 }
 

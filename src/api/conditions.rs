@@ -129,6 +129,8 @@ named! {
         NoAuthorizer,
         /// A principal without any entry was let in: the brokers are open by default.
         OpenByDefault,
+        /// Whether the brokers are open by default cannot be told.
+        DefaultUnknown,
         /// Another installation of Weir governs this Kafka cluster.
         GovernedByAnother,
         /// Products or clients still refer to this StreamCluster.

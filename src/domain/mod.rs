@@ -6,6 +6,7 @@
 
 pub mod acl;
 pub mod binding;
+pub mod canary;
 pub mod certificate;
 pub mod conditions;
 pub mod connection;

@@ -318,7 +318,7 @@ impl Session<'_> {
                 desired: Some(desired),
             },
         );
-        self.retry_verification = None;
+        self.next_look = None;
     }
 }
 

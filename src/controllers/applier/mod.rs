@@ -4,6 +4,7 @@
 //! access, in this order; what it did it verifies on every broker before it says so.
 
 mod access;
+mod canary;
 mod credentials;
 mod drift;
 mod gate;
@@ -133,12 +134,15 @@ struct Session<'a> {
     admin: Arc<dyn KafkaAdmin>,
     store: Arc<dyn ports::Ledger>,
     ledger: Ledger,
-    canary: Option<gate::Canary>,
+    canary: canary::Canary,
     /// The brokers that served when the whole cluster was last compared.
     compared: BTreeSet<i32>,
     observed: observe::Cache,
     pending: BTreeMap<String, verify::Expectation>,
-    retry_verification: Option<(Instant, u32)>,
+    /// When the brokers are asked next whether they show what was done, and how often they were.
+    next_look: Option<(Instant, u32)>,
+    /// When a version of a client's credential retires next.
+    next_retirement: Option<Instant>,
     late: late::LateWrites,
     pace: pace::Pace,
     /// Products that were looked at and are as they should be.
@@ -215,11 +219,8 @@ impl Applier {
         let store: Arc<dyn ports::Ledger> =
             Arc::new(KafkaLedger::new(&self.access.endpoint, admin.clone(), LEDGER_TOPIC)?);
         gate::unclaimed(&self.context, &facts, store.as_ref()).await?;
-        let canary = gate::Canary::new(&self.context, &self.cluster, &self.access);
-        if let Some(canary) = &canary {
-            canary.release(&self.context, admin.as_ref()).await?;
-            canary.probe(&self.cluster, &facts.brokers).await?;
-        }
+        let canary = canary::Canary::new(&self.cluster, &self.access);
+        canary.denied(&self.context, admin.as_ref(), &facts.brokers).await?;
         self.context.may_write()?;
         let ledger = gate::open_ledger(&self.context, &facts, store.as_ref()).await?;
         let mut session = Session {
@@ -232,7 +233,8 @@ impl Applier {
             compared: facts.brokers.clone(),
             observed: observe::Cache::default(),
             pending: std::mem::take(&mut self.pending),
-            retry_verification: None,
+            next_look: None,
+            next_retirement: None,
             late: late::LateWrites::since(Instant::now()),
             pace: pace::Pace::default(),
             looked: BTreeMap::new(),
@@ -260,17 +262,18 @@ impl Session<'_> {
         let mut next_heartbeat = Instant::now() + HEARTBEAT;
         loop {
             if dirty.resync {
+                self.pace.carries_out(dirty.len());
                 self.observe_all(dirty).await?;
                 next_resync = self.late.next_look(Instant::now() + self.resync_interval());
+                self.carry_out(dirty).await?;
             }
-            self.carry_out(dirty).await?;
-            let retire = self.next_retirement();
-            let verify = self.retry_verification.map(|(at, _)| at);
             tokio::select! {
                 order = inbox.recv() => {
                     let Some(order) = order else { return Ok(()) };
-                    self.gather(order, inbox, dirty).await;
+                    self.pace.came(self.narrows(&order), Instant::now());
+                    dirty.take(order);
                 }
+                () = at(self.pace.due()) => self.carry_out(dirty).await?,
                 () = at(Some(next_resync)) => {
                     self.still_closed().await?;
                     dirty.resync = true;
@@ -280,12 +283,16 @@ impl Session<'_> {
                         self.still_closed().await?;
                         dirty.resync = true;
                     }
-                    // What was refused is tried again.
-                    dirty.principals.extend(self.handle.state().failed.keys().cloned());
+                    let refused: BTreeSet<_> = self.handle.state().failed.keys().cloned().collect();
+                    if !refused.is_empty() {
+                        // It is tried again.
+                        dirty.principals.extend(refused);
+                        self.pace.came(false, Instant::now());
+                    }
                     next_heartbeat = Instant::now() + HEARTBEAT;
                 }
-                () = at(retire) => {}
-                () = at(verify) => {
+                () = at(self.next_retirement) => self.carry_out(dirty).await?,
+                () = at(self.next_look.map(|(at, _)| at)) => {
                     self.verify().await?;
                     self.finish().await?;
                 }
@@ -293,21 +300,8 @@ impl Session<'_> {
         }
     }
 
-    /// Takes `first` and what comes with it. Once something narrows access, the rest is not waited for.
-    async fn gather(&mut self, first: Order, inbox: &mut UnboundedReceiver<Order>, dirty: &mut Dirty) {
-        let mut until = Instant::now() + self.pace.wait();
-        let mut next = Some(first);
-        while let Some(order) = next {
-            if self.narrows(&order) {
-                until = until.min(Instant::now() + pace::SHORTEST);
-            }
-            dirty.take(order);
-            next = tokio::time::timeout_at(until, inbox.recv()).await.ok().flatten();
-        }
-        self.pace.had(dirty.len());
-    }
-
     async fn carry_out(&mut self, dirty: &mut Dirty) -> Result<(), SessionError> {
+        self.pace.carries_out(dirty.len());
         self.topics(std::mem::take(&mut dirty.products)).await?;
         let clients = std::mem::take(&mut dirty.clients);
         let issue = std::mem::take(&mut dirty.issue);
@@ -321,7 +315,13 @@ impl Session<'_> {
             dirty.principals.extend(principals);
             return Err(error);
         }
-        if self.is_anything_to_verify() && self.retry_verification.is_none() {
+        self.next_retirement = self.next_retirement();
+        if self.is_anything_to_verify() && self.next_look.is_none() {
+            let patience = self.pace.first_look();
+            if !patience.is_zero() {
+                self.look_again_at(Instant::now() + patience);
+                return Ok(());
+            }
             self.verify().await?;
         }
         self.finish().await

@@ -1,53 +1,124 @@
-//! How long changes are gathered: the more of them come, the longer, so that a flood is few rounds and a single change waits
-//! hardly at all. Narrowings never wait for widenings.
+//! How long changes are gathered before they are carried out together: the more of them come, the longer, so that a flood is few
+//! rounds and a single change waits hardly at all. Narrowings never wait for widenings.
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// How long a change is waited for another one to come with it.
-pub const SHORTEST: Duration = Duration::from_millis(20);
+const SHORTEST: Duration = Duration::from_millis(20);
 /// How long changes are gathered in a flood.
-const LONGEST: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(5);
+/// A flood has passed once nothing came for so long.
+const LULL: Duration = Duration::from_millis(300);
 /// A round with so many changes is one of a flood.
 const FLOOD: usize = 16;
+/// How long the brokers are given in a flood before the first look, which then as a rule is the last: looking at once and again
+/// would cost as many requests each time.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// See the module.
 #[derive(Debug)]
-pub struct Pace(Duration);
+pub struct Pace {
+    longest: Duration,
+    gathering: Option<Gathering>,
+}
+
+#[derive(Debug)]
+struct Gathering {
+    /// At the latest.
+    end: Instant,
+    /// If nothing more comes.
+    lull: Instant,
+}
 
 impl Default for Pace {
     fn default() -> Self {
-        Self(SHORTEST)
+        Self { longest: SHORTEST, gathering: None }
     }
 }
 
 impl Pace {
-    /// How long to gather for the next round.
-    pub fn wait(&self) -> Duration {
-        self.0
+    /// Takes note of a change, and whether it takes access away.
+    pub fn came(&mut self, narrows: bool, now: Instant) {
+        let gathering = self.gathering.get_or_insert(Gathering { end: now + self.longest, lull: now });
+        gathering.lull = now + self.longest.min(LULL);
+        if narrows {
+            gathering.end = gathering.end.min(now + SHORTEST);
+        }
     }
 
-    /// Takes note of how many changes a round had.
-    pub fn had(&mut self, changes: usize) {
-        self.0 = if changes < FLOOD { SHORTEST } else { (self.0 * 2).min(LONGEST) };
+    /// When what was gathered is to be carried out; `None` while there is nothing.
+    pub fn due(&self) -> Option<Instant> {
+        self.gathering.as_ref().map(|g| g.end.min(g.lull))
+    }
+
+    /// Takes note of a round that carries out what was gathered, so many changes.
+    pub fn carries_out(&mut self, changes: usize) {
+        if self.gathering.take().is_some() {
+            self.longest = if changes < FLOOD { SHORTEST } else { (self.longest * 2).min(LONGEST) };
+        }
+    }
+
+    /// How long after a round the brokers are first asked whether they show it.
+    pub fn first_look(&self) -> Duration {
+        if self.longest > SHORTEST { PATIENCE } else { Duration::ZERO }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{LONGEST, Pace, SHORTEST};
+    use tokio::time::Instant;
+
+    use super::{Duration, LONGEST, LULL, PATIENCE, Pace, SHORTEST};
+
+    fn in_a_flood() -> Pace {
+        let mut pace = Pace::default();
+        for _ in 0..10 {
+            pace.came(false, Instant::now());
+            pace.carries_out(100);
+        }
+        pace.carries_out(0);
+        assert_eq!(pace.first_look(), PATIENCE, "a round in which nothing had come says nothing");
+        pace
+    }
 
     #[test]
-    fn a_flood_is_gathered_ever_longer_and_a_single_change_at_once() {
-        let mut pace = Pace::default();
-        let mut waits = Vec::new();
-        for _ in 0..10 {
-            waits.push(pace.wait());
-            pace.had(100);
+    fn a_single_change_waits_hardly_at_all() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        assert_eq!(pace.due(), None);
+        pace.came(false, now);
+        assert_eq!(pace.due(), Some(now + SHORTEST));
+        pace.came(false, now + SHORTEST / 2);
+        assert_eq!(pace.due(), Some(now + SHORTEST), "others do not put it off");
+        pace.carries_out(2);
+        assert_eq!((pace.due(), pace.first_look()), (None, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_flood_is_gathered_ever_longer_until_it_has_passed() {
+        let (mut pace, now) = (in_a_flood(), Instant::now());
+        let mut at = now;
+        while at < now + LONGEST {
+            pace.came(false, at);
+            at += LULL / 2;
         }
-        assert_eq!(waits[0], SHORTEST);
-        assert!(waits.windows(2).all(|w| w[0] <= w[1]));
-        assert_eq!(pace.wait(), LONGEST);
-        pace.had(1);
-        assert_eq!(pace.wait(), SHORTEST);
+        assert_eq!((pace.due(), pace.first_look()), (Some(now + LONGEST), PATIENCE));
+        let mut pace = in_a_flood();
+        pace.came(false, now);
+        assert_eq!(pace.due(), Some(now + LULL), "nothing more comes");
+        pace.carries_out(1);
+        pace.came(false, now);
+        assert_eq!(pace.due(), Some(now + SHORTEST));
+    }
+
+    #[test]
+    fn what_narrows_does_not_wait_for_the_flood() {
+        let (mut pace, now) = (in_a_flood(), Instant::now());
+        pace.came(false, now);
+        let later = now + LULL / 2;
+        pace.came(true, later);
+        pace.came(false, later + SHORTEST / 2);
+        assert_eq!(pace.due(), Some(later + SHORTEST));
     }
 }

@@ -73,8 +73,8 @@ impl Session<'_> {
             }
         }
         clients.iter().for_each(|key| self.context.world.reconcile_client(key));
-        let looks = self.retry_verification.map_or(0, |(_, looks)| looks + 1);
-        self.retry_verification = self.is_anything_to_verify().then(|| {
+        let looks = self.next_look.map_or(0, |(_, looks)| looks + 1);
+        self.next_look = self.is_anything_to_verify().then(|| {
             if looks == MANY {
                 let waiting: Vec<_> = self.pending.keys().cloned().chain(self.leaving_users()).take(20).collect();
                 warn!(?waiting, "brokers do not show what was done; looking on");
@@ -94,12 +94,7 @@ impl Session<'_> {
     /// Looks again whether the brokers that serve now are closed by default: one that was started anew may have other settings.
     pub(super) async fn still_closed(&mut self) -> Result<(), SessionError> {
         self.compared = self.serving_brokers().await?.into_iter().collect();
-        let Some(canary) = &self.canary else { return Ok(()) };
-        if !canary.can_log_in(&self.compared).await? {
-            // A broker lost the user when it started.
-            canary.release(self.context, self.admin.as_ref()).await?;
-        }
-        canary.probe(self.cluster, &self.compared).await
+        self.canary.denied(self.context, self.admin.as_ref(), &self.compared).await
     }
 
     /// Every broker that serves: one that is fenced catches up before it serves again.
@@ -158,7 +153,7 @@ impl Session<'_> {
 
     /// Looks at `when` at the latest, if no look is planned.
     pub(super) fn look_again_at(&mut self, when: Instant) {
-        self.retry_verification.get_or_insert((when, 0));
+        self.next_look.get_or_insert((when, 0));
     }
 
     /// SCRAM users that were issued and not yet seen on every broker.

@@ -99,7 +99,8 @@ fn signer(
             false,
             Reason::SignerExpiring,
             format!(
-                "the authority in Secret {secret} ends at {end}: client certificates end then, too; have the brokers trust a                  new one beside it, and put that there"
+                "the authority in Secret {secret} ends at {end}: client certificates end then, too; have the brokers trust a \
+                 new one beside it, and put that there"
             ),
         ),
         Ok(end) => (true, Reason::Ready, format!("the authority in Secret {secret} signs until {end}")),
