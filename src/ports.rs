@@ -108,11 +108,14 @@ pub struct ClusterDescription {
 /// What the dialled brokers said of themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterFeatures {
-    /// The finalized `metadata.version` feature level (KIP-584), where the cluster has one.
-    pub metadata_version: Option<i16>,
+    /// The finalized `metadata.version` (KIP-584) as Kafka names it, e.g. `4.3-IV0`, where the cluster has one.
+    pub metadata_version: Option<String>,
     /// The session lifetime that the broker granted at authentication (KIP-368); `None` where it grants an
     /// unlimited one, and without SASL.
     pub session_lifetime: Option<Duration>,
+    /// Whether clients can get delegation tokens (KIP-48), with which others log in as they do; `None` where the broker does not
+    /// say.
+    pub delegation_tokens: Option<bool>,
 }
 
 /// A topic to create.

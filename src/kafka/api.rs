@@ -6,9 +6,9 @@ use kafka_protocol::messages::{
     AlterClientQuotasRequest, AlterUserScramCredentialsRequest, ApiVersionsRequest, CreateAclsRequest,
     CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest, DeleteGroupsRequest, DeleteTopicsRequest,
     DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeLogDirsRequest, DescribeUserScramCredentialsRequest, FetchRequest, FindCoordinatorRequest,
-    IncrementalAlterConfigsRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetFetchRequest,
-    SaslAuthenticateRequest, SaslHandshakeRequest,
+    DescribeDelegationTokenRequest, DescribeLogDirsRequest, DescribeUserScramCredentialsRequest, FetchRequest,
+    FindCoordinatorRequest, IncrementalAlterConfigsRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetFetchRequest, SaslAuthenticateRequest, SaslHandshakeRequest,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 
@@ -59,6 +59,7 @@ apis! {
     DescribeClientQuotasRequest "DescribeClientQuotas" 0..=1 READ,
     DescribeClusterRequest "DescribeCluster" 0..=2 READ,
     DescribeConfigsRequest "DescribeConfigs" 1..=4 READ,
+    DescribeDelegationTokenRequest "DescribeDelegationToken" 1..=3 READ,
     DescribeLogDirsRequest "DescribeLogDirs" 1..=4 READ,
     DescribeUserScramCredentialsRequest "DescribeUserScramCredentials" 0..=0 READ,
     // From version 13 on topics go by id; the probe asks by name.

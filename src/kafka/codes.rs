@@ -22,8 +22,45 @@ pub(super) const UNSUPPORTED_VERSION: i16 = 35;
 pub(super) const INVALID_REQUEST: i16 = 42;
 /// The SASL credential was refused.
 pub(super) const SASL_AUTHENTICATION_FAILED: i16 = 58;
+/// The brokers issue no delegation tokens.
+pub(super) const DELEGATION_TOKEN_AUTH_DISABLED: i16 = 61;
 /// What is to be described or deleted is not there (SCRAM credentials).
 pub(super) const RESOURCE_NOT_FOUND: i16 = 91;
+
+/// Feature levels of `metadata.version` (KIP-584) with Kafka's names of them, as of Kafka 4.3.
+pub const METADATA_VERSIONS: &[(i16, &str)] = &[
+    (7, "3.3-IV3"),
+    (8, "3.4-IV0"),
+    (9, "3.5-IV0"),
+    (10, "3.5-IV1"),
+    (11, "3.5-IV2"),
+    (12, "3.6-IV0"),
+    (13, "3.6-IV1"),
+    (14, "3.6-IV2"),
+    (15, "3.7-IV0"),
+    (16, "3.7-IV1"),
+    (17, "3.7-IV2"),
+    (18, "3.7-IV3"),
+    (19, "3.7-IV4"),
+    (20, "3.8-IV0"),
+    (21, "3.9-IV0"),
+    (22, "4.0-IV0"),
+    (23, "4.0-IV1"),
+    (24, "4.0-IV2"),
+    (25, "4.0-IV3"),
+    (26, "4.1-IV0"),
+    (27, "4.1-IV1"),
+    (28, "4.2-IV0"),
+    (29, "4.2-IV1"),
+    (30, "4.3-IV0"),
+    (31, "4.4-IV0"),
+];
+
+/// Kafka's name of a feature level of `metadata.version`.
+pub(super) fn metadata_version(level: i16) -> String {
+    let known = METADATA_VERSIONS.iter().find(|(known, _)| *known == level);
+    known.map_or_else(|| format!("level {level}"), |(_, name)| (*name).to_owned())
+}
 
 /// Every code of `org.apache.kafka.common.protocol.Errors` in Kafka 4.3, except 0.
 pub const ERROR_NAMES: &[(i16, &str)] = &[

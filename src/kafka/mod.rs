@@ -22,10 +22,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use kafka_protocol::messages::DescribeClusterRequest;
 
-use self::admin::{acls, configs, groups, log_dirs, offsets, quotas, scram, topics};
+use self::admin::{acls, configs, groups, log_dirs, offsets, quotas, scram, tokens, topics};
 use self::batch::reading;
 use self::cluster::{Cluster, To};
-pub use self::codes::{ERROR_NAMES, disposition, error_name};
+pub use self::codes::{ERROR_NAMES, METADATA_VERSIONS, disposition, error_name};
 use self::connection::lock;
 pub use self::ledger::KafkaLedger;
 pub use self::probe::KafkaProbe;
@@ -70,7 +70,11 @@ impl KafkaAdmin for KafkaAdminClient {
         let connection = self.cluster.connection(To::Any).await.map_err(|e| e.error)?;
         let features = connection.versions().map(|v| v.finalized_features.as_slice()).unwrap_or_default();
         let level = features.iter().find(|f| f.name.as_str() == "metadata.version").map(|f| f.max_version_level);
-        Ok(ClusterFeatures { metadata_version: level, session_lifetime: connection.session_lifetime() })
+        Ok(ClusterFeatures {
+            metadata_version: level.map(codes::metadata_version),
+            session_lifetime: connection.session_lifetime(),
+            delegation_tokens: tokens::offered(&self.cluster).await?,
+        })
     }
 
     async fn describe_topics(&self, names: Option<&[String]>) -> Result<Vec<TopicDescription>, KafkaError> {

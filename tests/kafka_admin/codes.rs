@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use weir::domain::acl::{Operation, PatternType, Permission, ResourceType};
-use weir::kafka::{ERROR_NAMES, disposition, scram_code};
+use weir::kafka::{ERROR_NAMES, METADATA_VERSIONS, disposition, scram_code};
 use weir::ports::{Disposition, ScramMechanism};
 
 use crate::kafka_lab::lab;
@@ -49,6 +49,7 @@ async fn every_code_is_the_one_of_kafkas_own_enums() {
         ours.insert(("ScramMechanism", name), scram_code(mechanism).into());
     }
     ours.extend(ERROR_NAMES.iter().map(|(code, name)| (("Errors", (*name).to_owned()), *code)));
+    ours.extend(METADATA_VERSIONS.iter().map(|(level, name)| (("MetadataVersion", (*name).to_owned()), *level)));
     // Wildcards and placeholders are Kafka's alone: Weir never sends them as values.
     theirs.retain(|(of, name), _| {
         !(name == "NONE" && *of == "Errors")

@@ -5,6 +5,7 @@ import org.apache.kafka.common.errors.RetriableException;
 import org.apache.kafka.common.protocol.Errors;
 import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourceType;
+import org.apache.kafka.server.common.MetadataVersion;
 
 /** Prints Kafka's own codes, one a line: enum, name, code, and for errors whether Kafka's clients retry. */
 public class Codes {
@@ -14,6 +15,9 @@ public class Codes {
         for (PatternType v : PatternType.values()) line("PatternType", v, v.code());
         for (AclPermissionType v : AclPermissionType.values()) line("AclPermissionType", v, v.code());
         for (ScramMechanism v : ScramMechanism.values()) line("ScramMechanism", v, v.type());
+        for (MetadataVersion v : MetadataVersion.values()) {
+            System.out.println("MetadataVersion " + v.version() + " " + v.featureLevel());
+        }
         for (Errors v : Errors.values()) {
             System.out.println("Errors " + v.name() + " " + v.code() + " " + (v.exception() instanceof RetriableException));
         }

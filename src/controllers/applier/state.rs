@@ -48,8 +48,10 @@ pub struct Facts {
     pub cluster_id: String,
     /// Ids of the brokers.
     pub brokers: BTreeSet<i32>,
-    /// The finalized `metadata.version`.
-    pub metadata_version: Option<i16>,
+    /// The finalized `metadata.version`, as Kafka names it.
+    pub metadata_version: Option<String>,
+    /// Whether clients can get delegation tokens, as far as the brokers say.
+    pub delegation_tokens: Option<bool>,
     /// The session lifetime that the brokers grant, in seconds.
     pub session_lifetime_seconds: Option<i64>,
 }

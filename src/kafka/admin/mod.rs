@@ -7,6 +7,7 @@ pub(super) mod log_dirs;
 pub(super) mod offsets;
 pub(super) mod quotas;
 pub(super) mod scram;
+pub(super) mod tokens;
 pub(super) mod topics;
 
 use std::collections::HashMap;
