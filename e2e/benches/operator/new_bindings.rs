@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
-use weir::api::{RoleBinding, StreamClient};
+use weir::api::{RoleBinding, StreamClient, StreamCluster};
 
 use crate::measure::Measure;
 
@@ -45,6 +45,10 @@ pub async fn run(n: usize) -> Result<()> {
 }
 
 async fn prepare(client: &Client) -> Result<()> {
+    // As often as by default: tests compare the whole cluster every few seconds.
+    let clusters: Api<StreamCluster> = Api::all(client.clone());
+    let patch = Patch::Merge(json!({"spec": {"resyncInterval": "10m"}}));
+    clusters.patch("main", &PatchParams::default(), &patch).await.context("no StreamCluster main: make demo has it")?;
     apply(
         client,
         json!({"apiVersion": "v1", "kind": "Namespace",
@@ -133,7 +137,7 @@ async fn all_ready(client: &Client, n: usize, started: Instant) -> Result<(Durat
             "{:6.1} s: {ready_bindings} bindings and {ready_clients} clients Ready",
             started.elapsed().as_secs_f64()
         );
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

@@ -10,7 +10,9 @@ const SHORTEST: Duration = Duration::from_millis(20);
 /// How long changes are gathered in a flood.
 const LONGEST: Duration = Duration::from_secs(5);
 /// A flood has passed once nothing came for so long.
-const LULL: Duration = Duration::from_millis(300);
+const LULL: Duration = Duration::from_secs(1);
+/// By how much longer than the last the next round of a flood gathers.
+const GROWTH: u32 = 4;
 /// A round with so many changes is one of a flood.
 const FLOOD: usize = 16;
 /// How long the brokers are given in a flood before the first look, which then as a rule is the last: looking at once and again
@@ -56,7 +58,7 @@ impl Pace {
     /// Takes note of a round that carries out what was gathered, so many changes.
     pub fn carries_out(&mut self, changes: usize) {
         if self.gathering.take().is_some() {
-            self.longest = if changes < FLOOD { SHORTEST } else { (self.longest * 2).min(LONGEST) };
+            self.longest = if changes < FLOOD { SHORTEST } else { (self.longest * GROWTH).min(LONGEST) };
         }
     }
 
