@@ -6,8 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
+use super::session::{Session, SessionError, waiting};
 use super::verify::Expectation;
-use super::{Grants, Order, Session, SessionError, waiting};
+use super::{Grants, Order};
 use crate::api::{Action, CONFIRM_ANNOTATION};
 use crate::domain::acl::AclEntry;
 use crate::domain::index::DesiredAccess;

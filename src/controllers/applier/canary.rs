@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::SessionError;
+use super::session::SessionError;
 use crate::api::Reason;
 use crate::controllers::context::Context;
 use crate::domain::canary::{DISTINGUISHED_NAME, Proof, TOPIC, USER, certificate, closed_by_configuration, proof};

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tracing::info;
 
-use super::{Session, SessionError, waiting};
+use super::session::{Session, SessionError, waiting};
 use crate::api::{Action, CredentialType, Outcome, Reason, StreamClient};
 use crate::domain::connection::Issued;
 use crate::domain::event::Happening;

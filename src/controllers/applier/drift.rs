@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use tracing::warn;
 
-use super::{Session, SessionError};
+use super::session::{Session, SessionError};
 use crate::api::{Action, Drift, ObjectRef, Outcome};
 use crate::domain::acl::AclEntry;
 use crate::domain::event::Happening;

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Facts, SessionError};
+use super::Facts;
+use super::session::SessionError;
 use crate::api::Reason;
 use crate::controllers::context::Context;
 use crate::domain::canary;

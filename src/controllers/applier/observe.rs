@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Dirty, Session, SessionError};
+use super::session::{Dirty, Session, SessionError};
 use crate::api::CredentialType;
 use crate::domain::acl::AclEntry;
 use crate::domain::plan::Observed;

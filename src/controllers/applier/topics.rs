@@ -7,7 +7,8 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Order, ProductOutcome, Session, SessionError};
+use super::session::{Session, SessionError};
+use super::{Order, ProductOutcome};
 use crate::api::{DeletionPolicy, Reason};
 use crate::domain::ledger::{Change, TopicRecord};
 use crate::domain::names::ObjectKey;

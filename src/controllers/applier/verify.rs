@@ -7,8 +7,8 @@ use futures::future::try_join_all;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::session::{Session, SessionError};
 use super::state::remove;
-use super::{Session, SessionError};
 use crate::domain::acl::AclEntry;
 use crate::domain::index::DesiredAccess;
 use crate::domain::ledger::{ClientRecord, VersionRecord};
