@@ -83,7 +83,11 @@ fn act((what, which, variant, more): Step) -> Act {
             "deletionTimestamp": if variant == 5 { json!(day(2)) } else { Value::Null }},
             "spec": {"privileges": [{"access": [pick(&["Read", "Write"], more)], "products":
                     if more % 3 == 0 { json!({"selector": {"matchLabels": {"tier": "gold"}}}) } else { json!({"names": ["p"]}) }}],
-                "inherits": if more % 4 == 1 { json!([role(more / 4)]) } else { json!([]) },
+                "inherits": match more % 4 {
+                    1 => json!([role(more / 4)]),
+                    2 => json!([role(more / 4), role(variant)]),
+                    _ => json!([]),
+                },
                 "bindableFrom": if more % 5 == 2 { json!({"mode": "Selector", "namespaceSelector": {"matchLabels": {"team": "x"}}}) }
                     else { json!({"mode": pick(&["All", "All", "Same"], more)}) }}}),
         5 => json!({"kind": "StreamClient", "metadata": {"namespace": pick(&CONSUMERS, which), "name": "x",
