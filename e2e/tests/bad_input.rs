@@ -103,9 +103,9 @@ async fn what_a_role_inherits_in_doubt_is_told_and_takes_nothing_from_the_rest()
     }
     owner.refused::<StreamRole>("d", Reason::RoleNotFound, &[&ghost]).await;
     consumer.apply(&client("other")).await;
-    consumer.apply(&binding("circle", own, "a", "app")).await;
+    consumer.apply(&binding("cycle", own, "a", "app")).await;
     consumer.apply(&binding("ghost", own, "d", "other")).await;
-    consumer.refused::<RoleBinding>("circle", Reason::RoleCycle, &[&way]).await;
+    consumer.refused::<RoleBinding>("cycle", Reason::RoleCycle, &[&way]).await;
     consumer.refused::<RoleBinding>("ghost", Reason::RoleNotFound, &[&ghost]).await;
     let placed = format!("{own}.orders.placed");
     for name in ["app", "other"] {
@@ -115,7 +115,7 @@ async fn what_a_role_inherits_in_doubt_is_told_and_takes_nothing_from_the_rest()
     }
     owner.apply(&role_with("c", &inherits(&["reader"]))).await;
     owner.apply(&role("ghost", "orders", &["placed"], "Describe")).await;
-    for name in ["circle", "ghost"] {
+    for name in ["cycle", "ghost"] {
         consumer.ready::<RoleBinding>(name).await;
     }
     consumer.end().await;

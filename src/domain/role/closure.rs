@@ -1,4 +1,4 @@
-//! Which roles a role inherits. What is in doubt gives nothing: a role that is not there, and each link of a circle. The rest
+//! Which roles a role inherits. What is in doubt gives nothing: a role that is not there, and each link of a cycle. The rest
 //! is inherited all the same.
 
 use std::collections::btree_map::Entry;
@@ -27,11 +27,11 @@ type Graph = BTreeMap<ObjectKey, BTreeSet<ObjectKey>>;
 /// The role itself and every role that it inherits.
 pub fn closure(index: &Index, start: &ObjectKey) -> Closure {
     let graph = explore(index, start);
-    let circles = circles(&graph, start);
+    let components = components(&graph, start);
     let mut closure = Closure::default();
     let mut seen = BTreeSet::from([start]);
     let mut to_visit = VecDeque::from([(start, None)]);
-    let mut in_circles: BTreeSet<usize> = BTreeSet::new();
+    let mut cyclic: BTreeSet<usize> = BTreeSet::new();
     while let Some((key, by)) = to_visit.pop_front() {
         let Some(inherited) = graph.get(key) else {
             closure.problems.push(problem(index, start, key, by));
@@ -39,14 +39,20 @@ pub fn closure(index: &Index, start: &ObjectKey) -> Closure {
         };
         closure.roles.push(key.clone());
         for next in inherited {
-            if circles.get(next) == circles.get(key) {
-                in_circles.extend(circles.get(key).copied());
+            if components.get(next) == components.get(key) {
+                cyclic.extend(components.get(key).copied());
             } else if seen.insert(next) {
                 to_visit.push_back((next, Some(key)));
             }
         }
     }
-    closure.problems.extend(in_circles.into_iter().filter_map(|n| circular(&graph, &circles, n)));
+    // By name, so that each cycle reads the same whoever inherits it.
+    let mut firsts = BTreeMap::new();
+    for (key, component) in &components {
+        firsts.entry(component).or_insert(*key);
+    }
+    let firsts = cyclic.iter().filter_map(|component| firsts.get(component));
+    closure.problems.extend(firsts.filter_map(|first| cycle(&graph, &components, first)));
     closure.problems.sort();
     closure
 }
@@ -86,22 +92,22 @@ fn problem(index: &Index, start: &ObjectKey, key: &ObjectKey, by: Option<&Object
 }
 
 /// Numbers the roles, so that two have the same number if each inherits the other, directly or not (Kosaraju's algorithm).
-fn circles<'a>(graph: &'a Graph, start: &'a ObjectKey) -> BTreeMap<&'a ObjectKey, usize> {
+fn components<'a>(graph: &'a Graph, start: &'a ObjectKey) -> BTreeMap<&'a ObjectKey, usize> {
     let mut heirs: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (heir, inherited) in graph {
         inherited.iter().for_each(|key| heirs.entry(key).or_default().push(heir));
     }
-    let mut circles = BTreeMap::new();
+    let mut components = BTreeMap::new();
     for (n, root) in inherited_first(graph, start).into_iter().rev().enumerate() {
         let mut to_visit = vec![root];
         while let Some(key) = to_visit.pop() {
-            if let Entry::Vacant(vacant) = circles.entry(key) {
+            if let Entry::Vacant(vacant) = components.entry(key) {
                 vacant.insert(n);
                 to_visit.extend(heirs.get(key).into_iter().flatten());
             }
         }
     }
-    circles
+    components
 }
 
 /// The roles of the graph, each after those that it inherits and that do not inherit it. Without recursion: tenants make these
@@ -122,13 +128,13 @@ fn inherited_first<'a>(graph: &'a Graph, start: &'a ObjectKey) -> Vec<&'a Object
     order
 }
 
-/// A problem that has the shortest way round from the first role of circle `n`, by name, whoever inherits it.
-fn circular(graph: &Graph, circles: &BTreeMap<&ObjectKey, usize>, n: usize) -> Option<Problem> {
-    let first = circles.iter().find(|(_, circle)| **circle == n).map(|(key, _)| *key)?;
+/// A problem that has the shortest way round from `first`.
+fn cycle(graph: &Graph, components: &BTreeMap<&ObjectKey, usize>, first: &ObjectKey) -> Option<Problem> {
+    let component = components.get(first);
     let mut came_from = BTreeMap::new();
     let mut to_visit = VecDeque::from([first]);
     while let Some(key) = to_visit.pop_front().filter(|_| !came_from.contains_key(first)) {
-        for next in graph.get(key)?.iter().filter(|k| circles.get(k) == Some(&n)) {
+        for next in graph.get(key)?.iter().filter(|k| components.get(k) == component) {
             if let Entry::Vacant(vacant) = came_from.entry(next) {
                 vacant.insert(key);
                 to_visit.push_back(next);
@@ -220,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn links_of_a_circle_give_nothing_and_all_others_do() {
+    fn links_of_a_cycle_give_nothing_and_all_others_do() {
         let mut world = World::empty();
         put(&mut world, "heir", &["b"]);
         put(&mut world, "c", &["a", "above-c"]);
@@ -238,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn two_circles_are_two_problems_and_the_link_between_them_holds() {
+    fn two_cycles_are_two_problems_and_the_link_between_them_holds() {
         let mut world = World::empty();
         put(&mut world, "a", &["b", "c"]);
         put(&mut world, "b", &["a"]);
@@ -267,7 +273,7 @@ mod tests {
 
         /// The law, by brute force: a link counts if what it leads to does not lead back.
         #[test]
-        fn exactly_the_links_of_circles_are_cut(links in prop::collection::btree_set((0..7usize, 0..7usize), 0..14)) {
+        fn exactly_the_links_of_cycles_are_cut(links in prop::collection::btree_set((0..7usize, 0..7usize), 0..14)) {
             const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
             let mut world = World::empty();
             for (n, name) in NAMES.iter().enumerate() {
