@@ -4,7 +4,7 @@
 
 mod harness;
 
-use harness::brokers::groups;
+use harness::brokers::{groups, reads};
 use harness::install::cluster_manifest;
 use harness::manifests::{
     account, binding, binding_with, client, client_with, privilege, product, product_with, role, role_with,
@@ -85,18 +85,39 @@ async fn what_a_binding_names_must_be_there() {
 
 #[tokio::test]
 #[ignore = "needs the lab: make test"]
-async fn a_role_that_inherits_itself_is_told_by_which_way() {
+async fn what_a_role_inherits_in_doubt_is_told_and_takes_nothing_from_the_rest() {
     let h = Harness::start().await;
     let (owner, consumer) = owner_and_consumer(&h).await;
     let own = owner.name.as_str();
-    for (name, next) in [("a", "b"), ("b", "c"), ("c", "a")] {
-        owner.apply(&role_with(name, &format!("inherits: [{{namespace: {own}, name: {next}}}]"))).await;
+    let inherits = |names: &[&str]| {
+        let names: Vec<_> = names.iter().map(|name| format!("{{namespace: {own}, name: {name}}}")).collect();
+        format!("inherits: [{}], bindableFrom: {{mode: All}}", names.join(", "))
+    };
+    for (name, inherited) in [("a", &["b", "reader"][..]), ("b", &["c"]), ("c", &["a"]), ("d", &["ghost", "reader"])] {
+        owner.apply(&role_with(name, &inherits(inherited))).await;
     }
     let way = format!("{own}/a -> {own}/b -> {own}/c -> {own}/a");
-    owner.refused::<StreamRole>("a", Reason::RoleCycle, &[&way]).await;
-    owner.apply(&client("own")).await;
-    owner.apply(&binding("b", own, "a", "own")).await;
-    owner.refused::<RoleBinding>("b", Reason::RoleCycle, &[&way]).await;
+    let ghost = format!("StreamRole {own}/ghost, which {own}/d inherits, does not exist");
+    for name in ["a", "b", "c"] {
+        owner.refused::<StreamRole>(name, Reason::RoleCycle, &[&way]).await;
+    }
+    owner.refused::<StreamRole>("d", Reason::RoleNotFound, &[&ghost]).await;
+    consumer.apply(&client("other")).await;
+    consumer.apply(&binding("cycle", own, "a", "app")).await;
+    consumer.apply(&binding("ghost", own, "d", "other")).await;
+    consumer.refused::<RoleBinding>("cycle", Reason::RoleCycle, &[&way]).await;
+    consumer.refused::<RoleBinding>("ghost", Reason::RoleNotFound, &[&ghost]).await;
+    let placed = format!("{own}.orders.placed");
+    for name in ["app", "other"] {
+        let principal = consumer.principal(name).await;
+        let group = groups(&principal, &format!("{}.{name}.", consumer.name));
+        h.brokers.show(&principal, [reads(&principal, &placed), group]).await;
+    }
+    owner.apply(&role_with("c", &inherits(&["reader"]))).await;
+    owner.apply(&role("ghost", "orders", &["placed"], "Describe")).await;
+    for name in ["cycle", "ghost"] {
+        consumer.ready::<RoleBinding>(name).await;
+    }
     consumer.end().await;
     owner.end().await;
 }
@@ -182,6 +203,49 @@ async fn topics_keep_to_the_namespace_to_kafka_and_to_what_is_there() {
         tenant.end().await;
     }
     h.brokers.delete_topic(&long).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn a_governed_topic_stays_with_its_product_until_that_names_it_no_more() {
+    let h = Harness::start().await;
+    let (owner, consumer) = (h.stranger("free", &[("weir.dev/tenant", "free")]).await, h.tenant("consumer").await);
+    let shared = format!("{}.shared", owner.name);
+    let offer = |name: &str, topic: &str| {
+        let stream = format!("name: s, replicas: 3, adopt: true, topic: {}.{topic}", owner.name);
+        product_with(name, &format!("deletionPolicy: Delete, streams: [{{{stream}}}]"))
+    };
+    // By its name it is the older one also where both are made within a second.
+    owner.apply(&offer("elder", "else")).await;
+    owner.ready::<DataProduct>("elder").await;
+    owner.apply(&offer("holder", "shared")).await;
+    owner.apply(&role("reader", "holder", &[], "Read")).await;
+    consumer.apply(&client("app")).await;
+    consumer.apply(&binding("b", &owner.name, "reader", "app")).await;
+    consumer.ready::<RoleBinding>("b").await;
+    owner.apply(&offer("elder", "shared")).await;
+    let holder = format!("belongs to DataProduct {}/holder", owner.name);
+    owner.refused::<DataProduct>("elder", Reason::TopicTaken, &["stream s", &*shared, &*holder]).await;
+    let app = consumer.principal("app").await;
+    let group = groups(&app, &format!("{}.app.", consumer.name));
+    h.brokers.show(&app, [reads(&app, &shared), group.clone()]).await;
+    owner.ready::<DataProduct>("holder").await;
+    consumer.ready::<RoleBinding>("b").await;
+    // It passes the topic on, and does not take it along when it is deleted.
+    owner.apply(&offer("holder", "moved")).await;
+    owner.ready::<DataProduct>("elder").await;
+    consumer.ready::<RoleBinding>("b").await;
+    h.brokers.show(&app, [reads(&app, &format!("{}.moved", owner.name)), group]).await;
+    owner.delete_and_wait::<DataProduct>("holder").await;
+    assert_eq!(h.brokers.partitions(&shared).await, Some(1));
+    // One that waits has the topic anew when the former owner deletes it.
+    owner.apply(&offer("heir", "shared")).await;
+    owner.refused::<DataProduct>("heir", Reason::TopicTaken, &[&*shared, "elder"]).await;
+    owner.delete_and_wait::<DataProduct>("elder").await;
+    owner.ready::<DataProduct>("heir").await;
+    assert_eq!(h.brokers.partitions(&shared).await, Some(1));
+    consumer.end().await;
+    owner.end().await;
 }
 
 #[tokio::test]

@@ -98,7 +98,7 @@ named! {
         TopicOutsideNamespace,
         /// A topic name that Kafka does not take.
         InvalidTopicName,
-        /// Another product, older than this one, has the topic.
+        /// Another product, or another stream, has the topic.
         TopicTaken,
         /// The topic exists on the cluster and was not made by Weir; see `adopt`.
         TopicExists,

@@ -1,7 +1,7 @@
 //! What a RoleBinding comes to: grants, and why not more.
 //!
 //! What resolves is granted and the rest is a problem: a missing stream does not take the others away, and never gives
-//! anything. Only what is wrong with the binding as a whole (deleted, expired, no such role, a cycle) grants nothing.
+//! anything. Only what is wrong with the binding as a whole (deleted, expired, no such role) grants nothing.
 
 mod entries;
 mod subject;
@@ -67,16 +67,17 @@ pub struct Resolution {
 /// Resolves `binding` as of `index` and `now`.
 pub fn resolve(index: &Index, binding: &RoleBinding, now: Timestamp) -> Resolution {
     let mut resolution = Resolution { expires_at: expiry(binding), ..Resolution::default() };
-    match roles(index, binding, now, resolution.expires_at) {
-        Ok(roles) => {
-            for (namespace, subjects) in subjects_by_namespace(index, binding) {
-                for (cluster, access) in access(index, binding, &roles, &namespace, &mut resolution) {
-                    grant_on(index, binding, &cluster, &access, &subjects, &mut resolution);
-                    resolution.clusters.insert(cluster);
-                }
-            }
+    if let Some(problem) = over(index, binding, now, resolution.expires_at) {
+        resolution.problems.push(problem);
+        return resolution;
+    }
+    let closure = role::closure(index, &role_of(binding));
+    resolution.problems.extend(closure.problems);
+    for (namespace, subjects) in subjects_by_namespace(index, binding) {
+        for (cluster, access) in access(index, binding, &closure.roles, &namespace, &mut resolution) {
+            grant_on(index, binding, &cluster, &access, &subjects, &mut resolution);
+            resolution.clusters.insert(cluster);
         }
-        Err(problem) => resolution.problems.push(problem),
     }
     resolution.problems.sort();
     resolution.problems.dedup();
@@ -102,21 +103,18 @@ fn later(from: Timestamp, lasts: Duration) -> Option<Timestamp> {
     (!lasts.is_negative()).then(|| from.checked_add(std::time::Duration::from(lasts)).ok())?
 }
 
-/// The roles that the binding is about.
-fn roles(
-    index: &Index,
-    binding: &RoleBinding,
-    now: Timestamp,
-    expires_at: Option<Timestamp>,
-) -> Result<Vec<ObjectKey>, Problem> {
+/// Why the binding gives nothing any more, whatever its role says.
+fn over(index: &Index, binding: &RoleBinding, now: Timestamp, expires_at: Option<Timestamp>) -> Option<Problem> {
     let key = index.key_of(binding);
     if binding.metadata.deletion_timestamp.is_some() {
-        return Err(Problem::waiting(Reason::Deleting, format!("RoleBinding {key} is being deleted")));
+        return Some(Problem::waiting(Reason::Deleting, format!("RoleBinding {key} is being deleted")));
     }
-    if let Some(at) = expires_at.filter(|at| *at <= now) {
-        return Err(Problem::invalid(Reason::Expired, format!("RoleBinding {key} expired at {at}")));
-    }
-    role::closure(index, &ObjectKey::new(&binding.spec.role_ref.namespace, &binding.spec.role_ref.name))
+    let at = expires_at.filter(|at| *at <= now)?;
+    Some(Problem::invalid(Reason::Expired, format!("RoleBinding {key} expired at {at}")))
+}
+
+fn role_of(binding: &RoleBinding) -> ObjectKey {
+    ObjectKey::new(&binding.spec.role_ref.namespace, &binding.spec.role_ref.name)
 }
 
 /// Subjects by the namespace that consent is asked for.
@@ -150,10 +148,10 @@ fn access(
 }
 
 /// The clusters on which a binding may have given anything, also one that is being deleted: those of the products that its role
-/// selects, or all of them where its role, or a product, is not known any more.
+/// selects, or all of them where its role, one that it inherits, or a product, is not known any more.
 pub fn clusters_of(index: &Index, binding: &RoleBinding) -> BTreeSet<String> {
-    let role = ObjectKey::new(&binding.spec.role_ref.namespace, &binding.spec.role_ref.name);
-    let known = role::closure(index, &role).ok().and_then(|roles| {
+    let closure = role::closure(index, &role_of(binding));
+    let known = closure.problems.is_empty().then_some(closure.roles).and_then(|roles| {
         let mut clusters = BTreeSet::new();
         for (key, role) in roles.iter().filter_map(|key| Some((key, index.role(key)?))) {
             for privilege in &role.spec.privileges {

@@ -4,6 +4,7 @@
 //! long as any grant needs it.
 
 mod access;
+mod claims;
 #[cfg(test)]
 mod laws;
 mod links;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 
+use self::claims::Claimant;
 use self::links::Links;
 use super::binding::{Grant, Resolution};
 use super::ledger::ClientRecord;
@@ -53,10 +55,10 @@ pub struct Index {
     /// From ledgers: binding UID, principal and cluster to the ServiceAccount's UID.
     subject_uids: BTreeMap<(String, String, String), String>,
 
-    /// Who claims a topic, oldest first.
-    claims: BTreeMap<(String, String), BTreeSet<(i64, ObjectKey)>>,
-    /// What a product claims, and its age there.
-    claimed_by: BTreeMap<ObjectKey, (i64, BTreeSet<(String, String)>)>,
+    /// By cluster and topic, who claims it, oldest first.
+    claims: BTreeMap<(String, String), BTreeSet<Claimant>>,
+    /// What a product claims, and as whom.
+    claimed_by: BTreeMap<ObjectKey, (Claimant, BTreeSet<(String, String)>)>,
     bindings_of_role: Links,
     bindings_of_product: Links,
     /// By StreamClient or ServiceAccount, whichever has the name.
@@ -227,18 +229,6 @@ impl Index {
         let record = client.uid().and_then(|uid| self.client_record(&uid));
         let valid = |r: &ClientRecord| r.versions.iter().filter(|v| !v.retired).map(|v| v.principal.clone()).collect();
         record.map(valid).unwrap_or_default()
-    }
-
-    /// The oldest product that claims a topic.
-    pub fn topic_owner(&self, cluster: &str, topic: &str) -> Option<&ObjectKey> {
-        let claims = self.claims.get(&(cluster.to_owned(), topic.to_owned()))?;
-        claims.first().map(|(_, key)| key)
-    }
-
-    /// Whether the ledger says that the topic was made, or taken over, for this very product.
-    pub fn is_governed(&self, cluster: &str, topic: &str, product: &DataProduct) -> bool {
-        let uid = self.governed.get(&(cluster.to_owned(), topic.to_owned()));
-        uid.is_some() && uid == product.uid().as_ref()
     }
 
     /// How many bindings refer to a role.

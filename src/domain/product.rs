@@ -131,7 +131,9 @@ fn validate(
 ) -> Result<ValidStream, Problem> {
     may_have(tenant, &key.namespace, &topic).map_err(|(reason, what)| fault(stream, reason, what))?;
     if let Some(owner) = index.topic_owner(cluster, &topic).filter(|owner| *owner != key) {
-        let what = format!("topic {topic} belongs to DataProduct {owner}, which is older");
+        let what = format!(
+            "topic {topic} belongs to DataProduct {owner} as long as that names it: name another topic in one of the two"
+        );
         return Err(fault(stream, Reason::TopicTaken, what));
     }
     if stream.adopt && !tenant.allow_adopt {

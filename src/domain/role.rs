@@ -1,4 +1,6 @@
-//! A role with all that it inherits.
+//! A role: what it selects, what it inherits, and from where it may be bound.
+
+mod closure;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,49 +10,7 @@ use super::problem::Problem;
 use super::tenancy::selects;
 use crate::api::{BindableFromMode, DataProduct, Privilege, Reason, StreamRole, StreamRoleSpec};
 
-/// How many roles may inherit one another in a row. Tenants make these chains, and each link is a frame on the stack.
-const MOST_NESTED: usize = 32;
-
-/// The role itself and every role that it inherits, each once, the role itself first.
-///
-/// # Errors
-/// The role, or one that it inherits, is missing, being deleted, inherits itself or is nested too deeply.
-pub fn closure(index: &Index, start: &ObjectKey) -> Result<Vec<ObjectKey>, Problem> {
-    let mut found = Vec::new();
-    visit(index, start, &mut Vec::new(), &mut found)?;
-    Ok(found)
-}
-
-fn visit(index: &Index, key: &ObjectKey, path: &mut Vec<ObjectKey>, found: &mut Vec<ObjectKey>) -> Result<(), Problem> {
-    if let Some(at) = path.iter().position(|k| k == key) {
-        let cycle: Vec<_> = path[at..].iter().chain([key]).map(ToString::to_string).collect();
-        return Err(Problem::invalid(Reason::RoleCycle, format!("StreamRole inherits itself: {}", cycle.join(" -> "))));
-    }
-    if found.contains(key) {
-        return Ok(());
-    }
-    let Some(role) = index.role(key) else {
-        let what = match path.last() {
-            Some(by) => format!("StreamRole {key}, which {by} inherits, does not exist"),
-            None => format!("StreamRole {key} does not exist"),
-        };
-        return Err(Problem::invalid(Reason::RoleNotFound, what));
-    };
-    if role.metadata.deletion_timestamp.is_some() {
-        return Err(Problem::waiting(Reason::Deleting, format!("StreamRole {key} is being deleted")));
-    }
-    if path.len() == MOST_NESTED {
-        let what = format!("StreamRole {}: more than {MOST_NESTED} roles inherit one another in a row", path[0]);
-        return Err(Problem::invalid(Reason::Invalid, what));
-    }
-    found.push(key.clone());
-    path.push(key.clone());
-    for inherited in &role.spec.inherits {
-        visit(index, &ObjectKey::new(&inherited.namespace, &inherited.name), path, found)?;
-    }
-    path.pop();
-    Ok(())
-}
+pub use closure::{Closure, closure};
 
 /// Whether `role` may be bound from `namespace`. `asked` says that admission asked for the verb `bind` there: only then does a
 /// role's own namespace need no mention in `bindableFrom`.

@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kube::ResourceExt;
+
+use super::index::Index;
 use super::ledger::TopicRecord;
+use super::names::ObjectKey;
 use super::problem::Problem;
 use super::product::ValidStream;
-use crate::api::Reason;
+use crate::api::{DeletionPolicy, Reason};
 
 /// Annotation on a DataProduct that lets retention be shortened: `<stream>:<key>=<value>`, several with commas. A comma
 /// within a value is written `+`.
@@ -74,6 +78,33 @@ pub fn plan(
     if partitions.is_none() && config.is_empty() { TopicStep::Keep } else { TopicStep::Change { partitions, config } }
 }
 
+/// What becomes of a topic on record once nobody has access to it by Weir.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its product lives: the record stays.
+    Stays,
+    /// The record goes, the topic stays.
+    Released,
+    /// The topic goes, with its records, and then the record.
+    Deleted,
+}
+
+/// What becomes of `topic`. `deletionPolicy: Delete` is about what the product had until the end: what it let another one
+/// have before is not deleted with it.
+pub fn ending(index: &Index, cluster: &str, topic: &str, record: &TopicRecord) -> Ending {
+    let key = ObjectKey::new(&record.namespace, &record.name);
+    let product = index.product(&key).filter(|p| p.uid().as_ref() == Some(&record.product_uid));
+    let Some(product) = product else { return Ending::Released };
+    if product.metadata.deletion_timestamp.is_none() {
+        return Ending::Stays;
+    }
+    let passed_on = index.topic_owner(cluster, topic).is_some_and(|owner| *owner != key);
+    match product.spec.deletion_policy {
+        DeletionPolicy::Delete if !passed_on => Ending::Deleted,
+        DeletionPolicy::Delete | DeletionPolicy::Retain => Ending::Released,
+    }
+}
+
 fn exists(stream: &ValidStream, record: Option<&TopicRecord>) -> Problem {
     let of = match record {
         Some(r) => format!("is that of an earlier DataProduct {}/{}", r.namespace, r.name),
@@ -132,10 +163,11 @@ fn cleans_more(old: &str, new: &str) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{ObservedTopic, TopicStep, plan};
+    use super::{Ending, ObservedTopic, TopicStep, ending, plan};
     use crate::api::Reason;
     use crate::domain::ledger::TopicRecord;
     use crate::domain::product::ValidStream;
+    use crate::domain::testing::{World, key, topic_record};
 
     fn stream(partitions: i32, config: &[(&str, &str)]) -> ValidStream {
         ValidStream {
@@ -232,5 +264,49 @@ mod tests {
         let both = ObservedTopic { partitions: 1, config: map(&[("cleanup.policy", "compact,delete")]) };
         let wanted = stream(1, &[("cleanup.policy", "compact")]);
         assert!(matches!(plan(&wanted, "u", Some(&ours()), Some(&both), ""), TopicStep::Change { .. }));
+    }
+
+    /// What becomes of the topic of stream `placed` once `payments/orders` is deleted, and names stream `names` only.
+    fn ending_of_deleted(world: &mut World, names: &str, policy: &str) -> Ending {
+        world.put(&format!(
+            "
+kind: DataProduct
+metadata: {{namespace: payments, name: orders, deletionTimestamp: 2026-06-01T00:00:00Z}}
+spec: {{clusterRef: {{name: prod}}, deletionPolicy: {policy}, streams: [{{name: {names}}}]}}
+"
+        ));
+        recorded_ending(world)
+    }
+
+    fn recorded_ending(world: &World) -> Ending {
+        let topic = "payments.orders.placed";
+        ending(&world.index, "prod", topic, &world.ledger.topics[topic])
+    }
+
+    #[test]
+    fn a_topic_on_record_stays_while_its_product_lives_and_then_follows_the_policy() {
+        let mut world = World::payments();
+        assert_eq!(recorded_ending(&world), Ending::Stays);
+        assert_eq!(ending_of_deleted(&mut world, "placed", "Retain"), Ending::Released);
+        assert_eq!(ending_of_deleted(&mut world, "placed", "Delete"), Ending::Deleted);
+        world.delete("DataProduct payments/orders");
+        assert_eq!(recorded_ending(&world), Ending::Released, "nobody can say any more what was meant");
+    }
+
+    #[test]
+    fn a_topic_that_was_passed_on_is_not_deleted_with_its_former_product() {
+        let mut world = World::payments();
+        world.put(
+            "
+kind: DataProduct
+metadata: {namespace: payments, name: next}
+spec: {clusterRef: {name: prod}, streams: [{name: s, topic: payments.orders.placed}]}
+",
+        );
+        assert_eq!(ending_of_deleted(&mut world, "placed", "Delete"), Ending::Deleted, "it has it until the end");
+        assert_eq!(ending_of_deleted(&mut world, "else", "Delete"), Ending::Released);
+        world.commit([topic_record("payments.orders.placed", "payments/next")]);
+        assert_eq!(recorded_ending(&world), Ending::Stays);
+        assert_eq!(world.index.topic_owner("prod", "payments.orders.placed"), Some(&key("payments/next")));
     }
 }

@@ -9,15 +9,15 @@ use tracing::{info, warn};
 
 use super::session::{Session, SessionError};
 use super::{Order, ProductOutcome};
-use crate::api::{DeletionPolicy, Reason};
+use crate::api::Reason;
 use crate::domain::ledger::{Change, TopicRecord};
 use crate::domain::names::ObjectKey;
 use crate::domain::problem::Problem;
 use crate::domain::product::{self, ValidStream};
-use crate::domain::topics::{self, ACKNOWLEDGE_RETENTION, ObservedTopic, TopicStep};
+use crate::domain::topics::{self, ACKNOWLEDGE_RETENTION, Ending, ObservedTopic, TopicStep};
 use crate::ports::{ConfigDelta, ConfigResource, Disposition, KafkaError, NewTopic};
 
-/// How long brokers may take to show a topic that was made.
+/// How long brokers may take to show a topic that was made, and to forget one that was deleted.
 const SHOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// The topic is gone already.
@@ -236,14 +236,26 @@ impl Session<'_> {
 
     /// Partitions of the products' topics, once the brokers show every one that is recorded as made.
     async fn shown(&self, work: &[Work]) -> Result<BTreeMap<String, i32>, SessionError> {
-        let names: Vec<_> = work.iter().flat_map(|w| w.streams.iter().map(|s| s.topic.clone())).collect();
+        let streams = || work.iter().flat_map(|w| &w.streams);
+        let names: Vec<_> = streams().map(|s| s.topic.clone()).collect();
+        let complete = |shown: &BTreeMap<String, i32>| {
+            let mut wanted = streams().filter(|s| self.ledger.topics.contains_key(&s.topic));
+            wanted.all(|s| shown.get(&s.topic).is_some_and(|p| *p >= s.partitions))
+        };
+        self.shown_until(&names, complete).await
+    }
+
+    /// Partitions of those of `names` that are there, once they are as wanted, or it takes too long.
+    async fn shown_until(
+        &self,
+        names: &[String],
+        wanted: impl Fn(&BTreeMap<String, i32>) -> bool,
+    ) -> Result<BTreeMap<String, i32>, SessionError> {
         let deadline = Instant::now() + SHOWN_WITHIN;
         loop {
-            let shown: BTreeMap<_, _> =
-                self.admin.describe_topics(Some(&names)).await?.into_iter().map(|t| (t.name, t.partitions)).collect();
-            let wanted = work.iter().flat_map(|w| &w.streams).filter(|s| self.ledger.topics.contains_key(&s.topic));
-            let complete = wanted.into_iter().all(|s| shown.get(&s.topic).is_some_and(|p| *p >= s.partitions));
-            if complete || Instant::now() > deadline {
+            let topics = self.admin.describe_topics(Some(names)).await?;
+            let shown = topics.into_iter().map(|t| (t.name, t.partitions)).collect();
+            if wanted(&shown) || Instant::now() > deadline {
                 return Ok(shown);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -253,40 +265,49 @@ impl Session<'_> {
     /// Lets go of topics whose product was deleted, once nobody has access to them by Weir any more.
     pub(super) async fn delete_products(&mut self) -> Result<(), SessionError> {
         let (mut ended, delete) = self.ended_topics();
-        if !delete.is_empty() {
-            self.context.may_write()?;
-            let results = self.admin.delete_topics(&delete).await?;
-            for (topic, result) in delete.into_iter().zip(results) {
-                match result {
-                    Ok(()) => info!(topic, "deleted a topic of a deleted product"),
-                    Err(error) if error.code == Some(UNKNOWN_TOPIC_OR_PARTITION) => {}
-                    Err(error) => {
-                        warn!(topic, %error, "failed to delete a topic of a deleted product; it is tried again");
-                        ended.retain(|t| *t != topic);
-                    }
-                }
-            }
-        }
-        let changes: Vec<_> = ended.iter().map(|topic| Change::Topic(topic.clone(), None)).collect();
+        let failed = self.delete_topics(delete).await?;
+        ended.retain(|topic| !failed.contains(topic));
+        let changes: Vec<_> = ended.into_iter().map(|topic| Change::Topic(topic, None)).collect();
         self.commit(changes.clone()).await?;
         self.announce(changes);
         self.report_gone();
         Ok(())
     }
 
+    /// Deletes topics; returns those that are still there.
+    async fn delete_topics(&self, mut topics: Vec<String>) -> Result<BTreeSet<String>, SessionError> {
+        let mut failed = BTreeSet::new();
+        if topics.is_empty() {
+            return Ok(failed);
+        }
+        self.context.may_write()?;
+        let results = self.admin.delete_topics(&topics).await?;
+        for (topic, result) in topics.iter().zip(results) {
+            match result {
+                Ok(()) => info!(topic, "deleted a topic of a deleted product"),
+                Err(error) if error.code == Some(UNKNOWN_TOPIC_OR_PARTITION) => {}
+                Err(error) => {
+                    warn!(topic, %error, "failed to delete a topic of a deleted product; it is tried again");
+                    failed.insert(topic.clone());
+                }
+            }
+        }
+        // Another product that waits for the name must not take a topic that is on its way out.
+        topics.retain(|topic| !failed.contains(topic));
+        self.shown_until(&topics, BTreeMap::is_empty).await?;
+        Ok(failed)
+    }
+
     /// Topics in the ledger without a living product and without grants, and those of them to delete.
     fn ended_topics(&self) -> (Vec<String>, Vec<String>) {
         let index = self.context.world.index();
-        let mut ended = Vec::new();
-        let mut delete = Vec::new();
+        let (mut ended, mut delete) = (Vec::new(), Vec::new());
         for (topic, record) in &self.ledger.topics {
-            let product = index.product(&ObjectKey::new(&record.namespace, &record.name));
-            let product = product.filter(|p| p.uid().as_ref() == Some(&record.product_uid));
-            let alive = product.is_some_and(|p| p.metadata.deletion_timestamp.is_none());
-            if alive || self.is_granted(topic) {
+            let ending = topics::ending(&index, self.cluster, topic, record);
+            if ending == Ending::Stays || self.is_granted(topic) {
                 continue;
             }
-            if product.is_some_and(|p| p.spec.deletion_policy == DeletionPolicy::Delete) {
+            if ending == Ending::Deleted {
                 delete.push(topic.clone());
             }
             ended.push(topic.clone());

@@ -13,7 +13,8 @@ use crate::domain::conditions::{Progress, conditions, merge, progress};
 use crate::domain::index::Index;
 use crate::domain::names::ObjectKey;
 use crate::domain::problem::Problem;
-use crate::domain::{product, role};
+use crate::domain::product;
+use crate::domain::role::{self, Closure};
 use crate::k8s::objects::write_status;
 
 /// How many privileges a status lists.
@@ -48,13 +49,9 @@ fn status(index: &Index, role: &StreamRole, now: Timestamp) -> StreamRoleStatus 
 
 /// Topics that the role gives with all it inherits, and what is wrong with it.
 fn effective(index: &Index, key: &ObjectKey) -> (Vec<EffectivePrivilege>, Vec<Problem>) {
-    let closure = match role::closure(index, key) {
-        Ok(closure) => closure,
-        Err(problem) => return (Vec::new(), vec![problem]),
-    };
-    let mut problems = Vec::new();
+    let Closure { roles, mut problems } = role::closure(index, key);
     let mut given: BTreeMap<(String, String), Vec<_>> = BTreeMap::new();
-    for origin in &closure {
+    for origin in &roles {
         let Some(role) = index.role(origin) else { continue };
         for privilege in &role.spec.privileges {
             let (products, missing) = role::products(index, origin, privilege);

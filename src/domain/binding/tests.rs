@@ -1,5 +1,6 @@
 //! What bindings come to, and why not more.
 
+mod inheritance;
 mod subjects;
 
 use crate::api::Reason;
@@ -208,38 +209,6 @@ fn a_client_made_anew_has_nothing_of_the_one_before() {
 }
 
 #[test]
-fn a_role_that_inherits_itself_gives_nothing() {
-    let mut world = World::payments();
-    world.put(
-        "
-kind: StreamRole
-metadata: {namespace: payments, name: a}
-spec: {inherits: [{namespace: payments, name: b}], bindableFrom: {mode: All}}
----
-kind: StreamRole
-metadata: {namespace: payments, name: b}
-spec: {inherits: [{namespace: payments, name: a}, {namespace: payments, name: reader}], bindableFrom: {mode: All}}
-",
-    );
-    world.bind("payments/a", SCORER);
-    assert_refused(&world, Reason::RoleCycle, "payments/a -> payments/b -> payments/a");
-}
-
-#[test]
-fn a_long_chain_of_roles_is_refused_and_not_walked() {
-    let mut world = World::payments();
-    for n in 0..100 {
-        world.put(&format!(
-            "{{kind: StreamRole, metadata: {{namespace: payments, name: r{n}}}, \
-             spec: {{inherits: [{{namespace: payments, name: r{}}}], bindableFrom: {{mode: All}}}}}}",
-            n + 1
-        ));
-    }
-    world.bind("payments/r0", SCORER);
-    assert_refused(&world, Reason::Invalid, "StreamRole payments/r0: more than 32 roles inherit one another");
-}
-
-#[test]
 fn a_role_is_bound_only_from_where_its_owner_allows() {
     let mut world = with_role("{privileges: [{products: {names: [orders]}, access: [Read]}]}");
     assert_refused(&world, Reason::NotBindable, "StreamRole payments/special may not be bound from namespace fraud");
@@ -255,81 +224,6 @@ spec:
     assert_eq!(scorer(&world).len(), 3);
     world.put("{kind: Namespace, metadata: {name: fraud, labels: {tenant: 'yes'}}}");
     assert_refused(&world, Reason::NotBindable, "payments/special");
-}
-
-#[test]
-fn inheriting_a_role_does_not_launder_its_owners_consent() {
-    let mut world = World::payments();
-    world.put(
-        "
-kind: StreamRole
-metadata: {namespace: payments, name: reader}
-spec: {privileges: [{products: {names: [orders]}, access: [Read]}]}
----
-kind: StreamRole
-metadata: {namespace: risk, name: relay}
-spec: {inherits: [{namespace: payments, name: reader}], bindableFrom: {mode: All}}
-",
-    );
-    world.bind("risk/relay", SCORER);
-    assert_refused(&world, Reason::NotBindable, "StreamRole payments/reader may not be bound from namespace fraud");
-}
-
-#[test]
-fn consent_to_one_namespace_is_not_passed_on_to_a_service_account_of_another() {
-    let mut world = World::payments();
-    world.put(
-        "
-kind: StreamRole
-metadata: {namespace: payments, name: reader}
-spec:
-  privileges: [{products: {names: [orders]}, access: [Read]}]
-  bindableFrom: {mode: Selector, namespaceSelector: {matchLabels: {tier: trusted}}}
----
-kind: StreamRole
-metadata: {namespace: fraud, name: own}
-spec: {inherits: [{namespace: payments, name: reader}]}
----
-{kind: ServiceAccount, metadata: {namespace: risk, name: job}}
-",
-    );
-    world.bind("fraud/own", SCORER);
-    assert_eq!(scorer(&world).len(), 3);
-    world.bind("fraud/own", "{kind: ServiceAccount, namespace: risk, name: job}");
-    assert_refused(&world, Reason::NotBindable, "StreamRole payments/reader may not be bound from namespace risk");
-    world.put("{kind: Namespace, metadata: {name: risk, labels: {tier: trusted}}}");
-    assert_eq!(world.problems(), []);
-}
-
-#[test]
-fn a_role_elsewhere_is_no_way_around_the_bind_verb_of_ones_own_namespace() {
-    let mut world = World::payments();
-    world.put(
-        "
-kind: StreamRole
-metadata: {namespace: payments, name: reader}
-spec: {privileges: [{products: {names: [orders]}, access: [Read]}]}
----
-kind: StreamRole
-metadata: {namespace: fraud, name: detour}
-spec: {inherits: [{namespace: payments, name: reader}], bindableFrom: {mode: All}}
----
-{kind: ServiceAccount, metadata: {namespace: payments, name: insider}}
----
-kind: RoleBinding
-metadata: {namespace: payments, name: insider}
-spec: {roleRef: {namespace: fraud, name: detour}, subjects: [{kind: ServiceAccount, name: insider}]}
-",
-    );
-    assert_eq!(world.entries("system:serviceaccount:payments:insider"), Vec::<String>::new());
-    world.put(
-        "
-kind: RoleBinding
-metadata: {namespace: payments, name: straight}
-spec: {roleRef: {namespace: payments, name: reader}, subjects: [{kind: ServiceAccount, name: insider}]}
-",
-    );
-    assert!(!world.entries("system:serviceaccount:payments:insider").is_empty());
 }
 
 #[test]

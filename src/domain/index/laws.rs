@@ -7,8 +7,9 @@ use proptest::prelude::{Strategy, any, prop, proptest};
 use proptest::test_runner::Config;
 use serde_json::{Value, json};
 
-use crate::domain::index::{Index, Touched, Update};
+use crate::domain::index::{Index, ObjectKey, Touched, Update};
 use crate::domain::ledger::{Change, Ledger};
+use crate::domain::product::{self, ProductView};
 use crate::domain::testing::{World, client_record, key, removal, subject_record, topic_record, update_of};
 
 const CLUSTERS: [&str; 2] = ["prod", "lab"];
@@ -82,7 +83,11 @@ fn act((what, which, variant, more): Step) -> Act {
             "deletionTimestamp": if variant == 5 { json!(day(2)) } else { Value::Null }},
             "spec": {"privileges": [{"access": [pick(&["Read", "Write"], more)], "products":
                     if more % 3 == 0 { json!({"selector": {"matchLabels": {"tier": "gold"}}}) } else { json!({"names": ["p"]}) }}],
-                "inherits": if more % 4 == 1 { json!([role(more / 4)]) } else { json!([]) },
+                "inherits": match more % 4 {
+                    1 => json!([role(more / 4)]),
+                    2 => json!([role(more / 4), role(variant)]),
+                    _ => json!([]),
+                },
                 "bindableFrom": if more % 5 == 2 { json!({"mode": "Selector", "namespaceSelector": {"matchLabels": {"team": "x"}}}) }
                     else { json!({"mode": pick(&["All", "All", "Same"], more)}) }}}),
         5 => json!({"kind": "StreamClient", "metadata": {"namespace": pick(&CONSUMERS, which), "name": "x",
@@ -224,6 +229,10 @@ fn populated() -> Both {
     both
 }
 
+fn views(index: &Index) -> BTreeMap<ObjectKey, ProductView> {
+    index.products.iter().map(|(key, product)| (key.clone(), product::view(index, product))).collect()
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec((0..13u8, 0..6u8, 0..6u8, 0..32u8), 1..30)
 }
@@ -248,6 +257,7 @@ proptest! {
         assert_eq!(both.index.expiries, fresh.expiries);
         assert_eq!(both.index.claims, fresh.claims);
         assert_eq!(both.index.claimed_by, fresh.claimed_by);
+        assert_eq!(views(&both.index), views(&fresh));
         assert_eq!(both.index.governed, fresh.governed);
         assert_eq!(both.index.issued, fresh.issued);
         assert_eq!(both.index.client_records, fresh.client_records);
@@ -264,14 +274,32 @@ proptest! {
     }
 
     #[test]
-    fn every_principal_whose_access_changes_is_touched(steps in steps()) {
+    fn everything_whose_access_or_topics_change_is_touched(steps in steps()) {
         let mut both = populated();
         for step in steps {
-            let before = both.index.grants.clone();
+            let before = (both.index.grants.clone(), views(&both.index));
             let touched = both.take(act(step));
-            let after = &both.index.grants;
-            for principal in before.keys().chain(after.keys()) {
-                assert!(before.get(principal) == after.get(principal) || touched.principals.contains(principal));
+            let after = (&both.index.grants, views(&both.index));
+            for principal in before.0.keys().chain(after.0.keys()) {
+                assert!(before.0.get(principal) == after.0.get(principal) || touched.principals.contains(principal));
+            }
+            for product in before.1.keys().chain(after.1.keys()) {
+                assert!(before.1.get(product) == after.1.get(product) || touched.products.contains(product));
+            }
+        }
+    }
+
+    #[test]
+    fn a_topic_is_that_of_the_product_on_record_or_else_of_the_oldest(steps in steps()) {
+        let mut both = populated();
+        for step in steps {
+            both.take(act(step));
+            for (at, claimants) in &both.index.claims {
+                let claiming = || claimants.iter().map(|c| (&c.key, &both.index.products[&c.key]));
+                let on_record = claiming().find(|(_, p)| both.index.is_governed(&at.0, &at.1, p));
+                let living = claiming().filter(|(_, p)| p.metadata.deletion_timestamp.is_none());
+                let oldest = living.min_by_key(|(key, p)| (p.metadata.creation_timestamp.clone(), *key));
+                assert_eq!(both.index.topic_owner(&at.0, &at.1), on_record.or(oldest).map(|(key, _)| key));
             }
         }
     }

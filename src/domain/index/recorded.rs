@@ -55,8 +55,7 @@ impl Index {
                     let owner = record.as_ref().map(|r| ObjectKey::new(&r.namespace, &r.name));
                     let at = (cluster.to_owned(), topic);
                     // Whoever had it before is among those who claim it, or lost it with the claim.
-                    let claimants: Vec<_> =
-                        self.claims.get(&at).into_iter().flatten().map(|(_, k)| k.clone()).collect();
+                    let claimants: Vec<_> = self.claims.get(&at).into_iter().flatten().map(|c| c.key.clone()).collect();
                     set(&mut self.governed, at, record.map(|r| r.product_uid));
                     for key in claimants.iter().chain(&owner) {
                         self.touch_product(key, touched);

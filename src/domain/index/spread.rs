@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
 
 use super::update::set;
 use super::{Index, ObjectKey, Touched};
 use crate::domain::binding;
-use crate::domain::product;
 use crate::domain::role;
 
 impl Index {
@@ -24,47 +22,6 @@ impl Index {
         }
         for role in roles {
             self.touch_role(&role, touched);
-        }
-    }
-
-    /// Renews what a product claims, and touches whoever claims the same. It claims only what it could have: a name outside
-    /// the namespace's prefixes must not keep the topic from those whom it belongs to.
-    pub(super) fn claim(&mut self, key: &ObjectKey, touched: &mut Touched) {
-        let product = self.products.get(key);
-        let after: BTreeSet<_> = product
-            .and_then(|p| {
-                let cluster = &p.spec.cluster_ref.name;
-                let tenant = self.tenant(cluster, &key.namespace).ok()?;
-                let topics = p.spec.streams.iter().map(|s| product::topic_of(tenant, &key.name, s));
-                let allowed = topics.filter(|topic| product::may_have(tenant, &key.namespace, topic).is_ok());
-                Some(allowed.map(|topic| (cluster.clone(), topic)).collect())
-            })
-            .unwrap_or_default();
-        let created = product.and_then(|p| p.creation_timestamp()).map_or(i64::MAX, |t| t.0.as_millisecond());
-        let (created_before, before) = self.claimed_by.remove(key).unwrap_or_default();
-        // One that was deleted and made anew is as young as that.
-        let stays =
-            |claim: &(String, String)| created == created_before && before.contains(claim) && after.contains(claim);
-        let mut rivals = BTreeSet::new();
-        for claim in before.iter().filter(|c| !stays(c)) {
-            if let Some(claimants) = self.claims.get_mut(claim) {
-                claimants.remove(&(created_before, key.clone()));
-                rivals.extend(claimants.iter().map(|(_, k)| k.clone()));
-                if claimants.is_empty() {
-                    self.claims.remove(claim);
-                }
-            }
-        }
-        for claim in after.iter().filter(|c| !stays(c)) {
-            let claimants = self.claims.entry(claim.clone()).or_default();
-            rivals.extend(claimants.iter().map(|(_, k)| k.clone()));
-            claimants.insert((created, key.clone()));
-        }
-        if !after.is_empty() {
-            self.claimed_by.insert(key.clone(), (created, after));
-        }
-        for rival in rivals.iter().filter(|r| *r != key) {
-            self.touch_product(rival, touched);
         }
     }
 

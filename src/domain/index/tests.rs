@@ -1,4 +1,4 @@
-//! Topics, labels and removals: what a change touches, and what is left of it.
+//! Labels and removals: what a change touches, and what is left of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,73 +8,6 @@ use crate::domain::product;
 use crate::domain::testing::{World, client_record, key, principal_of, topic_record, uid};
 
 const SCORER: &str = "{kind: StreamClient, name: scorer}";
-
-/// A product of `payments` with one stream on the topic.
-fn rival(name: &str, topic: &str, created: &str) -> String {
-    format!(
-        "
-kind: DataProduct
-metadata: {{namespace: payments, name: {name}, creationTimestamp: {created}}}
-spec: {{clusterRef: {{name: prod}}, streams: [{{name: s, topic: {topic}}}]}}
-"
-    )
-}
-
-fn reasons(world: &World, product: &str) -> Vec<Reason> {
-    let product = world.index.product(&key(product)).unwrap();
-    product::view(&world.index, product).problems.into_iter().map(|p| p.reason).collect()
-}
-
-#[test]
-fn of_two_products_the_older_has_the_topic_and_passes_it_on_when_it_goes() {
-    let mut world = World::payments();
-    world.put(&rival("young", "payments.shared", "2026-03-01T00:00:00Z"));
-    assert_eq!(reasons(&world, "payments/young"), []);
-    let touched = world.put(&rival("old", "payments.shared", "2026-02-01T00:00:00Z"));
-    assert!(touched.products.contains(&key("payments/young")));
-    assert_eq!(reasons(&world, "payments/young"), [Reason::TopicTaken]);
-    assert_eq!(reasons(&world, "payments/old"), []);
-    let touched = world.delete("DataProduct payments/old");
-    assert!(touched.products.contains(&key("payments/young")));
-    assert_eq!(world.index.topic_owner("prod", "payments.shared"), Some(&key("payments/young")));
-}
-
-#[test]
-fn a_product_made_anew_is_as_young_as_that() {
-    let mut world = World::payments();
-    world.put(&rival("a", "payments.shared", "2026-02-01T00:00:00Z"));
-    world.put(&rival("b", "payments.shared", "2026-03-01T00:00:00Z"));
-    let touched = world.put(&rival("a", "payments.shared", "2026-04-01T00:00:00Z"));
-    assert!(touched.products.contains(&key("payments/b")));
-    assert_eq!(world.index.topic_owner("prod", "payments.shared"), Some(&key("payments/b")));
-}
-
-#[test]
-fn a_product_cannot_keep_a_topic_of_another_namespace_from_it() {
-    let mut world = World::payments();
-    world.put(
-        "
-kind: DataProduct
-metadata: {namespace: fraud, name: squatter, creationTimestamp: 2025-01-01T00:00:00Z}
-spec: {clusterRef: {name: prod}, streams: [{name: s, topic: payments.orders.placed}]}
-",
-    );
-    assert_eq!(reasons(&world, "fraud/squatter"), [Reason::TopicOutsideNamespace]);
-    assert_eq!(reasons(&world, "payments/orders"), []);
-}
-
-#[test]
-fn two_streams_of_a_product_cannot_have_one_topic() {
-    let mut world = World::payments();
-    world.put(
-        "
-kind: DataProduct
-metadata: {namespace: payments, name: twins}
-spec: {clusterRef: {name: prod}, streams: [{name: a, topic: payments.t}, {name: b, topic: payments.t}]}
-",
-    );
-    assert_eq!(reasons(&world, "payments/twins"), [Reason::TopicTaken]);
-}
 
 #[test]
 fn the_topic_of_an_earlier_product_of_that_name_gives_nothing() {
@@ -163,7 +96,13 @@ fn a_change_touches_only_those_whom_it_concerns() {
     world.bind_in("fraud/others", "payments/reader", "{kind: StreamClient, name: other}", "");
     let touched = world.commit([client_record("fraud/other", &[(1, false), (2, false)])]);
     assert_eq!(touched.bindings, BTreeSet::from([key("fraud/others")]));
-    let touched = world.put(&rival("unconcerned", "payments.else", "2026-03-01T00:00:00Z"));
+    let touched = world.put(
+        "
+kind: DataProduct
+metadata: {namespace: payments, name: unconcerned}
+spec: {clusterRef: {name: prod}, streams: [{name: s}]}
+",
+    );
     assert!(touched.bindings.is_empty());
 }
 
