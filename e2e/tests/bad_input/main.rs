@@ -1,0 +1,25 @@
+//! Bad input: each is answered by a condition whose reason and message say what is wrong, with what, and where.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bindings;
+mod clusters;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod identities;
+mod topics;
+
+use harness::manifests::{client, product, role};
+use harness::{Harness, Tenant};
+use weir::api::{DataProduct, StreamClient};
+
+/// An owner with product `orders` and a role `reader` on its stream `placed`, and a consumer with client `app`.
+async fn owner_and_consumer(h: &Harness) -> (Tenant, Tenant) {
+    let (owner, consumer) = (h.tenant("owner").await, h.tenant("consumer").await);
+    owner.apply(&product("orders", &["placed"])).await;
+    owner.apply(&role("reader", "orders", &["placed"], "Read")).await;
+    consumer.apply(&client("app")).await;
+    owner.ready::<DataProduct>("orders").await;
+    consumer.ready::<StreamClient>("app").await;
+    (owner, consumer)
+}
