@@ -22,7 +22,7 @@ use super::shared::{Quotas, SecretRef};
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Brokers", type_ = "integer", json_path = ".status.brokers"),
-    printcolumn(name = "Kafka", type_ = "string", json_path = ".status.metadataVersion"),
+    printcolumn(name = "Kafka", type_ = "string", json_path = ".status.kafkaVersion"),
     printcolumn(name = "Principals", type_ = "integer", json_path = ".status.principals"),
     printcolumn(name = "Cluster-ID", type_ = "string", json_path = ".status.clusterId", priority = 1),
     printcolumn(
@@ -302,7 +302,7 @@ pub struct StreamClusterStatus {
     pub brokers: Option<i32>,
     /// The finalized `metadata.version` (KIP-584) as Kafka names it, e.g. `4.3-IV0`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub metadata_version: Option<String>,
+    pub kafka_version: Option<String>,
     /// Whether clients can get delegation tokens (KIP-48), with which others log in as they do; absent where the brokers do not
     /// say. Such a token has its owner's entries and no more, so it is worth nothing once they are gone.
     #[serde(skip_serializing_if = "Option::is_none")]

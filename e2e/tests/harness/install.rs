@@ -48,12 +48,21 @@ pub async fn secrets(lab: &Lab, client: &Client) {
     let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
     let kafka = &lab.kafka;
     let own = Tenant::existing(client.clone(), NAMESPACE);
-    for (name, data) in [
-        ("kafka-admin", json!({"username": kafka.plain_admin.username, "password": kafka.plain_admin.password})),
-        ("kafka-ca", json!({"ca.crt": read(&kafka.ca)})),
-        ("kafka-clients-ca", json!({"tls.crt": read(&kafka.clients_ca), "tls.key": read(&kafka.clients_ca_key)})),
+    for (name, type_, data) in [
+        (
+            "kafka-admin",
+            "Opaque",
+            json!({"username": kafka.plain_admin.username, "password": kafka.plain_admin.password}),
+        ),
+        ("kafka-ca", "Opaque", json!({"ca.crt": read(&kafka.ca)})),
+        (
+            "kafka-clients-ca",
+            "kubernetes.io/tls",
+            json!({"tls.crt": read(&kafka.clients_ca), "tls.key": read(&kafka.clients_ca_key)}),
+        ),
     ] {
-        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+            "type": type_, "stringData": data});
         own.apply_value(secret).await;
     }
 }

@@ -47,7 +47,7 @@ pub fn status(
         conditions: merge(&before.conditions, all, generation, now),
         cluster_id: facts.map(|f| f.cluster_id.clone()).or(before.cluster_id),
         brokers: facts.and_then(|f| i32::try_from(f.brokers.len()).ok()).or(before.brokers),
-        metadata_version: facts.and_then(|f| f.metadata_version.clone()).or(before.metadata_version),
+        kafka_version: facts.and_then(|f| f.metadata_version.clone()).or(before.kafka_version),
         delegation_tokens: facts.and_then(|f| f.delegation_tokens),
         session_lifetime_seconds: facts.and_then(|f| f.session_lifetime_seconds),
         principals: i64::try_from(state.counts.0).ok(),
