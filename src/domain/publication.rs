@@ -76,6 +76,17 @@ pub fn write<K: Publication>(existing: Option<&K>, wanted: &K) -> Write {
     }
 }
 
+/// The metadata to update an object with: Weir's in place, that of others as it was.
+pub fn updated(existing: &ObjectMeta, wanted: &ObjectMeta) -> ObjectMeta {
+    let mut meta = ObjectMeta { managed_fields: None, ..existing.clone() };
+    meta.labels.get_or_insert_default().extend(wanted.labels.clone().unwrap_or_default());
+    let owners = wanted.owner_references.clone().unwrap_or_default();
+    let all = meta.owner_references.get_or_insert_default();
+    all.retain(|found| owners.iter().all(|owner| owner.uid != found.uid));
+    all.extend(owners);
+    meta
+}
+
 /// Whether `object` is controlled by exactly this owner.
 pub fn is_owned<K: Resource>(object: &K, owner: &OwnerReference) -> bool {
     object.owner_references().iter().any(|r| r.uid == owner.uid && r.controller == Some(true))
@@ -159,6 +170,23 @@ mod tests {
         assert_eq!(edited(|s| drop(s.labels_mut().insert("team".into(), "x".into()))), Write::Nothing);
         assert_eq!(edited(|s| drop(s.annotations_mut().insert("note".into(), "x".into()))), Write::Nothing);
         assert_eq!(edited(|s| s.owner_references_mut().push(OwnerReference::default())), Write::Nothing);
+    }
+
+    #[test]
+    fn an_update_keeps_what_others_put_there() {
+        let mut existing = wanted();
+        existing.metadata.resource_version = Some("7".into());
+        existing.metadata.labels = Some(BTreeMap::from([("team".into(), "x".into())]));
+        existing.annotations_mut().insert("note".into(), "x".into());
+        existing.owner_references_mut().iter_mut().for_each(|o| o.name = "b".into());
+        existing.owner_references_mut().push(OwnerReference { uid: "2".into(), ..OwnerReference::default() });
+        let after = updated(&existing.metadata, &wanted().metadata);
+        existing.metadata = after;
+        assert_eq!(write(Some(&existing), &wanted()), Write::Nothing);
+        assert_eq!(existing.labels()["team"], "x");
+        assert_eq!(existing.annotations()["note"], "x");
+        assert_eq!(existing.owner_references().len(), 2);
+        assert_eq!(existing.resource_version().as_deref(), Some("7"), "nobody else wrote meanwhile");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tracing::info;
 
 use crate::domain::names::ObjectKey;
-use crate::domain::publication::{Publication, Write, write};
+use crate::domain::publication::{Publication, Write, updated, write};
 
 /// Why an object of Weir's in a consumer's namespace could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,7 @@ where
         Write::Taken => return Err(PublishError::NameTaken(object)),
         Write::Create => api.create(&params, &wanted).await,
         Write::Replace => {
-            wanted.meta_mut().resource_version = before.resource_version;
+            *wanted.meta_mut() = updated(&before, wanted.meta());
             api.replace(&name, &params, &wanted).await
         }
         Write::Recreate => {
