@@ -94,11 +94,16 @@ impl Publisher {
             + Send
             + 'static,
     {
-        let namespace = wanted.namespace().unwrap_or_default();
+        let (scope, name) = ((wanted.namespace().unwrap_or_default(), K::kind(&())), wanted.name_any());
+        self.watches.with(&scope, |versions| {
+            versions.writing(&name);
+            None
+        });
         let written = publish(&self.client, existing, wanted).await;
-        self.heed::<K, _>(&namespace, &written);
-        self.known::<K>(&written?);
-        Ok(())
+        self.heed::<K, _>(&scope.0, &written);
+        written.iter().for_each(|meta| self.known::<K>(meta));
+        self.watches.with(&scope, |versions| versions.written(&name));
+        written.map(drop)
     }
 
     /// A namespace is gone: its watches end.
@@ -125,9 +130,7 @@ impl Publisher {
         let scope = (namespace.clone(), K::kind(&()));
         let mut watches = self.watches.lock();
         let watch = watches.entry(scope.clone()).or_default();
-        if watch.versions.known(name, owner.clone(), version) {
-            self.watches.wake(owner);
-        }
+        watch.versions.known(name, owner, version).into_iter().for_each(|owner| self.watches.wake(owner));
         if watch.end.is_none() && watch.refused.is_none_or(|at| at.elapsed() >= AFTER_REFUSAL) {
             watch.end = Some(self.begin::<K>(scope));
         }
@@ -153,6 +156,12 @@ impl Publisher {
 }
 
 impl Watches {
+    /// Tells the versions of a scope something, and wakes whom they name.
+    fn with(&self, scope: &Scope, tell: impl FnOnce(&mut Versions) -> Option<Owner>) {
+        let woken = self.lock().get_mut(scope).and_then(|watch| tell(&mut watch.versions));
+        woken.into_iter().for_each(|owner| self.wake(owner));
+    }
+
     /// What a watch tells. One that was ended says nothing any more.
     fn take<K: Resource>(&self, scope: &Scope, end: &CancellationToken, fed: Fed<K>) {
         let mut watches = self.lock();

@@ -43,35 +43,60 @@ struct Object {
     known: Option<String>,
     /// The one that the watch last showed.
     seen: Option<String>,
+    /// Weir is writing it: what is seen meanwhile may be that.
+    writing: bool,
+}
+
+impl Object {
+    fn is_edited(&self) -> bool {
+        let newer = |seen: &String| self.known.as_ref().is_some_and(|known| is_newer(seen, known));
+        !self.writing && self.seen.as_ref().is_some_and(newer)
+    }
 }
 
 impl Versions {
-    /// Weir wrote or read a version. Returns whether a newer one was seen already, which is then to be looked at.
-    #[must_use]
-    pub fn known(&mut self, name: &str, owner: Owner, version: &str) -> bool {
-        let seen = self.0.remove(name).and_then(|o| o.seen);
-        let stale = seen.as_deref().is_some_and(|seen| is_newer(seen, version));
-        self.0.insert(name.to_owned(), Object { owner, known: Some(version.to_owned()), seen });
-        stale
+    /// Weir begins to write an object.
+    pub fn writing(&mut self, name: &str) {
+        if let Some(object) = self.0.get_mut(name) {
+            object.writing = true;
+        }
     }
 
-    /// The watch shows a version of an object of `owner`. Returns who is to be woken. What Weir has neither written nor read
+    /// Weir wrote an object, or failed to. Returns whom to wake for what was seen meanwhile.
+    #[must_use]
+    pub fn written(&mut self, name: &str) -> Option<Owner> {
+        let object = self.0.get_mut(name)?;
+        object.writing = false;
+        object.is_edited().then(|| object.owner.clone())
+    }
+
+    /// A version that Weir wrote or read. Returns whom to wake, because a newer one was seen already.
+    #[must_use]
+    pub fn known(&mut self, name: &str, owner: Owner, version: &str) -> Option<Owner> {
+        let (seen, writing) = self.0.remove(name).map_or((None, false), |o| (o.seen, o.writing));
+        let object = Object { owner, known: Some(version.to_owned()), seen, writing };
+        let woken = object.is_edited().then(|| object.owner.clone());
+        self.0.insert(name.to_owned(), object);
+        woken
+    }
+
+    /// The watch shows a version of an object of `owner`. Returns whom to wake. What Weir has neither written nor read
     /// yet wakes nobody: it will be read.
     #[must_use]
     pub fn seen(&mut self, name: &str, owner: Option<Owner>, version: &str) -> Option<Owner> {
         if let Some(object) = self.0.get_mut(name) {
             object.seen = Some(version.to_owned());
-            let edited = object.known.as_deref().is_some_and(|known| is_newer(version, known));
             // Also where the edit took the owner out.
-            return edited.then(|| object.owner.clone());
+            return object.is_edited().then(|| object.owner.clone());
         }
         if let Some(owner) = owner {
-            self.0.insert(name.to_owned(), Object { owner, known: None, seen: Some(version.to_owned()) });
+            let object = Object { owner, known: None, seen: Some(version.to_owned()), writing: false };
+            self.0.insert(name.to_owned(), object);
         }
         None
     }
 
-    /// An object is gone, or has Weir's label no more. Returns who is to be woken.
+    /// An object is gone, or has Weir's label no more. Returns whom to wake.
     #[must_use]
     pub fn gone(&mut self, name: &str) -> Option<Owner> {
         Some(self.0.remove(name)?.owner)
@@ -146,7 +171,7 @@ mod tests {
     #[test]
     fn what_weir_wrote_itself_wakes_nobody() {
         let mut versions = Versions::default();
-        assert!(!versions.known("app", app(), "10"));
+        assert_eq!(versions.known("app", app(), "10"), None);
         assert_eq!(versions.seen("app", Some(app()), "10"), None);
         assert_eq!(versions.seen("app", Some(app()), "9"), None, "an event that comes late");
     }
@@ -155,7 +180,24 @@ mod tests {
     fn an_own_write_that_is_seen_before_it_is_answered_wakes_nobody() {
         let mut versions = Versions::default();
         assert_eq!(versions.seen("app", Some(app()), "10"), None);
-        assert!(!versions.known("app", app(), "10"));
+        assert_eq!(versions.known("app", app(), "10"), None);
+    }
+
+    #[test]
+    fn what_is_seen_during_an_own_write_is_judged_after_it() {
+        let mut versions = Versions::default();
+        assert_eq!(versions.known("app", app(), "10"), None);
+        versions.writing("app");
+        assert_eq!(versions.seen("app", Some(app()), "11"), None);
+        assert_eq!(versions.known("app", app(), "11"), None);
+        assert_eq!(versions.written("app"), None, "it was Weir's own");
+        versions.writing("app");
+        assert_eq!(versions.seen("app", Some(app()), "12"), None);
+        assert_eq!(versions.written("app"), Some(app()), "Weir's write failed, so it was another's");
+        versions.writing("app");
+        assert_eq!(versions.known("app", app(), "13"), None);
+        assert_eq!(versions.seen("app", Some(app()), "14"), None);
+        assert_eq!(versions.written("app"), Some(app()), "an edit right after it");
     }
 
     #[test]
@@ -163,23 +205,23 @@ mod tests {
         let mut versions = Versions::default();
         assert_eq!(versions.seen("app", Some(app()), "10"), None);
         assert_eq!(versions.seen("app", Some(app()), "11"), None);
-        assert!(versions.known("app", app(), "10"), "what was read before the edit is looked at again");
-        assert!(!versions.known("app", app(), "11"));
+        assert_eq!(versions.known("app", app(), "10"), Some(app()), "what was read before the edit is looked at again");
+        assert_eq!(versions.known("app", app(), "11"), None);
     }
 
     #[test]
     fn an_edit_wakes_the_owner_even_if_it_took_the_owner_out() {
         let mut versions = Versions::default();
-        assert!(!versions.known("app", app(), "9"));
+        assert_eq!(versions.known("app", app(), "9"), None);
         assert_eq!(versions.seen("app", Some(app()), "10"), Some(app()), "ten is more than nine");
-        assert!(!versions.known("app", app(), "10"));
+        assert_eq!(versions.known("app", app(), "10"), None);
         assert_eq!(versions.seen("app", None, "11"), Some(app()));
     }
 
     #[test]
     fn versions_that_are_no_numbers_are_told_apart_all_the_same() {
         let mut versions = Versions::default();
-        assert!(!versions.known("app", app(), "x"));
+        assert_eq!(versions.known("app", app(), "x"), None);
         assert_eq!(versions.seen("app", Some(app()), "x"), None);
         assert_eq!(versions.seen("app", Some(app()), "a"), Some(app()));
     }
@@ -187,7 +229,7 @@ mod tests {
     #[test]
     fn a_deletion_wakes_the_owner_once() {
         let mut versions = Versions::default();
-        assert!(!versions.known("app", app(), "10"));
+        assert_eq!(versions.known("app", app(), "10"), None);
         assert_eq!(versions.gone("app"), Some(app()));
         assert_eq!(versions.gone("app"), None);
         assert_eq!(versions.seen("unread", Some(app()), "10"), None);
@@ -199,8 +241,8 @@ mod tests {
     #[test]
     fn what_was_deleted_before_the_watch_began_is_missed_in_its_list() {
         let mut versions = Versions::default();
-        assert!(!versions.known("here", app(), "10"));
-        assert!(!versions.known("gone", Owner::Binding(ObjectKey::new("fraud", "b")), "11"));
+        assert_eq!(versions.known("here", app(), "10"), None);
+        assert_eq!(versions.known("gone", Owner::Binding(ObjectKey::new("fraud", "b")), "11"), None);
         assert_eq!(versions.seen("here", Some(app()), "10"), None);
         assert_eq!(versions.listed(), [Owner::Binding(ObjectKey::new("fraud", "b"))]);
     }
