@@ -416,7 +416,7 @@ async fn a_namespace_that_did_not_enrol_gets_no_secret_and_is_told_how_to() {
     shy.refused::<StreamClient>("app", Reason::NamespaceNotEnrolled, &[&shy.name, "Secret app", &advice]).await;
     assert!(shy.names::<Secret>().await.is_empty());
     let account = format!("system:serviceaccount:{}:weir", harness::NAMESPACE);
-    for verb in ["create", "get", "update", "delete"] {
+    for verb in ["create", "get", "list", "watch", "update", "delete"] {
         let (may, said) =
             try_run("kubectl", &["auth", "can-i", verb, "secrets", "-n", &shy.name, "--as", &account], "").await;
         assert!(!may, "Weir may {verb} Secrets in a namespace that did not enrol: {said}");

@@ -7,7 +7,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,10 +14,8 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::{NamespaceResourceScope, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -68,10 +65,7 @@ impl Publisher {
     ///
     /// # Errors
     /// See [`read`].
-    pub async fn read<K>(&self, key: &ObjectKey) -> Result<Option<K>, PublishError>
-    where
-        K: Publication + Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
-    {
+    pub async fn read<K: Publication>(&self, key: &ObjectKey) -> Result<Option<K>, PublishError> {
         let found = read(&self.client, key).await;
         self.heed::<K, _>(&key.namespace, &found);
         let found: Option<K> = found?;
@@ -83,17 +77,7 @@ impl Publisher {
     ///
     /// # Errors
     /// See [`publish`].
-    pub async fn publish<K>(&self, existing: Option<K>, wanted: K) -> Result<(), PublishError>
-    where
-        K: Publication
-            + Resource<Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Serialize
-            + Send
-            + 'static,
-    {
+    pub async fn publish<K: Publication>(&self, existing: Option<K>, wanted: K) -> Result<(), PublishError> {
         let (scope, name) = ((wanted.namespace().unwrap_or_default(), K::kind(&())), wanted.name_any());
         self.watches.with(&scope, |versions| {
             versions.writing(&name);
@@ -119,10 +103,7 @@ impl Publisher {
     }
 
     /// Remembers what was written or read, and watches over it from now on.
-    fn known<K>(&self, meta: &ObjectMeta)
-    where
-        K: Publication + Resource<Scope = NamespaceResourceScope> + Clone + Debug + Send + 'static,
-    {
+    fn known<K: Publication>(&self, meta: &ObjectMeta) {
         let (Some(namespace), Some(name), Some(version)) = (&meta.namespace, &meta.name, &meta.resource_version) else {
             return;
         };
@@ -136,10 +117,7 @@ impl Publisher {
         }
     }
 
-    fn begin<K>(&self, scope: Scope) -> CancellationToken
-    where
-        K: Publication + Resource<Scope = NamespaceResourceScope> + Clone + Debug + Send + 'static,
-    {
+    fn begin<K: Publication>(&self, scope: Scope) -> CancellationToken {
         debug!(namespace = scope.0, kind = %scope.1, "watching");
         let end = self.shutdown.child_token();
         let api: Api<PartialObjectMeta<K>> = Api::namespaced(self.client.clone(), &scope.0);

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::names::ObjectKey;
 use crate::api::GROUP;
 
-/// An object is woken by edits at most once in this time: whoever edits in a loop shall not make Weir write in one.
+/// An owner is woken by edits at most once in this time: whoever edits in a loop shall not make Weir write in one.
 pub const GAP: SignedDuration = SignedDuration::from_secs(2);
 
 /// Whose an object in a consumer's namespace is.

@@ -1,11 +1,15 @@
 //! Weir's objects in consumers' namespaces: what they are, and what it takes to make them so.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret as KubeSecret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::connection::SECRET_TYPE;
 use super::names::ObjectKey;
@@ -13,7 +17,15 @@ use super::secret::Secret;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL};
 
 /// A kind that Weir writes into consumers' namespaces.
-pub trait Publication: Resource<DynamicType = ()> {
+pub trait Publication:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Serialize
+    + Send
+    + 'static
+{
     /// Whether this holds all that `wanted` does, and nothing beside it. Metadata does not count.
     fn has_content_of(&self, wanted: &Self) -> bool;
 

@@ -1,12 +1,7 @@
 //! Reads and writes of what Weir owns in consumers' namespaces.
 
-use std::fmt::Debug;
-
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
-use kube::core::NamespaceResourceScope;
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, ResourceExt};
 use tracing::info;
 
 use crate::domain::names::ObjectKey;
@@ -30,10 +25,7 @@ pub enum PublishError {
 ///
 /// # Errors
 /// `NotEnrolled` where Weir may not read it.
-pub async fn read<K>(client: &Client, key: &ObjectKey) -> Result<Option<K>, PublishError>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-{
+pub async fn read<K: Publication>(client: &Client, key: &ObjectKey) -> Result<Option<K>, PublishError> {
     let api: Api<K> = Api::namespaced(client.clone(), &key.namespace);
     api.get_opt(&key.name).await.map_err(|e| publish_error(e, &key.namespace))
 }
@@ -43,10 +35,11 @@ where
 ///
 /// # Errors
 /// See [`PublishError`].
-pub async fn publish<K>(client: &Client, existing: Option<K>, mut wanted: K) -> Result<ObjectMeta, PublishError>
-where
-    K: Publication + Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
-{
+pub async fn publish<K: Publication>(
+    client: &Client,
+    existing: Option<K>,
+    mut wanted: K,
+) -> Result<ObjectMeta, PublishError> {
     let (namespace, name) = (wanted.namespace().unwrap_or_default(), wanted.name_any());
     let api: Api<K> = Api::namespaced(client.clone(), &namespace);
     let params = PostParams::default();
