@@ -22,6 +22,7 @@ use tracing::{error, info};
 use crate::controllers::context::Context;
 use crate::controllers::metrics::Metrics;
 use crate::controllers::patience::Patience;
+use crate::controllers::publisher::{Publisher, wake_owners};
 use crate::controllers::reconcile::reconcile_kind;
 use crate::controllers::world::{Queues, World};
 use crate::controllers::{data_product, retention, role_binding, stream_client, stream_cluster, stream_role};
@@ -98,8 +99,10 @@ async fn lead(
     let (clients, client_queue) = mpsc::unbounded();
     let (bindings, binding_queue) = mpsc::unbounded();
     let queues = Queues { clusters, products, roles, clients, bindings };
+    let (owners, owner_queue) = tokio::sync::mpsc::unbounded_channel();
     let context = Arc::new(Context {
         world: World::new(queues),
+        publisher: Publisher::new(client.clone(), owners, shutdown.clone()),
         secrets: Secrets::new(client.clone(), &settings.namespace),
         events: Events::new(client.clone(), &settings.namespace, &settings.identity),
         leadership: candidate.leadership(),
@@ -120,7 +123,13 @@ async fn lead(
     let role_store = feeds.watch(&mut tasks, Update::Role);
     let client_store = feeds.watch(&mut tasks, Update::Client);
     let binding_store = feeds.watch(&mut tasks, Update::Binding);
-    feeds.watch(&mut tasks, |key, o| Update::Namespace(key.name, o.as_deref().map(namespace)));
+    let of_namespaces = context.clone();
+    feeds.watch(&mut tasks, move |key, o| {
+        if o.is_none() {
+            of_namespaces.publisher.forget(&key.name);
+        }
+        Update::Namespace(key.name, o.as_deref().map(namespace))
+    });
     feeds.watch(&mut tasks, |key, o: Option<Arc<PartialObjectMeta<ServiceAccount>>>| {
         Update::Account(key, o.and_then(|a| a.metadata.uid.clone()))
     });
@@ -136,6 +145,7 @@ async fn lead(
     tasks.spawn(reconcile_kind(context.clone(), role_store, role_queue, soon, stream_role::reconcile));
     tasks.spawn(reconcile_kind(context.clone(), client_store, client_queue, at_once, stream_client::reconcile));
     tasks.spawn(reconcile_kind(context.clone(), binding_store, binding_queue, at_once, role_binding::reconcile));
+    tasks.spawn(wake_owners(context.clone(), owner_queue));
     tasks.spawn(retention::run(context.clone()));
     tasks.spawn(expire(context));
     tokio::select! {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::applier::SessionError;
 use super::patience::Patience;
+use super::publisher::Publisher;
 use super::world::World;
 use crate::domain::event::{Happening, event};
 use crate::domain::ledger::Installation;
@@ -22,6 +23,8 @@ pub struct Context {
     pub client: Client,
     /// What all share.
     pub world: World,
+    /// What Weir owns in consumers' namespaces.
+    pub publisher: Publisher,
     /// Secrets of the operator's own namespace.
     pub secrets: Secrets,
     /// Kubernetes Events and SecurityEvents.

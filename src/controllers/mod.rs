@@ -8,6 +8,7 @@ pub mod context;
 pub mod data_product;
 pub mod metrics;
 pub mod patience;
+pub mod publisher;
 pub mod reconcile;
 pub mod retention;
 pub mod role_binding;

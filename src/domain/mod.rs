@@ -2,7 +2,8 @@
 //!
 //! The way of a decision: [`index`] holds what the API server has; [`tenancy`], [`product`], [`role`] and [`binding`]
 //! turn it into grants; [`ledger`] remembers what was granted; [`plan`] compares both with what a cluster has;
-//! [`topics`] and [`rotation`] do the same for topics and credentials; [`conditions`] and [`event`] say what came of it.
+//! [`topics`] and [`rotation`] do the same for topics and credentials; [`publication`] and [`foreign_edit`] for what stands in
+//! consumers' namespaces; [`conditions`] and [`event`] say what came of it.
 
 pub mod acl;
 pub mod binding;
@@ -11,12 +12,14 @@ pub mod certificate;
 pub mod conditions;
 pub mod connection;
 pub mod event;
+pub mod foreign_edit;
 pub mod index;
 pub mod ledger;
 pub mod names;
 pub mod plan;
 pub mod problem;
 pub mod product;
+pub mod publication;
 pub mod role;
 pub mod rotation;
 pub mod secret;

@@ -5,3 +5,4 @@ pub mod events;
 pub mod feed;
 pub mod lease;
 pub mod objects;
+pub mod publish;

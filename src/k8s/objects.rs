@@ -1,37 +1,18 @@
-//! Reads and writes of Weir's own kinds, and of what it owns in consumers' namespaces.
+//! Writes of Weir's own kinds.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret as KubeSecret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::api::{FINALIZER, MANAGED_BY, MANAGED_BY_LABEL, ObjectRef};
-use crate::domain::connection::SECRET_TYPE;
+use crate::api::{FINALIZER, ObjectRef};
 use crate::domain::names::ObjectKey;
-use crate::domain::secret::Secret;
 
 /// The field manager of all that Weir writes.
 pub const FIELD_MANAGER: &str = "weir";
-
-/// Why an object of Weir's in a consumer's namespace could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// The namespace did not bind the ClusterRole `weir-credentials`.
-    #[error("namespace {0} did not enrol")]
-    NotEnrolled(String),
-    /// There is one of that name which is not Weir's for this owner.
-    #[error("{0} exists and is not this object's")]
-    NameTaken(String),
-    /// Anything else.
-    #[error(transparent)]
-    Kube(#[from] kube::Error),
-}
 
 /// Writes `status` of the object, by server-side apply of its status subresource.
 ///
@@ -129,97 +110,6 @@ fn gone_is_fine(result: Result<(), kube::Error>) -> Result<(), kube::Error> {
     match result {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other,
-    }
-}
-
-/// The Secret `name` in `namespace`, if it is there.
-///
-/// # Errors
-/// `NotEnrolled` where Weir may not read it.
-pub async fn read_secret(client: &Client, namespace: &str, name: &str) -> Result<Option<KubeSecret>, PublishError> {
-    let api: Api<KubeSecret> = Api::namespaced(client.clone(), namespace);
-    api.get_opt(name).await.map_err(|e| publish_error(e, namespace))
-}
-
-/// Writes a Secret that `owner` owns. One that it does not own is never touched.
-///
-/// # Errors
-/// See [`PublishError`].
-pub async fn publish_secret(
-    client: &Client,
-    owner: &OwnerReference,
-    namespace: &str,
-    name: &str,
-    data: BTreeMap<String, Secret>,
-) -> Result<(), PublishError> {
-    let api: Api<KubeSecret> = Api::namespaced(client.clone(), namespace);
-    let existing = read_secret(client, namespace, name).await?;
-    let mut secret = KubeSecret {
-        metadata: metadata(owner, namespace, name),
-        type_: Some(SECRET_TYPE.into()),
-        string_data: Some(data.iter().map(|(k, v)| (k.clone(), v.expose().to_owned())).collect()),
-        ..KubeSecret::default()
-    };
-    let result = match existing {
-        None => api.create(&PostParams::default(), &secret).await,
-        Some(existing) if is_owned(&existing, owner) => {
-            secret.metadata.resource_version = existing.resource_version();
-            api.replace(name, &PostParams::default(), &secret).await
-        }
-        Some(_) => return Err(PublishError::NameTaken(format!("Secret {namespace}/{name}"))),
-    };
-    result.map(drop).map_err(|e| publish_error(e, namespace))
-}
-
-/// Writes a ConfigMap that `owner` owns, if it differs. One that it does not own is never touched.
-///
-/// # Errors
-/// See [`PublishError`].
-pub async fn publish_config_map(
-    client: &Client,
-    owner: &OwnerReference,
-    namespace: &str,
-    name: &str,
-    data: BTreeMap<String, String>,
-) -> Result<(), PublishError> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let existing = api.get_opt(name).await.map_err(|e| publish_error(e, namespace))?;
-    let mut map = ConfigMap { metadata: metadata(owner, namespace, name), data: Some(data), ..ConfigMap::default() };
-    let result = match existing {
-        None => api.create(&PostParams::default(), &map).await,
-        Some(existing) if !is_owned(&existing, owner) => {
-            return Err(PublishError::NameTaken(format!("ConfigMap {namespace}/{name}")));
-        }
-        Some(existing) if existing.data == map.data => return Ok(()),
-        Some(existing) => {
-            map.metadata.resource_version = existing.resource_version();
-            api.replace(name, &PostParams::default(), &map).await
-        }
-    };
-    result.map(drop).map_err(|e| publish_error(e, namespace))
-}
-
-/// Whether `object` is controlled by exactly this owner.
-pub fn is_owned<K: Resource>(object: &K, owner: &OwnerReference) -> bool {
-    object.owner_references().iter().any(|r| r.uid == owner.uid && r.controller == Some(true))
-}
-
-fn metadata(owner: &OwnerReference, namespace: &str, name: &str) -> ObjectMeta {
-    ObjectMeta {
-        name: Some(name.into()),
-        namespace: Some(namespace.into()),
-        labels: Some(BTreeMap::from([(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned())])),
-        owner_references: Some(vec![owner.clone()]),
-        ..ObjectMeta::default()
-    }
-}
-
-fn publish_error(error: kube::Error, namespace: &str) -> PublishError {
-    match error {
-        kube::Error::Api(status) if status.code == 403 && !status.message.contains("being terminated") => {
-            PublishError::NotEnrolled(namespace.into())
-        }
-        other => PublishError::Kube(other),
     }
 }
 

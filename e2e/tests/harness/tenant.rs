@@ -72,6 +72,11 @@ impl Tenant {
         .await;
     }
 
+    /// Takes that back.
+    pub async fn unenrol(&self) {
+        self.delete::<k8s_openapi::api::rbac::v1::RoleBinding>("weir-credentials").await;
+    }
+
     /// Applies an object by server-side apply, which must be taken.
     pub async fn apply(&self, manifest: &str) {
         if let Err(refusal) = self.try_apply(manifest).await {

@@ -124,7 +124,7 @@ impl Session<'_> {
         let entry = VersionRecord {
             version,
             principal: principal.clone(),
-            fingerprint: fingerprint_of(&issued),
+            fingerprint: fingerprint(&issued),
             issued_at: Timestamp::now(),
             published: false,
             retires_at: None,
@@ -357,13 +357,10 @@ impl Session<'_> {
 }
 
 /// SHA-256 of a password or certificate, in hexadecimal.
-pub fn fingerprint(text: &str) -> String {
+pub fn fingerprint(issued: &Issued) -> String {
+    let text = match issued {
+        Issued::Password(password) => password.expose(),
+        Issued::Certificate { certificate_pem, .. } => certificate_pem,
+    };
     hex::encode(Sha256::digest(text.as_bytes()))
-}
-
-fn fingerprint_of(issued: &Issued) -> String {
-    match issued {
-        Issued::Password(password) => fingerprint(password.expose()),
-        Issued::Certificate { certificate_pem, .. } => fingerprint(certificate_pem),
-    }
 }

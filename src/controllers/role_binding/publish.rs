@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Resource, ResourceExt};
 
 use crate::api::{ListenerAuthentication, Reason, RoleBinding, SubjectKind};
@@ -9,7 +10,9 @@ use crate::controllers::context::Context;
 use crate::controllers::reconcile::ReconcileError;
 use crate::domain::binding::Resolution;
 use crate::domain::connection::{BindingConnection, config_map_data, listener};
-use crate::k8s::objects::{PublishError, publish_config_map};
+use crate::domain::names::ObjectKey;
+use crate::domain::publication;
+use crate::k8s::publish::PublishError;
 
 /// What became of the ConfigMap.
 pub enum Published {
@@ -45,7 +48,13 @@ pub async fn config_map(
     let name = format!("weir-{}", binding.name_any());
     let namespace = binding.namespace().unwrap_or_default();
     let Some(owner) = binding.controller_owner_ref(&()) else { return Ok(Published::Nothing) };
-    match publish_config_map(&context.client, &owner, &namespace, &name, data).await {
+    let key = ObjectKey::new(&namespace, &name);
+    let publisher = &context.publisher;
+    let written = match publisher.read::<ConfigMap>(&key).await {
+        Ok(existing) => publisher.publish(existing, publication::config_map(&key, &owner, data)).await,
+        Err(error) => Err(error),
+    };
+    match written {
         Ok(()) => Ok(Published::Done(name)),
         Err(PublishError::NotEnrolled(_)) => Ok(Published::Failed(
             Reason::NamespaceNotEnrolled,

@@ -1,13 +1,14 @@
 //! StreamClient: has its credentials issued, puts them into its Secret, and reports.
 
+mod announce;
+mod secret;
 mod status;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret as KubeSecret;
+use kube::ResourceExt;
 use kube::runtime::controller::Action;
-use kube::{Resource, ResourceExt};
 
 use super::applier::{Link, Order, fingerprint};
 use super::context::Context;
@@ -15,18 +16,13 @@ use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use crate::api::{self, Reason, StreamClient};
 use crate::domain::conditions::whole_seconds;
-use crate::domain::connection::{Issued, Version, authentication_of, listener, secret_data};
+use crate::domain::connection::{Issued, authentication_of, listener};
 use crate::domain::event::Happening;
 use crate::domain::ledger::ClientRecord;
 use crate::domain::names::{ObjectKey, PrincipalKey};
 use crate::domain::problem::Problem;
-use crate::domain::rotation::{IssueReason, MOST_VERSIONS, ROTATE, Situation, Step, WINDOW, decide, due, not_renewed};
-use crate::domain::secret::Secret;
-use crate::k8s::objects::{
-    PublishError, add_finalizer, has_finalizer, is_owned, object_ref, publish_secret, read_secret, remove_finalizer,
-    write_status,
-};
-use crate::pki::belongs;
+use crate::domain::rotation::{IssueReason, MOST_VERSIONS, ROTATE, Situation, Step, WINDOW, decide, not_renewed};
+use crate::k8s::objects::{add_finalizer, has_finalizer, object_ref, remove_finalizer, write_status};
 
 /// What a reconciliation found and did.
 struct Report {
@@ -63,7 +59,7 @@ pub async fn reconcile(client: Arc<StreamClient>, context: Arc<Context>) -> Resu
     }
     let after = status::status(&client, &report, &far, now);
     if client.status.as_ref() != Some(&after) {
-        announce(&client, &key, &report, &context).await;
+        announce::announce(&client, &key, &report, &context).await;
         write_status(&context.client, client.as_ref(), &after).await?;
     }
     let wait = report.wake.map(|at| at.duration_since(now)).and_then(|d| std::time::Duration::try_from(d).ok());
@@ -85,23 +81,21 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
             return Ok(report);
         }
     };
-    let secret = match read_secret(&context.client, &key.namespace, &secret_name).await {
-        Ok(secret) => secret,
-        Err(error) => return unpublished(report, error, context, key),
+    let place = ObjectKey::new(&key.namespace, &secret_name);
+    let existing = match secret::read(context, client, &place).await {
+        Ok(existing) => existing,
+        Err(error) => return secret::unpublished(report, error, context, key),
     };
-    let Some(owner) = client.controller_owner_ref(&()) else { return Ok(report) };
-    if secret.as_ref().is_some_and(|s| !is_owned(s, &owner)) {
-        let taken = PublishError::NameTaken(format!("Secret {key_ns}/{secret_name}", key_ns = key.namespace));
-        return unpublished(report, taken, context, key);
-    }
     let held = handle.state().credentials.get(&uid).cloned();
-    let issuing = report.record.as_ref().and_then(|r| r.issuing()).map(|v| v.version);
-    let in_secret = secret.as_ref().and_then(fingerprint_in);
+    let issuing = report.record.as_ref().and_then(|r| r.issuing()).cloned();
+    let number = issuing.as_ref().map(|v| v.version);
+    let present = existing.as_ref().and_then(|s| secret::credential_in(s, client.spec.credentials.type_));
+    let in_secret = present.as_ref().map(fingerprint);
     let authority = handle.state().authority.clone().and_then(Result::ok);
     let step = decide(&Situation {
         record: report.record.as_ref(),
         in_secret: in_secret.as_deref(),
-        in_memory: held.as_ref().is_some_and(|(version, _)| Some(*version) == issuing),
+        in_memory: held.as_ref().is_some_and(|(version, _)| Some(*version) == number),
         on_brokers: report.record.as_ref().is_some_and(|r| on_brokers(context, cluster, r)),
         credentials: &client.spec.credentials,
         rotate: client.annotations().get(ROTATE).map(String::as_str),
@@ -109,12 +103,12 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
         running_since: context.running_since,
         now: Timestamp::now(),
     });
-    if let Some(current) = report.record.as_ref().and_then(|r| r.current())
-        && in_secret.as_ref() == Some(&current.fingerprint)
-        && handle.state().lost_identities.contains(&current.principal)
-        && let Some(password) = secret.as_ref().and_then(password_in)
+    let current = report.record.as_ref().and_then(|r| r.current()).cloned();
+    let current = current.zip(present).filter(|(version, _)| in_secret.as_ref() == Some(&version.fingerprint));
+    if let Some((version, Issued::Password(password))) = &current
+        && handle.state().lost_identities.contains(&version.principal)
     {
-        handle.order(Order::Restore(current.principal.clone(), password));
+        handle.order(Order::Restore(version.principal.clone(), password.clone()));
     }
     let problem = handle.state().client_problems.get(&uid).cloned();
     match step {
@@ -133,17 +127,16 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
         }
         Step::AwaitBrokers => {}
         Step::Publish => {
-            if let Some((_, issued)) = held {
-                let published = publish(client, context, &report, &issued, &owner).await;
-                if let Err(error) = published {
-                    return unpublished(report, error, context, key);
+            if let Some((version, (_, issued))) = issuing.zip(held) {
+                if let Err(error) = secret::publish(context, client, &place, existing, &version, &issued).await {
+                    return secret::unpublished(report, error, context, key);
                 }
-                handle.order(Order::Published(key.clone(), issuing.unwrap_or_default()));
+                handle.order(Order::Published(key.clone(), version.version));
             }
             report.problems.push(Problem::waiting(Reason::Applying, "the Secret is written"));
         }
         Step::MarkPublished => {
-            handle.order(Order::Published(key.clone(), issuing.unwrap_or_default()));
+            handle.order(Order::Published(key.clone(), number.unwrap_or_default()));
             report.problems.push(Problem::waiting(Reason::Applying, "the Secret is written"));
         }
         Step::AwaitTurn(at) => {
@@ -151,22 +144,33 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
             report.problems.push(too_many(at));
         }
         Step::Rest(next) => {
-            let now = Timestamp::now();
-            let spec = &client.spec.credentials;
-            report.last_certificate = report.record.as_ref().and_then(|r| not_renewed(r, spec, authority, now));
-            // It is looked at again when it ends: it works until then.
-            let end = report.last_certificate;
-            report.wake = next.into_iter().chain(end.filter(|at| *at > now)).min();
-            if let Some(at) = end.filter(|at| *at <= now) {
-                report.problems.push(Problem::waiting(
-                    Reason::SignerExpiring,
-                    format!("the certificate ended at {at} with its authority: ask the platform team to renew that of StreamCluster {cluster}"),
-                ));
+            if let Some((version, issued)) = current
+                && let Err(error) = secret::publish(context, client, &place, existing, &version, &issued).await
+            {
+                return secret::unpublished(report, error, context, key);
             }
+            rest(&mut report, client, next, authority);
         }
     }
     report.problems.extend(problem);
     Ok(report)
+}
+
+/// Nothing is to be issued; a certificate may have come to its end all the same.
+fn rest(report: &mut Report, client: &StreamClient, next: Option<Timestamp>, authority: Option<Timestamp>) {
+    let now = Timestamp::now();
+    let spec = &client.spec.credentials;
+    report.last_certificate = report.record.as_ref().and_then(|r| not_renewed(r, spec, authority, now));
+    // It is looked at again when it ends: it works until then.
+    let end = report.last_certificate;
+    report.wake = next.into_iter().chain(end.filter(|at| *at > now)).min();
+    if let Some(at) = end.filter(|at| *at <= now) {
+        let cluster = &client.spec.cluster_ref.name;
+        report.problems.push(Problem::waiting(
+            Reason::SignerExpiring,
+            format!("the certificate ended at {at} with its authority: ask the platform team to renew that of StreamCluster {cluster}"),
+        ));
+    }
 }
 
 fn too_many(at: Timestamp) -> Problem {
@@ -225,80 +229,6 @@ fn on_brokers(context: &Context, cluster: &str, record: &ClientRecord) -> bool {
     access && state.known_identities.contains(&issuing.principal)
 }
 
-async fn publish(
-    client: &StreamClient,
-    context: &Context,
-    report: &Report,
-    issued: &Issued,
-    owner: &k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference,
-) -> Result<(), PublishError> {
-    let cluster = &client.spec.cluster_ref.name;
-    let ca_pem = context.ca_pem(cluster);
-    let data = {
-        let index = context.world.index();
-        let listener =
-            index.cluster_spec(cluster).and_then(|s| listener(s, authentication_of(client.spec.credentials.type_)));
-        let (Some(listener), Some(version)) = (listener, report.record.as_ref().and_then(|r| r.issuing())) else {
-            return Ok(());
-        };
-        let version = Version {
-            secret_name: &report.secret_name,
-            principal: &version.principal,
-            version: version.version,
-            issued,
-            issued_at: version.issued_at,
-            rotates_at: due(client.spec.credentials.type_, version, &client.spec.credentials),
-        };
-        secret_data(listener, ca_pem.as_deref(), &version)
-    };
-    let namespace = client.namespace().unwrap_or_default();
-    publish_secret(&context.client, owner, &namespace, &report.secret_name, data).await
-}
-
-/// Why the Secret could not be read or written, as a problem.
-fn unpublished(
-    mut report: Report,
-    error: PublishError,
-    context: &Context,
-    key: &ObjectKey,
-) -> Result<Report, ReconcileError> {
-    let secret = format!("Secret {}", report.secret_name);
-    report.problems.push(match error {
-        PublishError::NotEnrolled(_) => {
-            report.wake = Some(Timestamp::now() + jiff::SignedDuration::from_secs(15));
-            Problem::invalid(Reason::NamespaceNotEnrolled, context.enrolment_advice(&key.namespace, &secret))
-        }
-        PublishError::NameTaken(what) => {
-            report.wake = Some(Timestamp::now() + jiff::SignedDuration::from_secs(15));
-            Problem::invalid(
-                Reason::NameTaken,
-                format!("{what} exists and is not this StreamClient's: delete it, or set credentials.secretName"),
-            )
-        }
-        PublishError::Kube(error) => return Err(error.into()),
-    });
-    Ok(report)
-}
-
-/// The fingerprint of the credential in a Secret; a certificate without its key is none.
-fn fingerprint_in(secret: &KubeSecret) -> Option<String> {
-    let data = secret.data.as_ref()?;
-    let text = |key: &str| data.get(key).and_then(|value| std::str::from_utf8(&value.0).ok());
-    match text("password") {
-        Some(password) => Some(fingerprint(password)),
-        None => {
-            let certificate = text("tls.crt")?;
-            belongs(certificate, &Secret::new(text("tls.key")?)).then(|| fingerprint(certificate))
-        }
-    }
-}
-
-/// The password in a Secret.
-fn password_in(secret: &KubeSecret) -> Option<Secret> {
-    let value = secret.data.as_ref()?.get("password")?;
-    Some(Secret::new(std::str::from_utf8(&value.0).ok()?))
-}
-
 /// Lets a deleted client go once the brokers have forgotten every version of it.
 async fn finish(client: &StreamClient, key: &ObjectKey, context: &Context) -> Result<Action, ReconcileError> {
     if !has_finalizer(client) {
@@ -338,40 +268,4 @@ async fn finish(client: &StreamClient, key: &ObjectKey, context: &Context) -> Re
         }
     }
     Ok(Action::requeue(PERIODICALLY))
-}
-
-/// One SecurityEvent for each version that came into the Secret, and for each refusal.
-async fn announce(client: &StreamClient, key: &ObjectKey, report: &Report, context: &Context) {
-    let before = client.status.as_ref().and_then(|s| s.principal.clone());
-    let current = report.record.as_ref().and_then(|r| r.current());
-    let happening = |action, outcome, reason: &str, message: String, principals| Happening {
-        action,
-        object: object_ref("StreamClient", key, client.uid()),
-        outcome,
-        reason: reason.into(),
-        message,
-        cluster: Some(client.spec.cluster_ref.name.clone()),
-        principals,
-    };
-    if let Some(current) = current.filter(|c| Some(&c.principal) != before.as_ref()) {
-        let (action, reason) = match before {
-            None => (api::Action::CredentialIssued, "Issued"),
-            Some(_) => (api::Action::CredentialRotated, "Rotated"),
-        };
-        let message = format!("Secret {} has version {}", report.secret_name, current.version);
-        context.events.note(client, false, reason, &message).await;
-        let principals = vec![current.principal.clone()];
-        context.record(happening(action, api::Outcome::Success, reason, message, principals), &current.principal).await;
-    }
-    let conditions = client.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-    for problem in report.problems.iter().filter(|p| p.remedy == crate::domain::problem::Remedy::Invalid) {
-        if conditions.iter().any(|c| c.type_ == "Stalled" && c.message.contains(&problem.message)) {
-            continue;
-        }
-        let reason = problem.reason.as_str();
-        context.events.note(client, true, reason, &problem.message).await;
-        let refused =
-            happening(api::Action::RequestRefused, api::Outcome::Failure, reason, problem.message.clone(), Vec::new());
-        context.record(refused, &format!("{:?}/{}", client.metadata.generation, problem.message)).await;
-    }
 }

@@ -1,0 +1,47 @@
+//! What is put on record of a client.
+
+use kube::ResourceExt;
+
+use super::Report;
+use crate::api::{self, StreamClient};
+use crate::controllers::context::Context;
+use crate::domain::event::Happening;
+use crate::domain::names::ObjectKey;
+use crate::domain::problem::Remedy;
+use crate::k8s::objects::object_ref;
+
+/// One SecurityEvent for each version that came into the Secret, and for each refusal.
+pub async fn announce(client: &StreamClient, key: &ObjectKey, report: &Report, context: &Context) {
+    let before = client.status.as_ref().and_then(|s| s.principal.clone());
+    let current = report.record.as_ref().and_then(|r| r.current());
+    let happening = |action, outcome, reason: &str, message: String, principals| Happening {
+        action,
+        object: object_ref("StreamClient", key, client.uid()),
+        outcome,
+        reason: reason.into(),
+        message,
+        cluster: Some(client.spec.cluster_ref.name.clone()),
+        principals,
+    };
+    if let Some(current) = current.filter(|c| Some(&c.principal) != before.as_ref()) {
+        let (action, reason) = match before {
+            None => (api::Action::CredentialIssued, "Issued"),
+            Some(_) => (api::Action::CredentialRotated, "Rotated"),
+        };
+        let message = format!("Secret {} has version {}", report.secret_name, current.version);
+        context.events.note(client, false, reason, &message).await;
+        let principals = vec![current.principal.clone()];
+        context.record(happening(action, api::Outcome::Success, reason, message, principals), &current.principal).await;
+    }
+    let conditions = client.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    for problem in report.problems.iter().filter(|p| p.remedy == Remedy::Invalid) {
+        if conditions.iter().any(|c| c.type_ == "Stalled" && c.message.contains(&problem.message)) {
+            continue;
+        }
+        let reason = problem.reason.as_str();
+        context.events.note(client, true, reason, &problem.message).await;
+        let refused =
+            happening(api::Action::RequestRefused, api::Outcome::Failure, reason, problem.message.clone(), Vec::new());
+        context.record(refused, &format!("{:?}/{}", client.metadata.generation, problem.message)).await;
+    }
+}
