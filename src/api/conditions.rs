@@ -46,7 +46,7 @@ named! {
         Drifted,
         /// StreamCluster: the authority that signs clients' certificates is there, and outlives those that it signs now.
         SignerReady,
-        /// StreamClient, RoleBinding: what a client needs to connect stands in its namespace.
+        /// RoleBinding: what a client needs to connect stands in its namespace.
         ConnectionPublished,
     }
 }

@@ -90,7 +90,7 @@ pub struct ProductRef {
     pub name: String,
 }
 
-/// How sensitive data is, least first.
+/// How sensitive data is: Public, Private, Confidential, from the least.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Classification {
     /// Meant for anybody.
@@ -154,7 +154,7 @@ pub struct DataProductStatus {
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// The effective classification.
+    /// The strictest of its own classification and its sources'.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classification: Option<Classification>,
     /// Roles of this namespace that give access to it.

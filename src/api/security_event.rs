@@ -55,7 +55,7 @@ pub struct SecurityEventSpec {
 /// Who did it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Actor {
-    /// A Kubernetes user, a Kafka principal, or `weir` where Weir did it by itself.
+    /// `weir`; who changed what Weir carried out is in the API server's audit log.
     pub name: String,
 }
 

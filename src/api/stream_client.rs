@@ -56,7 +56,7 @@ pub struct Credentials {
     /// certificate also when two thirds of its time are over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
-    /// Name of the Secret and ConfigMap; by default the client's own name.
+    /// Name of the Secret; by default the client's own name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub secret_name: Option<String>,

@@ -297,14 +297,14 @@ pub struct StreamClusterStatus {
     /// Kafka's cluster id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
-    /// Registered brokers.
+    /// Brokers that serve; fenced ones do not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub brokers: Option<i32>,
     /// The finalized `metadata.version` (KIP-584) as Kafka names it, e.g. `4.3-IV0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka_version: Option<String>,
     /// Whether clients can get delegation tokens (KIP-48), with which others log in as they do; absent where the brokers do not
-    /// say. Such a token has its owner's entries and no more, so it is worth nothing once they are gone.
+    /// say. Such a token has its owner's entries and no more, so it is worth nothing while that has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delegation_tokens: Option<bool>,
     /// The longest that a session outlives its credential on the listener that Weir dials, in seconds
