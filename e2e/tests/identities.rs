@@ -25,8 +25,8 @@ fn authority(end: Timestamp) -> Value {
 
 /// Has Weir sign with this authority from now on, and waits until the StreamCluster says so.
 async fn sign_with(h: &Harness, data: Value, status: &str, reason: Reason, words: &[&str]) {
-    let secret =
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "kafka-clients-ca"}, "stringData": data});
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "kafka-clients-ca"},
+            "type": "kubernetes.io/tls", "stringData": data});
     h.own_namespace().apply_value(secret).await;
     // Secrets are looked at once a minute, and with each change of the StreamCluster.
     let platform = h.platform();

@@ -112,6 +112,27 @@ async fn whatever_else_of_a_secret_is_edited_comes_back_with_the_same_credential
 
 #[tokio::test]
 #[ignore = "needs the lab: make test"]
+async fn a_secret_that_can_neither_be_updated_nor_go_is_waited_for() {
+    let h = Harness::start().await;
+    let consumer = h.tenant("consumer").await;
+    consumer.apply(&client("app")).await;
+    let first = consumer.principal("app").await;
+    let stuck = json!({
+        "metadata": {"finalizers": ["example.com/keep"]},
+        "stringData": {"version": "99"},
+        "immutable": true,
+    });
+    consumer.patch::<Secret>("app", stuck).await;
+    let words = ["app is being deleted", "a finalizer that is not Weir's", "remove that"];
+    consumer.refused::<StreamClient>("app", Reason::NotWritten, &words).await;
+    consumer.patch::<Secret>("app", json!({"metadata": {"finalizers": null}})).await;
+    has_another_than(&consumer, "app", &first).await;
+    consumer.ready::<StreamClient>("app").await;
+    consumer.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
 async fn a_config_map_comes_back_and_nothing_is_written_without_need() {
     let h = Harness::start().await;
     let (owner, consumer) = (h.tenant("owner").await, h.tenant("consumer").await);

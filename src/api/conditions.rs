@@ -114,6 +114,8 @@ named! {
         NamespaceNotEnrolled,
         /// A Secret or ConfigMap of that name exists and is not Weir's.
         NameTaken,
+        /// The API server does not let Weir write a Secret or ConfigMap, as where a quota is used up.
+        NotWritten,
         /// A Secret that the StreamCluster names is missing, or lacks a key.
         SecretInvalid,
         /// The StreamCluster offers no listener for this kind of credential.

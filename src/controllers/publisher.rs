@@ -61,15 +61,17 @@ impl Publisher {
         Self { client, shutdown, watches: Arc::new(Watches { by_scope: Mutex::default(), owners }) }
     }
 
-    /// An object, if it is there.
+    /// An object, if it is there. It is `owner`'s, whatever it says itself.
     ///
     /// # Errors
     /// See [`read`].
-    pub async fn read<K: Publication>(&self, key: &ObjectKey) -> Result<Option<K>, PublishError> {
+    pub async fn read<K: Publication>(&self, key: &ObjectKey, owner: Owner) -> Result<Option<K>, PublishError> {
         let found = read(&self.client, key).await;
         self.heed::<K, _>(&key.namespace, &found);
         let found: Option<K> = found?;
-        found.iter().for_each(|object| self.known::<K>(object.meta()));
+        if let Some(object) = &found {
+            self.known::<K>(object.meta(), owner);
+        }
         Ok(found)
     }
 
@@ -79,13 +81,16 @@ impl Publisher {
     /// See [`publish`].
     pub async fn publish<K: Publication>(&self, existing: Option<K>, wanted: K) -> Result<(), PublishError> {
         let (scope, name) = ((wanted.namespace().unwrap_or_default(), K::kind(&())), wanted.name_any());
+        let owner = owner_of(wanted.meta());
         self.watches.with(&scope, |versions| {
             versions.writing(&name);
             None
         });
         let written = publish(&self.client, existing, wanted).await;
         self.heed::<K, _>(&scope.0, &written);
-        written.iter().for_each(|meta| self.known::<K>(meta));
+        if let (Ok(meta), Some(owner)) = (&written, owner) {
+            self.known::<K>(meta, owner);
+        }
         self.watches.with(&scope, |versions| versions.written(&name));
         written.map(drop)
     }
@@ -103,11 +108,10 @@ impl Publisher {
     }
 
     /// Remembers what was written or read, and watches over it from now on.
-    fn known<K: Publication>(&self, meta: &ObjectMeta) {
+    fn known<K: Publication>(&self, meta: &ObjectMeta, owner: Owner) {
         let (Some(namespace), Some(name), Some(version)) = (&meta.namespace, &meta.name, &meta.resource_version) else {
             return;
         };
-        let Some(owner) = owner_of(meta) else { return };
         let scope = (namespace.clone(), K::kind(&()));
         let mut watches = self.watches.lock();
         let watch = watches.entry(scope.clone()).or_default();

@@ -32,7 +32,7 @@ pub enum ReconcileError {
 impl ReconcileError {
     /// Another write came first: the watch brings the newer object, which is then reconciled.
     fn is_conflict(&self) -> bool {
-        matches!(self, Self::Kube(kube::Error::Api(status)) if status.code == 409)
+        matches!(self, Self::Kube(kube::Error::Api(status)) if status.reason == "Conflict")
     }
 }
 

@@ -35,7 +35,7 @@ pub trait Publication:
 
 impl Publication for KubeSecret {
     fn has_content_of(&self, wanted: &Self) -> bool {
-        self.data == wanted.data
+        self.data == wanted.data && self.type_ == wanted.type_
     }
 
     // The type of a Secret is immutable, and so is everything in one that somebody marked as such.
@@ -67,6 +67,8 @@ pub enum Write {
     Recreate,
     /// Nothing: what has its name belongs to somebody else.
     Taken,
+    /// Nothing: what cannot be updated is being deleted, and somebody else's finalizer keeps it.
+    Leaving,
 }
 
 /// Decides what to write, so that `wanted` is there. Labels, annotations and owners beside Weir's are others' business.
@@ -76,15 +78,17 @@ pub fn write<K: Publication>(existing: Option<&K>, wanted: &K) -> Write {
     let mut labels = wanted.labels().iter();
     if !owners.iter().all(|owner| is_owned(existing, owner)) {
         Write::Taken
-    } else if existing.is_fixed(wanted) {
-        Write::Recreate
     } else if existing.has_content_of(wanted)
         && owners.iter().all(|owner| existing.owner_references().iter().any(|found| is_same(found, owner)))
         && labels.all(|(key, value)| existing.labels().get(key) == Some(value))
     {
         Write::Nothing
-    } else {
+    } else if !existing.is_fixed(wanted) {
         Write::Replace
+    } else if existing.meta().deletion_timestamp.is_some() {
+        Write::Leaving
+    } else {
+        Write::Recreate
     }
 }
 
@@ -138,6 +142,9 @@ fn metadata(key: &ObjectKey, owner: &OwnerReference) -> ObjectMeta {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
 
     fn owner(uid: &str) -> OwnerReference {
@@ -203,8 +210,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_updated_is_made_anew() {
-        assert_eq!(edited(|s| s.immutable = Some(true)), Write::Recreate);
+        let fix = |s: &mut KubeSecret| {
+            s.immutable = Some(true);
+            s.data = None;
+        };
+        assert_eq!(edited(fix), Write::Recreate);
         assert_eq!(edited(|s| s.type_ = Some("Opaque".into())), Write::Recreate);
+        assert_eq!(edited(|s| s.immutable = Some(true)), Write::Nothing, "it is as it should be for now");
+        let leave = |s: &mut KubeSecret| {
+            fix(s);
+            s.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        };
+        assert_eq!(edited(leave), Write::Leaving, "somebody's finalizer keeps it");
     }
 
     #[test]

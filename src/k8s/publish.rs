@@ -16,6 +16,9 @@ pub enum PublishError {
     /// There is one of that name which is not Weir's for this owner.
     #[error("{0} exists and is not this object's")]
     NameTaken(String),
+    /// It cannot be written now, for a reason that whoever has the namespace can mend.
+    #[error("{0}")]
+    Refused(String),
     /// Anything else.
     #[error(transparent)]
     Kube(#[from] kube::Error),
@@ -49,6 +52,10 @@ pub async fn publish<K: Publication>(
     let result = match todo {
         Write::Nothing => return Ok(before),
         Write::Taken => return Err(PublishError::NameTaken(object)),
+        Write::Leaving => {
+            let why = "is being deleted, and a finalizer that is not Weir's keeps it: remove that";
+            return Err(PublishError::Refused(format!("{object} {why}")));
+        }
         Write::Create => api.create(&params, &wanted).await,
         Write::Replace => {
             *wanted.meta_mut() = updated(&before, wanted.meta());
@@ -69,9 +76,32 @@ pub async fn publish<K: Publication>(
 
 fn publish_error(error: kube::Error, namespace: &str) -> PublishError {
     match error {
-        kube::Error::Api(status) if status.code == 403 && !status.message.contains("being terminated") => {
+        kube::Error::Api(status) if status.code == 403 && is_by_rbac(&status.message) => {
             PublishError::NotEnrolled(namespace.into())
         }
+        kube::Error::Api(status) if status.code == 403 && !status.message.contains("being terminated") => {
+            PublishError::Refused(status.message)
+        }
         other => PublishError::Kube(other),
+    }
+}
+
+/// Whether a refusal is for want of rights, and not by a quota or an admission policy: the API server says who cannot do what.
+fn is_by_rbac(message: &str) -> bool {
+    message.contains(" cannot ") && message.contains(" resource ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_by_rbac;
+
+    #[test]
+    fn a_quota_is_no_want_of_enrolment() {
+        let forbidden = "secrets \"app\" is forbidden: User \"system:serviceaccount:weir-system:weir\" cannot get resource \
+                         \"secrets\" in API group \"\" in the namespace \"fraud\"";
+        assert!(is_by_rbac(forbidden));
+        let quota = "secrets \"app\" is forbidden: exceeded quota: few, requested: count/secrets=1, used: count/secrets=9, \
+                     limited: count/secrets=9";
+        assert!(!is_by_rbac(quota));
     }
 }

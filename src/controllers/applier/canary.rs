@@ -57,11 +57,21 @@ impl Canary {
                 self.as_user(context, servers, admin, brokers).await?,
                 advice("SCRAM-SHA-512", servers, "enable it there"),
             ),
-            Proof::Certificate { servers, signer } => (
-                self.by_certificate(context, servers, signer, brokers).await?,
-                advice("certificates of identity.mtls", servers, "have it trust their authority"),
-            ),
-            Proof::Configuration => return self.by_configuration(admin, brokers).await,
+            Proof::Certificate { servers, signer } => {
+                let client = match signed(context, signer).await {
+                    Ok(client) => client,
+                    // What governs must not end with an authority that signs no more.
+                    Err(why) => return self.by_configuration(admin, brokers, &why).await,
+                };
+                (
+                    self.by_certificate(client, servers, brokers).await?,
+                    advice("certificates of identity.mtls", servers, "have it trust their authority"),
+                )
+            }
+            Proof::Configuration => {
+                let why = "there is no listener for ScramSha512, nor one for Mtls with identity.mtls";
+                return self.by_configuration(admin, brokers, why).await;
+            }
         };
         let those = |wanted| outcomes.iter().filter(move |(_, o)| **o == wanted).map(|(b, _)| b.to_string());
         let open: Vec<_> = those(ProbeOutcome::Allowed).collect();
@@ -118,36 +128,42 @@ impl Canary {
 
     async fn by_certificate(
         &self,
-        context: &Context,
+        client: (String, Secret),
         servers: &[String],
-        signer: &str,
         brokers: &BTreeSet<i32>,
     ) -> Result<BTreeMap<i32, ProbeOutcome>, SessionError> {
-        let (ca, key) = context.secrets.signer(signer).await.map_err(|e| self.not_known(&e.to_string()))?;
-        let signed = sign_client_certificate(&ca, &key, DISTINGUISHED_NAME, &certificate())
-            .map_err(|why| self.not_known(&format!("Secret {signer}: {why}")))?;
-        let client = match signed.issued {
-            Issued::Certificate { certificate_pem, key_pem } => Some((certificate_pem, key_pem)),
-            Issued::Password(_) => None,
-        };
-        let tls = self.tls.clone().map(|tls| KafkaTls { client, ..tls });
+        let tls = self.tls.clone().map(|tls| KafkaTls { client: Some(client), ..tls });
         let endpoint = KafkaEndpoint { bootstrap_servers: servers.to_vec(), tls, sasl: None };
         Ok(outcomes(&endpoint, brokers, Duration::ZERO).await?)
     }
 
-    async fn by_configuration(&self, admin: &dyn KafkaAdmin, brokers: &BTreeSet<i32>) -> Result<(), SessionError> {
+    /// By what every broker says of itself, as `nobody` can log in to be denied.
+    async fn by_configuration(
+        &self,
+        admin: &dyn KafkaAdmin,
+        brokers: &BTreeSet<i32>,
+        nobody: &str,
+    ) -> Result<(), SessionError> {
         let resources: Vec<_> = brokers.iter().map(|id| ConfigResource::Broker(*id)).collect();
         let configurations = admin.describe_configs(&resources).await?;
         for (id, configuration) in brokers.iter().zip(configurations) {
             let values = configuration?.into_iter().map(|(key, entry)| (key, entry.value)).collect();
             closed_by_configuration(&values).map_err(|why| {
-                self.not_known(&format!(
-                    "broker {id} {why}; or name a listener where Weir can see itself denied: one of ScramSha512, or one of \
-                     Mtls with identity.mtls"
-                ))
+                self.not_known(&format!("broker {id} {why}; and Weir cannot see itself denied: {nobody}"))
             })?;
         }
         Ok(())
+    }
+}
+
+/// A certificate without any entry, with its key.
+async fn signed(context: &Context, signer: &str) -> Result<(String, Secret), String> {
+    let (ca, key) = context.secrets.signer(signer).await.map_err(|e| e.to_string())?;
+    let signed = sign_client_certificate(&ca, &key, DISTINGUISHED_NAME, &certificate())
+        .map_err(|why| format!("Secret {signer}: {why}"))?;
+    match signed.issued {
+        Issued::Certificate { certificate_pem, key_pem } => Ok((certificate_pem, key_pem)),
+        Issued::Password(_) => Err("no certificate was signed".into()),
     }
 }
 

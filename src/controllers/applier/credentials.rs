@@ -327,6 +327,11 @@ impl Session<'_> {
             let principals = gone.get(&uid).cloned().unwrap_or_default();
             let after = rotation::forgotten(record, &principals);
             let over = orphans.contains(&uid) && after.versions.is_empty();
+            if over {
+                let mut state = self.handle.state();
+                state.credentials.remove(&uid);
+                state.client_problems.remove(&uid);
+            }
             if !principals.is_empty() {
                 revoked.push((uid.clone(), record.key(), principals));
             } else if !over {

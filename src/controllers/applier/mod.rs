@@ -132,6 +132,10 @@ impl Applier {
     }
 
     async fn session(&mut self) -> Result<(), SessionError> {
+        // What came while the cluster was out of reach is kept once each.
+        while let Ok(order) = self.inbox.try_recv() {
+            self.dirty.take(order);
+        }
         let mut session = Session::begin(&self.cluster, &self.context, &self.handle, &self.access).await?;
         session.pending = std::mem::take(&mut self.pending);
         self.dirty.resync = true;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::try_join_all;
+use kube::ResourceExt;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -61,6 +62,7 @@ impl Session<'_> {
             state.late_principals = self.late.principals();
         }
         self.looked.clear();
+        self.forget_the_gone();
         dirty.resync = false;
         self.everything(dirty);
         self.find_lost_identities();
@@ -89,6 +91,17 @@ impl Session<'_> {
         let mut everywhere = views.pop().unwrap_or_default();
         everywhere.retain(|user, _| views.iter().all(|view| view.contains_key(user)));
         Ok(everywhere)
+    }
+
+    /// Forgets what was known of objects that are gone.
+    fn forget_the_gone(&self) {
+        let index = self.context.world.index();
+        let products: BTreeSet<_> = index.products_on(self.cluster).filter_map(|(_, p)| p.uid()).collect();
+        let clients: BTreeSet<_> = index.clients_on(self.cluster).filter_map(|(_, c)| c.uid()).collect();
+        let mut state = self.handle.state();
+        state.products.retain(|uid, _| products.contains(uid));
+        state.credentials.retain(|uid, _| clients.contains(uid));
+        state.client_problems.retain(|uid, _| clients.contains(uid));
     }
 
     /// Makes everything dirty that should be on the cluster, or may be.

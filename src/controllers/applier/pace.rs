@@ -62,9 +62,11 @@ impl Pace {
         }
     }
 
-    /// How long after a round the brokers are first asked whether they show it.
-    pub fn first_look(&self) -> Duration {
-        if self.longest > SHORTEST { PATIENCE } else { Duration::ZERO }
+    /// When the brokers are first asked whether they show the round that ends `now`; `None` is at once. Rounds that come close
+    /// together do not put off a look that was `planned`.
+    pub fn first_look(&self, planned: Option<Instant>, now: Instant) -> Option<Instant> {
+        let at = now + PATIENCE;
+        (self.longest > SHORTEST).then(|| planned.map_or(at, |planned| planned.min(at)))
     }
 }
 
@@ -72,7 +74,7 @@ impl Pace {
 mod tests {
     use tokio::time::Instant;
 
-    use super::{Duration, LONGEST, LULL, PATIENCE, Pace, SHORTEST};
+    use super::{LONGEST, LULL, PATIENCE, Pace, SHORTEST};
 
     fn in_a_flood() -> Pace {
         let mut pace = Pace::default();
@@ -81,7 +83,7 @@ mod tests {
             pace.carries_out(100);
         }
         pace.carries_out(0);
-        assert_eq!(pace.first_look(), PATIENCE, "a round in which nothing had come says nothing");
+        assert!(pace.first_look(None, Instant::now()).is_some(), "a round in which nothing had come says nothing");
         pace
     }
 
@@ -94,7 +96,7 @@ mod tests {
         pace.came(false, now + SHORTEST / 2);
         assert_eq!(pace.due(), Some(now + SHORTEST), "others do not put it off");
         pace.carries_out(2);
-        assert_eq!((pace.due(), pace.first_look()), (None, Duration::ZERO));
+        assert_eq!((pace.due(), pace.first_look(Some(now), now)), (None, None), "it is looked for at once");
     }
 
     #[test]
@@ -105,13 +107,24 @@ mod tests {
             pace.came(false, at);
             at += LULL / 2;
         }
-        assert_eq!((pace.due(), pace.first_look()), (Some(now + LONGEST), PATIENCE));
+        assert_eq!(pace.due(), Some(now + LONGEST));
         let mut pace = in_a_flood();
         pace.came(false, now);
         assert_eq!(pace.due(), Some(now + LULL), "nothing more comes");
         pace.carries_out(1);
         pace.came(false, now);
         assert_eq!(pace.due(), Some(now + SHORTEST));
+    }
+
+    #[test]
+    fn rounds_that_follow_one_another_do_not_put_off_the_look() {
+        let (pace, now) = (in_a_flood(), Instant::now());
+        let first = pace.first_look(None, now);
+        assert_eq!(first, Some(now + PATIENCE));
+        assert_eq!(pace.first_look(first, now + PATIENCE / 2), first);
+        assert_eq!(pace.first_look(first, now + PATIENCE * 2), first, "it is due");
+        let later = Some(now + PATIENCE * 5);
+        assert_eq!(pace.first_look(later, now), first, "what was looked for in vain waited longer");
     }
 
     #[test]

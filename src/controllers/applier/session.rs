@@ -181,12 +181,7 @@ impl<'a> Session<'a> {
                         self.still_closed().await?;
                         dirty.resync = true;
                     }
-                    let refused: BTreeSet<_> = self.handle.state().failed.keys().cloned().collect();
-                    if !refused.is_empty() {
-                        // It is tried again.
-                        dirty.principals.extend(refused);
-                        self.pace.came(false, Instant::now());
-                    }
+                    self.try_again(dirty).await?;
                     next_heartbeat = Instant::now() + HEARTBEAT;
                 }
                 () = at(self.next_retirement) => self.carry_out(dirty).await?,
@@ -198,7 +193,19 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// What was refused, or waits for a person, and what has to be finished, is looked at with each heartbeat.
+    async fn try_again(&mut self, dirty: &mut Dirty) -> Result<(), SessionError> {
+        {
+            let state = self.handle.state();
+            dirty.principals.extend(state.failed.keys().cloned());
+            dirty.principals.extend(state.held.iter().flat_map(|hold| hold.principals.iter().cloned()));
+        }
+        // In the middle of gathering it comes with the rest.
+        if self.pace.due().is_none() { self.carry_out(dirty).await } else { self.finish().await }
+    }
+
     async fn carry_out(&mut self, dirty: &mut Dirty) -> Result<(), SessionError> {
+        let planned = self.next_look.map(|(at, _)| at);
         self.pace.carries_out(dirty.len());
         self.topics(std::mem::take(&mut dirty.products)).await?;
         let clients = std::mem::take(&mut dirty.clients);
@@ -215,9 +222,8 @@ impl<'a> Session<'a> {
         }
         self.next_retirement = self.next_retirement();
         if self.is_anything_to_verify() && self.next_look.is_none() {
-            let patience = self.pace.first_look();
-            if !patience.is_zero() {
-                self.look_again_at(Instant::now() + patience);
+            if let Some(at) = self.pace.first_look(planned, Instant::now()) {
+                self.look_again_at(at);
                 return Ok(());
             }
             self.verify().await?;

@@ -82,12 +82,12 @@ impl Session<'_> {
         let looks: Vec<_> = work.iter().map(Work::look).collect();
         let observed = self.observe_topics(&work).await?;
         let steps = self.steps(&mut work, &observed);
-        self.make_topics(&mut work, steps).await?;
-        let made = self.shown(&work).await?;
+        let made = self.make_topics(&mut work, steps).await?;
+        let shown = self.shown(&work, &made).await?;
         let mut state = self.handle.state();
         for (mut w, look) in work.into_iter().zip(looks) {
             w.outcome.partitions =
-                w.streams.iter().filter_map(|s| Some((s.topic.clone(), *made.get(&s.topic)?))).collect();
+                w.streams.iter().filter_map(|s| Some((s.topic.clone(), *shown.get(&s.topic)?))).collect();
             let complete = w.outcome.partitions.len() == w.streams.len();
             if complete && w.outcome.problems == look.problems {
                 self.looked.insert(w.key.clone(), look);
@@ -171,7 +171,8 @@ impl Session<'_> {
         steps
     }
 
-    async fn make_topics(&mut self, work: &mut [Work], steps: Steps) -> Result<(), SessionError> {
+    /// Carries the steps out. Returns how many partitions those topics have now that were made, or grew.
+    async fn make_topics(&mut self, work: &mut [Work], steps: Steps) -> Result<BTreeMap<String, i32>, SessionError> {
         let Steps { create, adopt, grow, configure } = steps;
         let claims = |of: &[(usize, String)], work: &[Work]| -> Vec<Change> {
             of.iter().map(|(place, topic)| Change::Topic(topic.clone(), Some(work[*place].record()))).collect()
@@ -183,10 +184,13 @@ impl Session<'_> {
         if !(create.is_empty() && grow.is_empty() && configure.is_empty()) {
             self.context.may_write()?;
         }
+        let mut made: BTreeMap<_, _> = create.iter().map(|(_, t)| (t.name.clone(), t.partitions)).collect();
         let refused = self.create_topics(work, create).await?;
+        made.retain(|topic, _| !refused.contains(topic));
         let (places, totals): (Vec<_>, Vec<_>) = grow.into_iter().unzip();
         if !totals.is_empty() {
             let results = self.admin.create_partitions(&totals, false).await?;
+            made.extend(totals.iter().zip(&results).filter(|(_, r)| r.is_ok()).map(|(total, _)| total.clone()));
             note_failures(work, &places, totals.iter().map(|(t, _)| t.as_str()), results)?;
         }
         let (places, deltas): (Vec<_>, Vec<_>) = configure.into_iter().unzip();
@@ -200,8 +204,8 @@ impl Session<'_> {
         }
         let unclaim: Vec<_> = refused.iter().map(|topic| Change::Topic(topic.clone(), None)).collect();
         self.commit(unclaim).await?;
-        let made: Vec<_> = creating.into_iter().filter(|(_, topic)| !refused.contains(topic)).collect();
-        let mut announced = claims(&made, work);
+        let created: Vec<_> = creating.into_iter().filter(|(_, topic)| !refused.contains(topic)).collect();
+        let mut announced = claims(&created, work);
         announced.extend(claims(&adopt, work));
         // What was adopted may still need partitions and configuration: it is looked at once more.
         let again: BTreeSet<_> = adopt.iter().map(|(place, _)| work[*place].key.clone()).collect();
@@ -209,7 +213,7 @@ impl Session<'_> {
             self.handle.order(Order::Dirty { principals: BTreeSet::new(), products: again, clients: BTreeSet::new() });
         }
         self.announce(announced);
-        Ok(())
+        Ok(made)
     }
 
     /// Makes topics; returns those that were refused.
@@ -234,13 +238,11 @@ impl Session<'_> {
         Ok(refused)
     }
 
-    /// Partitions of the products' topics, once the brokers show every one that is recorded as made.
-    async fn shown(&self, work: &[Work]) -> Result<BTreeMap<String, i32>, SessionError> {
-        let streams = || work.iter().flat_map(|w| &w.streams);
-        let names: Vec<_> = streams().map(|s| s.topic.clone()).collect();
+    /// Partitions of the products' topics, once the brokers show what was made.
+    async fn shown(&self, work: &[Work], made: &BTreeMap<String, i32>) -> Result<BTreeMap<String, i32>, SessionError> {
+        let names: Vec<_> = work.iter().flat_map(|w| &w.streams).map(|s| s.topic.clone()).collect();
         let complete = |shown: &BTreeMap<String, i32>| {
-            let mut wanted = streams().filter(|s| self.ledger.topics.contains_key(&s.topic));
-            wanted.all(|s| shown.get(&s.topic).is_some_and(|p| *p >= s.partitions))
+            made.iter().all(|(topic, partitions)| shown.get(topic).is_some_and(|p| p >= partitions))
         };
         self.shown_until(&names, complete).await
     }

@@ -10,6 +10,7 @@ use crate::controllers::context::Context;
 use crate::controllers::reconcile::ReconcileError;
 use crate::domain::binding::Resolution;
 use crate::domain::connection::{BindingConnection, config_map_data, listener};
+use crate::domain::foreign_edit::Owner;
 use crate::domain::names::ObjectKey;
 use crate::domain::publication;
 use crate::k8s::publish::PublishError;
@@ -50,7 +51,8 @@ pub async fn config_map(
     let Some(owner) = binding.controller_owner_ref(&()) else { return Ok(Published::Nothing) };
     let key = ObjectKey::new(&namespace, &name);
     let publisher = &context.publisher;
-    let written = match publisher.read::<ConfigMap>(&key).await {
+    let of = Owner::Binding(context.world.index().key_of(binding));
+    let written = match publisher.read::<ConfigMap>(&key, of).await {
         Ok(existing) => publisher.publish(existing, publication::config_map(&key, &owner, data)).await,
         Err(error) => Err(error),
     };
@@ -63,6 +65,7 @@ pub async fn config_map(
         Err(PublishError::NameTaken(what)) => {
             Ok(Published::Failed(Reason::NameTaken, format!("{what} exists and is not Weir's: rename or delete it")))
         }
+        Err(PublishError::Refused(why)) => Ok(Published::Failed(Reason::NotWritten, why)),
         Err(PublishError::Kube(error)) => Err(error.into()),
     }
 }

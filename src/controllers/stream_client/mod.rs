@@ -128,10 +128,11 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
         Step::AwaitBrokers => {}
         Step::Publish => {
             if let Some((version, (_, issued))) = issuing.zip(held) {
-                if let Err(error) = secret::publish(context, client, &place, existing, &version, &issued).await {
-                    return secret::unpublished(report, error, context, key);
+                match secret::publish(context, client, &place, existing, &version, &issued).await {
+                    Ok(true) => handle.order(Order::Published(key.clone(), version.version)),
+                    Ok(false) => {}
+                    Err(error) => return secret::unpublished(report, error, context, key),
                 }
-                handle.order(Order::Published(key.clone(), version.version));
             }
             report.problems.push(Problem::waiting(Reason::Applying, "the Secret is written"));
         }

@@ -10,6 +10,7 @@ use crate::api::{CredentialType, Reason, StreamClient};
 use crate::controllers::context::Context;
 use crate::controllers::reconcile::ReconcileError;
 use crate::domain::connection::{Issued, Version, authentication_of, listener, secret_data};
+use crate::domain::foreign_edit::Owner;
 use crate::domain::ledger::VersionRecord;
 use crate::domain::names::ObjectKey;
 use crate::domain::problem::Problem;
@@ -28,14 +29,16 @@ pub async fn read(
     client: &StreamClient,
     place: &ObjectKey,
 ) -> Result<Option<KubeSecret>, PublishError> {
-    let found = context.publisher.read::<KubeSecret>(place).await?;
+    let key = context.world.index().key_of(client);
+    let found = context.publisher.read::<KubeSecret>(place, Owner::Client(key)).await?;
     match found {
         Some(secret) if !is_owned(&secret, &owner(client)) => Err(PublishError::NameTaken(format!("Secret {place}"))),
         found => Ok(found),
     }
 }
 
-/// Makes the Secret what it should be for this version of the credential; writes nothing where it is that.
+/// Makes the Secret what it should be for this version of the credential; writes nothing where it is that. Returns whether it is
+/// so: not where the cluster has no listener for it any more.
 ///
 /// # Errors
 /// See [`PublishError`].
@@ -46,7 +49,7 @@ pub async fn publish(
     existing: Option<KubeSecret>,
     record: &VersionRecord,
     issued: &Issued,
-) -> Result<(), PublishError> {
+) -> Result<bool, PublishError> {
     let cluster = &client.spec.cluster_ref.name;
     let credentials = &client.spec.credentials;
     let ca_pem = context.ca_pem(cluster);
@@ -54,7 +57,7 @@ pub async fn publish(
         let index = context.world.index();
         let spec = index.cluster_spec(cluster);
         let Some(listener) = spec.and_then(|s| listener(s, authentication_of(credentials.type_))) else {
-            return Ok(());
+            return Ok(false);
         };
         let version = Version {
             secret_name: &place.name,
@@ -66,7 +69,8 @@ pub async fn publish(
         };
         secret_data(listener, ca_pem.as_deref(), &version)
     };
-    context.publisher.publish(existing, publication::secret(place, &owner(client), &data)).await
+    context.publisher.publish(existing, publication::secret(place, &owner(client), &data)).await?;
+    Ok(true)
 }
 
 /// The credential in a Secret; a certificate without its key is none.
@@ -107,6 +111,10 @@ pub fn unpublished(
                 Reason::NameTaken,
                 format!("{what} exists and is not this StreamClient's: delete it, or set credentials.secretName"),
             )
+        }
+        PublishError::Refused(why) => {
+            report.wake = Some(Timestamp::now() + jiff::SignedDuration::from_secs(15));
+            Problem::waiting(Reason::NotWritten, why)
         }
         PublishError::Kube(error) => return Err(error.into()),
     });
