@@ -15,9 +15,8 @@ use crate::domain::ledger::{ClientRecord, VersionRecord};
 use crate::domain::names::ObjectKey;
 use crate::ports::{AclFilter, KafkaError, ScramInfo};
 
-/// Up to this many principals are asked about one by one, in any case.
-const FEW: usize = 4;
-/// Reading this many entries costs about as much as one more request.
+/// Reading this many entries costs about as much as one more request: where a cluster has fewer, all are read sooner than two
+/// principals are asked about one by one.
 const ENTRIES_A_REQUEST: usize = 2000;
 /// The longest wait between two looks.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -112,7 +111,7 @@ impl Session<'_> {
 
     async fn view(&self, broker: i32) -> Result<View, KafkaError> {
         let principals: Vec<_> = self.pending.keys().cloned().collect();
-        let few = FEW.max(self.observed.entries().count() / ENTRIES_A_REQUEST);
+        let few = (self.observed.entries().count() / ENTRIES_A_REQUEST).max(1);
         let filters = if principals.len() <= few {
             principals.iter().map(|p| AclFilter::Principal(format!("User:{p}"))).collect()
         } else {
