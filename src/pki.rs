@@ -12,7 +12,6 @@ use x509_parser::pem::Pem;
 
 use crate::api::Credentials;
 use crate::domain::certificate;
-use crate::domain::connection::Issued;
 use crate::domain::secret::Secret;
 
 /// Clocks of brokers may be behind by this much.
@@ -21,8 +20,10 @@ const SKEW: Duration = Duration::from_secs(300);
 /// A certificate as it was signed.
 #[derive(Debug)]
 pub struct Signed {
-    /// The certificate and its key.
-    pub issued: Issued,
+    /// The certificate.
+    pub certificate_pem: String,
+    /// Its key.
+    pub key_pem: Secret,
     /// When it ends: at [`certificate::end`], in whole seconds.
     pub expires_at: Timestamp,
 }
@@ -56,8 +57,11 @@ pub fn sign_client_certificate(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, &issuer).map_err(|e| format!("failed to sign: {e}"))?;
-    let issued = Issued::Certificate { certificate_pem: certificate.pem(), key_pem: Secret::new(key.serialize_pem()) };
-    Ok(Signed { issued, expires_at: Timestamp::from_second(end.as_second()).unwrap_or(end) })
+    Ok(Signed {
+        certificate_pem: certificate.pem(),
+        key_pem: Secret::new(key.serialize_pem()),
+        expires_at: Timestamp::from_second(end.as_second()).unwrap_or(end),
+    })
 }
 
 /// When an authority ends; of a chain, the certificate that ends first.
@@ -113,7 +117,6 @@ mod tests {
 
     use super::{authority_end, belongs, sign_client_certificate};
     use crate::api::Credentials;
-    use crate::domain::connection::Issued;
     use crate::domain::secret::Secret;
 
     fn authority(ends_in: SignedDuration) -> (String, Secret) {
@@ -129,7 +132,7 @@ mod tests {
     fn a_certificate_ends_with_its_authority_at_the_latest_and_has_its_own_key() {
         let (ca, key) = authority(SignedDuration::from_hours(30));
         let signed = sign_client_certificate(&ca, &key, "CN=~0-1,OU=app,O=fraud", &Credentials::default()).unwrap();
-        let Issued::Certificate { certificate_pem, key_pem } = &signed.issued else { panic!("no certificate") };
+        let (certificate_pem, key_pem) = (&signed.certificate_pem, &signed.key_pem);
         assert_eq!(signed.expires_at, authority_end(&ca).unwrap());
         assert_eq!(authority_end(certificate_pem).unwrap(), signed.expires_at, "what is told is what is signed");
         assert!(belongs(certificate_pem, key_pem));

@@ -105,6 +105,13 @@ pub struct ClusterDescription {
     pub brokers: Vec<Broker>,
 }
 
+impl ClusterDescription {
+    /// Ids of the brokers that serve: one that is fenced catches up before it serves again.
+    pub fn serving(&self) -> BTreeSet<i32> {
+        self.brokers.iter().filter(|b| !b.fenced).map(|b| b.id).collect()
+    }
+}
+
 /// What the dialled brokers said of themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterFeatures {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use harness::brokers::{groups, reads};
 use harness::install::{cluster_manifest, secrets};
-use harness::manifests::{account, binding, binding_with, client, product, product_with, role};
+use harness::manifests::{account, binding, binding_with, client, product_with, role};
 use harness::operator::Operator;
 use harness::other_kafka::{OtherKafka, says};
 use harness::second_kubernetes::SecondKubernetes;
@@ -166,10 +166,7 @@ async fn a_kafka_that_takes_no_passwords_is_known_to_be_closed_all_the_same() {
 async fn a_second_installation_is_refused_and_does_not_disturb_the_first() {
     let h = Harness::start().await;
     let operator = Operator::of(&h);
-    let (owner, consumer) = (h.tenant("owner").await, h.tenant("consumer").await);
-    owner.apply(&product("orders", &["placed"])).await;
-    owner.apply(&role("reader", "orders", &["placed"], "Read")).await;
-    owner.ready::<DataProduct>("orders").await;
+    let (owner, consumer) = h.owner_and_consumer().await;
     let leader = operator.leader().await;
     let restarts = operator.restarts(&leader).await;
 

@@ -71,13 +71,12 @@ pub enum IssueReason {
 
 /// Decides.
 pub fn decide(s: &Situation<'_>) -> Step {
-    match (unbounded(s), s.record) {
-        (Step::Issue(IssueReason::Due), _) | (_, None) => unbounded(s),
-        (Step::Issue(reason), Some(record)) => match next_turn(&pardoned(record, s.running_since), s.now) {
-            Some(at) => Step::AwaitTurn(at),
-            None => Step::Issue(reason),
-        },
-        (step, Some(_)) => step,
+    let step = unbounded(s);
+    match (&step, s.record) {
+        (Step::Issue(reason), Some(record)) if *reason != IssueReason::Due => {
+            next_turn(&pardoned(record, s.running_since), s.now).map_or(step, Step::AwaitTurn)
+        }
+        _ => step,
     }
 }
 

@@ -60,6 +60,6 @@ impl Events {
 }
 
 /// A namespace that is going takes no new objects.
-fn is_terminating(error: &kube::Error) -> bool {
+pub(super) fn is_terminating(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated"))
 }

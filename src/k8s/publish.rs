@@ -4,6 +4,7 @@ use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use tracing::info;
 
+use super::events::is_terminating;
 use crate::domain::names::ObjectKey;
 use crate::domain::publication::{Publication, Write, updated, write};
 
@@ -76,12 +77,11 @@ pub async fn publish<K: Publication>(
 
 fn publish_error(error: kube::Error, namespace: &str) -> PublishError {
     match error {
+        error if is_terminating(&error) => PublishError::Kube(error),
         kube::Error::Api(status) if status.code == 403 && is_by_rbac(&status.message) => {
             PublishError::NotEnrolled(namespace.into())
         }
-        kube::Error::Api(status) if status.code == 403 && !status.message.contains("being terminated") => {
-            PublishError::Refused(status.message)
-        }
+        kube::Error::Api(status) if status.code == 403 => PublishError::Refused(status.message),
         other => PublishError::Kube(other),
     }
 }

@@ -9,17 +9,14 @@ mod harness;
 mod identities;
 mod topics;
 
-use harness::manifests::{client, product, role};
+use harness::manifests::client;
 use harness::{Harness, Tenant};
-use weir::api::{DataProduct, StreamClient};
+use weir::api::StreamClient;
 
 /// An owner with product `orders` and a role `reader` on its stream `placed`, and a consumer with client `app`.
 async fn owner_and_consumer(h: &Harness) -> (Tenant, Tenant) {
-    let (owner, consumer) = (h.tenant("owner").await, h.tenant("consumer").await);
-    owner.apply(&product("orders", &["placed"])).await;
-    owner.apply(&role("reader", "orders", &["placed"], "Read")).await;
+    let (owner, consumer) = h.owner_and_consumer().await;
     consumer.apply(&client("app")).await;
-    owner.ready::<DataProduct>("orders").await;
     consumer.ready::<StreamClient>("app").await;
     (owner, consumer)
 }

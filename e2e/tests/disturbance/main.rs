@@ -11,21 +11,12 @@ use std::collections::BTreeSet;
 
 use harness::brokers::{groups, reads};
 use harness::install::helm_install;
-use harness::manifests::{account, binding_with, client, product, role};
+use harness::manifests::{account, binding_with, client, role};
 use harness::operator::Operator;
 use harness::shell::{kubectl, run, try_run};
 use harness::{CLUSTER, Harness, NAMESPACE, SOON, Tenant, condition};
 use serde_json::json;
-use weir::api::{DataProduct, Reason, RoleBinding, StreamClient, StreamCluster, StreamRole};
-
-/// An owner with product `orders` and a role `reader` on its stream `placed`, and a consumer.
-async fn owner_and_consumer(h: &Harness) -> (Tenant, Tenant) {
-    let (owner, consumer) = (h.tenant("owner").await, h.tenant("consumer").await);
-    owner.apply(&product("orders", &["placed"])).await;
-    owner.apply(&role("reader", "orders", &["placed"], "Read")).await;
-    owner.ready::<DataProduct>("orders").await;
-    (owner, consumer)
-}
+use weir::api::{Reason, RoleBinding, StreamClient, StreamCluster, StreamRole};
 
 /// Makes `n` ServiceAccounts and as many bindings, `r0`, `r1`, ...
 async fn bind_robots(owner: &Tenant, consumer: &Tenant, robots: std::ops::Range<usize>) {
@@ -74,7 +65,7 @@ async fn brokers_show(h: &Harness, consumer: &Tenant, wanted: &BTreeSet<String>)
 async fn a_leader_that_was_stopped_writes_nothing_when_it_goes_on() {
     let h = Harness::start().await;
     let operator = Operator::of(&h);
-    let (owner, consumer) = owner_and_consumer(&h).await;
+    let (owner, consumer) = h.owner_and_consumer().await;
     bind_robots(&owner, &consumer, 0..5).await;
     brokers_show(&h, &consumer, &wanted(&owner, &consumer, robots(&consumer, 0..5))).await;
     let stopped = operator.leader().await;
@@ -104,7 +95,7 @@ async fn a_leader_that_was_stopped_writes_nothing_when_it_goes_on() {
 #[ignore = "needs the lab: make test"]
 async fn a_broker_that_is_lost_and_comes_back_shows_the_same() {
     let h = Harness::start().await;
-    let (owner, consumer) = owner_and_consumer(&h).await;
+    let (owner, consumer) = h.owner_and_consumer().await;
     bind_robots(&owner, &consumer, 0..2).await;
     consumer.ready::<RoleBinding>("r0").await;
     kubectl(&["-n", "kafka", "delete", "pod", "kafka-2", "--grace-period=0", "--force"]).await;
@@ -129,7 +120,7 @@ async fn a_broker_that_is_lost_and_comes_back_shows_the_same() {
 async fn when_all_brokers_are_unreachable_it_says_so_and_catches_up_afterwards() {
     let h = Harness::start().await;
     let platform = h.platform();
-    let (owner, consumer) = owner_and_consumer(&h).await;
+    let (owner, consumer) = h.owner_and_consumer().await;
     consumer.apply(&client("app")).await;
     bind_robots(&owner, &consumer, 0..2).await;
     consumer.ready::<StreamClient>("app").await;
@@ -171,7 +162,7 @@ async fn when_all_brokers_are_unreachable_it_says_so_and_catches_up_afterwards()
 async fn a_role_removed_by_mistake_under_fifty_bindings_is_held_for_a_person() {
     let h = Harness::start().await;
     let platform = h.platform();
-    let (owner, consumer) = owner_and_consumer(&h).await;
+    let (owner, consumer) = h.owner_and_consumer().await;
     bind_robots(&owner, &consumer, 0..50).await;
     let all = wanted(&owner, &consumer, robots(&consumer, 0..50));
     brokers_show(&h, &consumer, &all).await;
@@ -227,7 +218,7 @@ async fn entries_added_by_hand_are_reported_and_repaired_only_where_asked() {
     use weir::domain::acl::{Operation, Permission};
     let h = Harness::start().await;
     let (platform, operator) = (h.platform(), h.own_namespace());
-    let (owner, _consumer) = owner_and_consumer(&h).await;
+    let (owner, _consumer) = h.owner_and_consumer().await;
     let topic = format!("{}.orders.placed", owner.name);
     let intruder = format!("intruder-{}", owner.name);
     let allow = harness::brokers::topic_entry(&intruder, Operation::Read, &topic);
@@ -271,7 +262,7 @@ async fn entries_added_by_hand_are_reported_and_repaired_only_where_asked() {
 async fn the_chart_is_upgraded_rolled_back_and_uninstalled() {
     let h = Harness::start().await;
     let operator = Operator::of(&h);
-    let (owner, consumer) = owner_and_consumer(&h).await;
+    let (owner, consumer) = h.owner_and_consumer().await;
     bind_robots(&owner, &consumer, 0..2).await;
     consumer.ready::<RoleBinding>("r0").await;
     consumer.ready::<RoleBinding>("r1").await;

@@ -58,26 +58,28 @@ impl Brokers {
 
     /// Ids of the brokers that serve.
     pub async fn ids(&self) -> Result<Vec<i32>, KafkaError> {
-        let brokers = self.admin.describe_cluster().await?.brokers;
-        Ok(brokers.into_iter().filter(|b| !b.fenced).map(|b| b.id).collect())
+        Ok(self.admin.describe_cluster().await?.serving().into_iter().collect())
     }
 
     /// What every broker shows of a principal, if all show the same; `Err` with what each shows otherwise.
     pub async fn entries(&self, principal: &str) -> Result<BTreeSet<String>, String> {
-        self.agreed(&[AclFilter::Principal(format!("User:{principal}"))]).await
+        self.agreed(AclFilter::Principal(format!("User:{principal}")), "").await
     }
 
     /// What every broker shows of principals whose name has `part` in it, and of topics and groups that have.
     pub async fn entries_with(&self, part: &str) -> Result<BTreeSet<String>, String> {
-        let all = self.agreed(&[AclFilter::All]).await?;
-        Ok(all.into_iter().filter(|e| e.contains(part)).collect())
+        self.agreed(AclFilter::All, part).await
     }
 
-    async fn agreed(&self, filters: &[AclFilter]) -> Result<BTreeSet<String>, String> {
+    /// The brokers are asked one after the other, and other tests go on meanwhile: only what is asked about is compared.
+    async fn agreed(&self, filter: AclFilter, part: &str) -> Result<BTreeSet<String>, String> {
+        let filters = [filter];
         let mut each = BTreeMap::new();
         for id in self.ids().await.map_err(|e| e.to_string())? {
-            let entries = self.admin.describe_acls(Some(id), filters).await.map_err(|e| format!("broker {id}: {e}"))?;
-            each.insert(id, entries.iter().map(ToString::to_string).collect::<BTreeSet<_>>());
+            let entries =
+                self.admin.describe_acls(Some(id), &filters).await.map_err(|e| format!("broker {id}: {e}"))?;
+            let concerned = entries.iter().map(ToString::to_string).filter(|e| e.contains(part));
+            each.insert(id, concerned.collect::<BTreeSet<_>>());
         }
         let first = each.values().next().cloned().unwrap_or_default();
         if each.values().all(|e| *e == first) { Ok(first) } else { Err(format!("brokers differ: {each:#?}")) }

@@ -64,6 +64,15 @@ impl Harness {
         Tenant::create(self.client.clone(), name, labels).await
     }
 
+    /// An owner with product `orders` and a role `reader` on its stream `placed`, and a consumer.
+    pub async fn owner_and_consumer(&self) -> (Tenant, Tenant) {
+        let (owner, consumer) = (self.tenant("owner").await, self.tenant("consumer").await);
+        owner.apply(&manifests::product("orders", &["placed"])).await;
+        owner.apply(&manifests::role("reader", "orders", &["placed"], "Read")).await;
+        owner.ready::<weir::api::DataProduct>("orders").await;
+        (owner, consumer)
+    }
+
     /// Objects that have no namespace.
     pub fn platform(&self) -> Tenant {
         Tenant::platform(self.client.clone())

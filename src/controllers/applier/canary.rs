@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::credentials::password;
 use super::session::SessionError;
 use crate::api::Reason;
 use crate::controllers::context::Context;
 use crate::domain::canary::{DISTINGUISHED_NAME, Proof, TOPIC, USER, certificate, closed_by_configuration, proof};
-use crate::domain::connection::Issued;
 use crate::domain::secret::Secret;
 use crate::k8s::credentials::AdminAccess;
 use crate::kafka::KafkaProbe;
@@ -32,9 +32,13 @@ pub struct Canary {
 
 impl Canary {
     /// That of `cluster`, which Weir enters by `access`.
-    pub fn new(cluster: &str, access: &AdminAccess) -> Self {
+    ///
+    /// # Errors
+    /// The system has no randomness for its password.
+    pub fn new(cluster: &str, access: &AdminAccess) -> Result<Self, SessionError> {
         let tls = access.endpoint.tls.as_ref().map(|tls| KafkaTls { ca_pem: tls.ca_pem.clone(), client: None });
-        Self { cluster: cluster.into(), tls, password: random() }
+        let password = password().map_err(|why| SessionError::Refused(Reason::DefaultUnknown, why))?;
+        Ok(Self { cluster: cluster.into(), tls, password })
     }
 
     /// Asks every one of `brokers`, in the best way that the cluster has.
@@ -161,10 +165,7 @@ async fn signed(context: &Context, signer: &str) -> Result<(String, Secret), Str
     let (ca, key) = context.secrets.signer(signer).await.map_err(|e| e.to_string())?;
     let signed = sign_client_certificate(&ca, &key, DISTINGUISHED_NAME, &certificate())
         .map_err(|why| format!("Secret {signer}: {why}"))?;
-    match signed.issued {
-        Issued::Certificate { certificate_pem, key_pem } => Ok((certificate_pem, key_pem)),
-        Issued::Password(_) => Err("no certificate was signed".into()),
-    }
+    Ok((signed.certificate_pem, signed.key_pem))
 }
 
 /// What each of `brokers` does. They learn of a new credential one after the other: a login that is refused is tried again for
@@ -184,13 +185,4 @@ async fn outcomes(
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// A password of 256 bits.
-fn random() -> Secret {
-    let mut bytes = [0; 32];
-    // Without the system's randomness nothing secret can be made: going on would be worse.
-    #[expect(clippy::expect_used)]
-    getrandom::fill(&mut bytes).expect("the system gives random bytes");
-    Secret::new(hex::encode(bytes))
 }

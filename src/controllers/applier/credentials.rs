@@ -20,7 +20,7 @@ use crate::domain::problem::Problem;
 use crate::domain::rotation::{self, ROTATE};
 use crate::domain::secret::Secret;
 use crate::k8s::objects::object_ref;
-use crate::pki::sign_client_certificate;
+use crate::pki::{Signed, sign_client_certificate};
 use crate::ports::{Disposition, ScramChange, ScramMechanism};
 
 /// Bytes of randomness in a password: 256 bits, so that its hash gives nothing away.
@@ -155,10 +155,8 @@ impl Session<'_> {
     ) -> Result<(Issued, Option<Timestamp>), Problem> {
         match client.spec.credentials.type_ {
             CredentialType::ScramSha512 => {
-                let mut bytes = [0; PASSWORD_BYTES];
-                getrandom::fill(&mut bytes)
-                    .map_err(|e| Problem::waiting(Reason::Invalid, format!("failed to get random bytes: {e}")))?;
-                Ok((Issued::Password(Secret::new(URL_SAFE_NO_PAD.encode(bytes))), None))
+                let password = password().map_err(|why| Problem::waiting(Reason::Invalid, why))?;
+                Ok((Issued::Password(password), None))
             }
             CredentialType::Mtls => {
                 let signer = self
@@ -180,7 +178,9 @@ impl Session<'_> {
                     .await
                     .map_err(|e| Problem::waiting(Reason::SecretInvalid, e.to_string()))?;
                 sign_client_certificate(&ca_pem, &ca_key, principal, &client.spec.credentials)
-                    .map(|signed| (signed.issued, Some(signed.expires_at)))
+                    .map(|Signed { certificate_pem, key_pem, expires_at }| {
+                        (Issued::Certificate { certificate_pem, key_pem }, Some(expires_at))
+                    })
                     .map_err(|why| Problem::waiting(Reason::SecretInvalid, format!("Secret {signer}: {why}")))
             }
         }
@@ -359,6 +359,16 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// A new password.
+///
+/// # Errors
+/// The system has no randomness.
+pub(super) fn password() -> Result<Secret, String> {
+    let mut bytes = [0; PASSWORD_BYTES];
+    getrandom::fill(&mut bytes).map_err(|e| format!("failed to get random bytes: {e}"))?;
+    Ok(Secret::new(URL_SAFE_NO_PAD.encode(bytes)))
 }
 
 /// SHA-256 of a password or certificate, in hexadecimal.

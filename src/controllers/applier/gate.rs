@@ -34,8 +34,8 @@ pub async fn look(name: &str, admin: &dyn KafkaAdmin) -> Result<Facts, SessionEr
     }
     let features = admin.features().await?;
     Ok(Facts {
+        brokers: description.serving(),
         cluster_id: description.id,
-        brokers: description.brokers.iter().filter(|b| !b.fenced).map(|b| b.id).collect(),
         metadata_version: features.metadata_version,
         delegation_tokens: features.delegation_tokens,
         session_lifetime_seconds: features.session_lifetime.and_then(|l| i64::try_from(l.as_secs()).ok()),

@@ -32,7 +32,7 @@ use session::{Dirty, Session};
 
 pub use credentials::fingerprint;
 pub use session::SessionError;
-pub use state::{ClusterHandle, ClusterState, Facts, Grants, Link, ProductOutcome};
+pub use state::{ClusterHandle, ClusterState, Facts, Grants, Link, ProductOutcome, not_connected};
 
 /// The ledger's topic.
 pub const LEDGER_TOPIC: &str = "__weir_ledger";

@@ -120,7 +120,7 @@ impl<'a> Session<'a> {
         let facts = gate::look(cluster, admin.as_ref()).await?;
         let store: Arc<dyn ports::Ledger> = Arc::new(KafkaLedger::new(&access.endpoint, admin.clone(), LEDGER_TOPIC)?);
         gate::unclaimed(context, &facts, store.as_ref()).await?;
-        let canary = Canary::new(cluster, access);
+        let canary = Canary::new(cluster, access)?;
         canary.denied(context, admin.as_ref(), &facts.brokers).await?;
         context.may_write()?;
         let ledger = gate::open_ledger(context, &facts, store.as_ref()).await?;

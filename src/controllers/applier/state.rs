@@ -31,14 +31,23 @@ pub enum Link {
 }
 
 impl Link {
-    /// Why the cluster is not governed; `None` where it is.
-    pub fn obstacle(&self) -> Option<&str> {
+    /// Why `cluster` is not governed; `None` where it is.
+    pub fn obstacle(&self, cluster: &str) -> Option<Problem> {
         match self {
             Self::Governing => None,
-            Self::Connecting => Some("it is being connected"),
-            Self::Refused(_, why) | Self::Unreachable(why) => Some(why),
+            Self::Connecting => Some(not_ready(cluster, "it is being connected")),
+            Self::Refused(_, why) | Self::Unreachable(why) => Some(not_ready(cluster, why)),
         }
     }
+}
+
+/// What is so of a cluster that has no applier.
+pub fn not_connected(cluster: &str) -> Problem {
+    not_ready(cluster, "it is not connected")
+}
+
+fn not_ready(cluster: &str, why: &str) -> Problem {
+    Problem::waiting(Reason::ClusterNotReady, format!("StreamCluster {cluster} is not Ready: {why}"))
 }
 
 /// What the cluster says of itself.

@@ -40,15 +40,24 @@ pub(super) struct Expectation {
 struct View {
     entries: BTreeMap<String, BTreeSet<AclEntry>>,
     scram: BTreeMap<String, Vec<ScramInfo>>,
-    /// The SCRAM users that were asked about.
-    asked: BTreeSet<String>,
+}
+
+/// What every broker is asked at one look.
+struct Question {
+    /// None where no principal's entries are looked for.
+    filters: Vec<AclFilter>,
+    /// SCRAM users that are looked for.
+    users: BTreeSet<String>,
+    /// Whether they are asked about by name, and not read with all others.
+    by_name: bool,
 }
 
 impl Session<'_> {
     /// Looks once, tells of what holds, and sets the time of the next look for what does not.
     pub(super) async fn verify(&mut self) -> Result<(), SessionError> {
         let brokers = self.serving_brokers().await?;
-        let views = try_join_all(brokers.iter().map(|id| self.view(*id))).await?;
+        let question = self.question();
+        let views = try_join_all(brokers.iter().map(|id| self.view(*id, &question))).await?;
         let shown = |principal: &str, expected: &Expectation| {
             let none = BTreeSet::new();
             !views.is_empty()
@@ -62,8 +71,8 @@ impl Session<'_> {
         let holds: Vec<_> = self.pending.iter().filter(|(p, e)| shown(p, e)).map(|(p, _)| p.clone()).collect();
         self.know_identities(&views);
         for (user, gone) in &mut self.leaving {
-            let absent = |view: &View| view.asked.contains(user) && !view.scram.contains_key(user);
-            *gone |= !views.is_empty() && views.iter().all(absent);
+            let absent = views.iter().all(|view| !view.scram.contains_key(user));
+            *gone |= !views.is_empty() && question.users.contains(user) && absent;
         }
         let clients = self.owners_of(&holds);
         for principal in holds {
@@ -86,30 +95,29 @@ impl Session<'_> {
 
     /// Whether other brokers serve than before: one that came back is looked at as a whole.
     pub(super) async fn brokers_changed(&self) -> Result<bool, SessionError> {
-        let now: BTreeSet<_> = self.serving_brokers().await?.into_iter().collect();
-        Ok(now != self.compared)
+        Ok(self.serving_brokers().await? != self.compared)
     }
 
     /// Looks again whether the brokers that serve now are closed by default: one that was started anew may have other settings.
     pub(super) async fn still_closed(&mut self) -> Result<(), SessionError> {
-        self.compared = self.serving_brokers().await?.into_iter().collect();
+        self.compared = self.serving_brokers().await?;
         self.canary.denied(self.context, self.admin.as_ref(), &self.compared).await
     }
 
-    /// Every broker that serves: one that is fenced catches up before it serves again.
-    pub(super) async fn serving_brokers(&self) -> Result<Vec<i32>, KafkaError> {
-        let description = self.admin.describe_cluster().await?;
-        let brokers: BTreeSet<_> = description.brokers.iter().filter(|b| !b.fenced).map(|b| b.id).collect();
+    /// Every broker that serves, also noted among the facts.
+    pub(super) async fn serving_brokers(&self) -> Result<BTreeSet<i32>, KafkaError> {
+        let brokers = self.admin.describe_cluster().await?.serving();
         let mut state = self.handle.state();
         if let Some(facts) = state.facts.as_mut().filter(|f| f.brokers != brokers) {
             facts.brokers.clone_from(&brokers);
             drop(state);
             self.context.world.reconcile_cluster(self.cluster);
         }
-        Ok(brokers.into_iter().collect())
+        Ok(brokers)
     }
 
-    async fn view(&self, broker: i32) -> Result<View, KafkaError> {
+    /// What to ask each broker.
+    fn question(&self) -> Question {
         let principals: Vec<_> = self.pending.keys().cloned().collect();
         let few = (self.observed.entries().count() / ENTRIES_A_REQUEST).max(1);
         let filters = if principals.len() <= few {
@@ -117,18 +125,27 @@ impl Session<'_> {
         } else {
             vec![AclFilter::All]
         };
-        let users: Vec<_> = self.unknown_identities().into_iter().chain(self.leaving_users()).collect();
-        let few = (users.len() <= few).then_some(users.as_slice());
+        let users: BTreeSet<_> = self.unknown_identities().into_iter().chain(self.leaving_users()).collect();
+        Question { filters, by_name: users.len() <= few, users }
+    }
+
+    async fn view(&self, broker: i32, question: &Question) -> Result<View, KafkaError> {
+        let Question { filters, users, by_name } = question;
+        let named = by_name.then(|| users.iter().cloned().collect::<Vec<_>>());
         let (acls, scram) = tokio::try_join!(
             async {
-                if principals.is_empty() {
+                if filters.is_empty() {
                     Ok(BTreeSet::new())
                 } else {
-                    self.admin.describe_acls(Some(broker), &filters).await
+                    self.admin.describe_acls(Some(broker), filters).await
                 }
             },
             async {
-                if users.is_empty() { Ok(BTreeMap::new()) } else { self.admin.describe_scram(Some(broker), few).await }
+                if users.is_empty() {
+                    Ok(BTreeMap::new())
+                } else {
+                    self.admin.describe_scram(Some(broker), named.as_deref()).await
+                }
             },
         )?;
         let mut entries: BTreeMap<String, BTreeSet<AclEntry>> = BTreeMap::new();
@@ -137,7 +154,7 @@ impl Session<'_> {
                 entries.entry(name.to_owned()).or_default().insert(entry);
             }
         }
-        Ok(View { entries, scram, asked: users.into_iter().collect() })
+        Ok(View { entries, scram })
     }
 
     /// Also a client that no binding names must be known to every broker before its Secret is written.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-use super::applier::{Link, ProductOutcome};
+use super::applier::{Link, ProductOutcome, not_connected};
 use super::context::Context;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use crate::api::{self, DataProduct, DataProductStatus, Reason, StreamStatus};
@@ -90,11 +90,8 @@ fn status(
         (None, Some(Link::Governing)) => {
             problems.push(Problem::waiting(Reason::Applying, "topics are being looked at"))
         }
-        (None, link) => {
-            let why = link.as_ref().and_then(Link::obstacle).unwrap_or("it is not connected");
-            let message = format!("StreamCluster {cluster} is not Ready: {why}");
-            problems.push(Problem::waiting(Reason::ClusterNotReady, message));
-        }
+        (None, Some(link)) => problems.extend(link.obstacle(cluster)),
+        (None, None) => problems.push(not_connected(cluster)),
     }
     problems.sort();
     problems.dedup();

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::publish::Published;
 use crate::api::{ConditionType, EntriesStatus, Reason, RoleBinding, RoleBindingStatus};
+use crate::controllers::applier::not_connected;
 use crate::controllers::context::Context;
 use crate::domain::acl::AclEntry;
 use crate::domain::binding::{Grant, Resolution};
@@ -65,7 +66,7 @@ pub fn live(context: &Context, binding: &RoleBinding, resolution: &Resolution) -
 fn verdict(context: &Context, uid: &str, grant: &Arc<Grant>) -> Option<Problem> {
     let (cluster, principal) = (&grant.key.cluster, &grant.key.principal);
     let Some(handle) = context.world.handle(cluster) else {
-        return Some(not_ready(cluster, "it is not connected"));
+        return Some(not_connected(cluster));
     };
     let state = handle.state();
     if state.verified.get(principal).and_then(|grants| grants.get(uid)) == Some(grant) {
@@ -74,8 +75,8 @@ fn verdict(context: &Context, uid: &str, grant: &Arc<Grant>) -> Option<Problem> 
     if let Some(problem) = state.failed.get(principal) {
         return Some(problem.clone());
     }
-    if let Some(why) = state.link.obstacle() {
-        return Some(not_ready(cluster, why));
+    if let Some(obstacle) = state.link.obstacle(cluster) {
+        return Some(obstacle);
     }
     Some(if state.held.as_ref().is_some_and(|h| h.principals.contains(principal)) {
         Problem::waiting(
@@ -87,18 +88,14 @@ fn verdict(context: &Context, uid: &str, grant: &Arc<Grant>) -> Option<Problem> 
     })
 }
 
-fn not_ready(cluster: &str, why: &str) -> Problem {
-    Problem::waiting(Reason::ClusterNotReady, format!("StreamCluster {cluster} is not Ready: {why}"))
-}
-
 /// Nothing is being applied to a cluster that is not governed: what waits for that waits for the cluster.
 fn blame_clusters(context: &Context, clusters: &BTreeSet<String>, problems: &mut Vec<Problem>) {
     if !problems.iter().any(|p| p.reason == Reason::Applying) {
         return;
     }
     let why = |cluster: &String| match context.world.handle(cluster) {
-        Some(handle) => handle.state().link.obstacle().map(|why| not_ready(cluster, why)),
-        None => Some(not_ready(cluster, "it is not connected")),
+        Some(handle) => handle.state().link.obstacle(cluster),
+        None => Some(not_connected(cluster)),
     };
     let blamed: Vec<_> = clusters.iter().filter_map(why).collect();
     // Where one of several is governed, the change may be on its way there.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-use super::applier::{Link, Order, fingerprint};
+use super::applier::{Link, Order, fingerprint, not_connected};
 use super::context::Context;
 use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
@@ -206,14 +206,9 @@ fn admitted(
             format!("StreamCluster {cluster} has no listener for credentials of type {kind:?}"),
         ));
     }
-    let waiting =
-        |what: &str| Problem::waiting(Reason::ClusterNotReady, format!("StreamCluster {cluster} is not Ready: {what}"));
-    let handle = handle.ok_or_else(|| waiting("it is not connected"))?;
-    let link = handle.state().link.clone();
-    match link.obstacle() {
-        None => Ok(handle),
-        Some(why) => Err(waiting(why)),
-    }
+    let handle = handle.ok_or_else(|| not_connected(cluster))?;
+    let obstacle = handle.state().link.obstacle(cluster);
+    obstacle.map_or(Ok(handle), Err)
 }
 
 /// Whether every broker knows the version being issued, with all the access that it should have.

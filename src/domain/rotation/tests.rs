@@ -43,6 +43,21 @@ fn at(minutes: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes)
 }
 
+/// A client with what its record says in its Secret, and nothing under way.
+fn at_rest<'a>(record: &'a ClientRecord, credentials: &'a Credentials, now: Timestamp) -> Situation<'a> {
+    Situation {
+        record: Some(record),
+        in_secret: record.current().map(|v| v.fingerprint.as_str()),
+        in_memory: false,
+        on_brokers: true,
+        credentials,
+        rotate: None,
+        authority: None,
+        running_since: Timestamp::UNIX_EPOCH,
+        now,
+    }
+}
+
 fn step(
     record: Option<&ClientRecord>,
     in_secret: Option<&str>,
@@ -113,20 +128,7 @@ fn publishing_twice_retires_nothing_more() {
 fn each_new_value_of_the_annotation_asks_for_one_version() {
     let record = published(&next(None, version(1), None), &credentials(), at(0));
     let credentials = credentials();
-    let step = |record: &ClientRecord, rotate| {
-        let in_secret = record.current().map(|v| v.fingerprint.as_str());
-        decide(&Situation {
-            record: Some(record),
-            in_secret,
-            in_memory: false,
-            on_brokers: true,
-            credentials: &credentials,
-            rotate,
-            authority: None,
-            running_since: Timestamp::UNIX_EPOCH,
-            now: at(1),
-        })
-    };
+    let step = |record: &ClientRecord, rotate| decide(&Situation { rotate, ..at_rest(record, &credentials, at(1)) });
     assert_eq!(step(&record, Some("now")), Step::Issue(IssueReason::Asked));
     let record = published(&next(Some(&record), version(2), Some("now")), &credentials, at(1));
     assert!(matches!(step(&record, Some("now")), Step::Rest(_)));
@@ -141,18 +143,7 @@ fn certified(credentials: &Credentials) -> ClientRecord {
 }
 
 fn renewal(record: &ClientRecord, credentials: &Credentials, authority: Option<Timestamp>, now: Timestamp) -> Step {
-    let in_secret = record.current().map(|v| v.fingerprint.as_str());
-    decide(&Situation {
-        record: Some(record),
-        in_secret,
-        in_memory: false,
-        on_brokers: true,
-        credentials,
-        rotate: None,
-        authority,
-        running_since: Timestamp::UNIX_EPOCH,
-        now,
-    })
+    decide(&Situation { authority, ..at_rest(record, credentials, now) })
 }
 
 #[test]

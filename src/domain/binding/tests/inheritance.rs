@@ -5,6 +5,13 @@ use crate::api::Reason;
 use crate::domain::binding::clusters_of;
 use crate::domain::testing::{World, key};
 
+/// The role that may be bound in its own namespace only.
+const OWN_READER: &str = "
+kind: StreamRole
+metadata: {namespace: payments, name: reader}
+spec: {privileges: [{products: {names: [orders]}, access: [Read]}]}
+";
+
 #[test]
 fn what_a_role_inherits_in_doubt_takes_nothing_from_the_rest() {
     let mut world = World::payments();
@@ -62,12 +69,9 @@ spec: {{inherits: [{{namespace: payments, name: {inherits}}}], bindableFrom: {{m
 #[test]
 fn inheriting_a_role_does_not_launder_its_owners_consent() {
     let mut world = World::payments();
+    world.put(OWN_READER);
     world.put(
         "
-kind: StreamRole
-metadata: {namespace: payments, name: reader}
-spec: {privileges: [{products: {names: [orders]}, access: [Read]}]}
----
 kind: StreamRole
 metadata: {namespace: risk, name: relay}
 spec: {inherits: [{namespace: payments, name: reader}, {namespace: payments, name: ghost}], bindableFrom: {mode: All}}
@@ -111,12 +115,9 @@ spec: {inherits: [{namespace: payments, name: reader}]}
 #[test]
 fn a_role_elsewhere_is_no_way_around_the_bind_verb_of_ones_own_namespace() {
     let mut world = World::payments();
+    world.put(OWN_READER);
     world.put(
         "
-kind: StreamRole
-metadata: {namespace: payments, name: reader}
-spec: {privileges: [{products: {names: [orders]}, access: [Read]}]}
----
 kind: StreamRole
 metadata: {namespace: fraud, name: detour}
 spec: {inherits: [{namespace: payments, name: reader}], bindableFrom: {mode: All}}
