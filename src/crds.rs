@@ -3,7 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-use crate::api::{DataProduct, RoleBinding, SecurityEvent, StreamClient, StreamCluster, StreamRole};
+use crate::api::{AccessApproval, DataProduct, RoleBinding, SecurityEvent, StreamClient, StreamCluster, StreamRole};
 
 /// Every kind's definition.
 pub fn all() -> Vec<CustomResourceDefinition> {
@@ -13,6 +13,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         StreamClient::crd(),
         StreamRole::crd(),
         RoleBinding::crd(),
+        AccessApproval::crd(),
         SecurityEvent::crd(),
     ]
 }

@@ -7,11 +7,12 @@
 //! - [`ports`]: what the deciders need from the world.
 //! - [`kafka`], [`k8s`], [`pki`], [`web`]: the adapters; they never import each other.
 //! - [`controllers`]: observe, validate, plan, apply, report.
-//! - [`run`]: wires all of it together.
+//! - [`run`]: wires all of it together; [`cli`]: what people do by hand.
 
 // Each printer column of the derive looks like the same attribute again.
 #[allow(clippy::duplicated_attributes)]
 pub mod api;
+pub mod cli;
 pub mod controllers;
 pub mod crds;
 pub mod domain;

@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use weir::cli::{People, Target};
 
 /// Governs who may use the streaming data products on Apache Kafka.
 #[derive(Parser)]
@@ -19,10 +20,14 @@ use tracing_subscriber::EnvFilter;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    target: Target,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    People(People),
     /// Run the operator
     Run(Run),
     /// Fail if an uninstallation would strand objects (asked by the chart before it is deleted)
@@ -66,7 +71,8 @@ enum LogFormat {
 }
 
 fn main() -> ExitCode {
-    match execute(Cli::parse().command) {
+    let Cli { command, target } = Cli::parse();
+    match execute(command, target) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("weir: {error:#}");
@@ -75,8 +81,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(command: Command) -> anyhow::Result<()> {
+fn execute(command: Command, target: Target) -> anyhow::Result<()> {
     match command {
+        Command::People(people) => runtime()?.block_on(weir::cli::execute(people, target)),
         Command::Run(run) => operate(run),
         Command::PreflightUninstall => preflight_uninstall(),
         Command::Crds { dir } => crds(dir),

@@ -17,15 +17,18 @@ use prometheus::process_collector::ProcessCollector;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
+use crate::api::AccessApproval;
 use crate::controllers::context::Context;
 use crate::controllers::metrics::Metrics;
 use crate::controllers::patience::Patience;
 use crate::controllers::publisher::{Publisher, wake_owners};
 use crate::controllers::reconcile::reconcile_kind;
 use crate::controllers::world::{Queues, World};
-use crate::controllers::{data_product, retention, role_binding, stream_client, stream_cluster, stream_role};
+use crate::controllers::{
+    data_product, decisions, retention, role_binding, stream_client, stream_cluster, stream_role,
+};
 use crate::domain::index::Update;
 use crate::domain::ledger::Installation;
 use crate::domain::names::ObjectKey;
@@ -34,10 +37,11 @@ use crate::k8s::credentials::Secrets;
 use crate::k8s::events::Events;
 use crate::k8s::feed::{Fed, feed};
 use crate::k8s::lease::Candidate;
+use crate::k8s::policies::are_approvals_enforced;
 use crate::web::{Readiness, serve};
 
 /// How many kinds must be synchronised before anything is removed.
-const FEEDS: usize = 7;
+const FEEDS: usize = 8;
 
 /// How the operator is run.
 #[derive(Clone, Debug)]
@@ -123,6 +127,12 @@ async fn lead(
     let role_store = feeds.watch(&mut tasks, Update::Role);
     let client_store = feeds.watch(&mut tasks, Update::Client);
     let binding_store = feeds.watch(&mut tasks, Update::Binding);
+    let (decided, decisions_made) = tokio::sync::mpsc::unbounded_channel();
+    feeds.watch(&mut tasks, move |key, approval: Option<Arc<AccessApproval>>| {
+        // The receiver is gone only while the process ends.
+        approval.iter().for_each(|approval| drop(decided.send(approval.clone())));
+        Update::Approval(key, approval)
+    });
     let of_namespaces = context.clone();
     feeds.watch(&mut tasks, move |key, o| {
         if o.is_none() {
@@ -137,7 +147,9 @@ async fn lead(
         result = all_synced.wait_for(|n| *n == FEEDS) => drop(result.context("a watch ended")?),
         () = shutdown.cancelled() => return Ok(()),
     }
-    info!("synchronised with the API server");
+    // Before anything is carried out: without it every approval would seem void.
+    let enforced = look_at_policies(&context).await;
+    info!(enforced, "synchronised with the API server");
     readiness.set(true);
     let (at_once, soon) = (Duration::from_millis(1), Duration::from_millis(300));
     tasks.spawn(reconcile_kind(context.clone(), cluster_store, cluster_queue, at_once, stream_cluster::reconcile));
@@ -146,7 +158,9 @@ async fn lead(
     tasks.spawn(reconcile_kind(context.clone(), client_store, client_queue, at_once, stream_client::reconcile));
     tasks.spawn(reconcile_kind(context.clone(), binding_store, binding_queue, at_once, role_binding::reconcile));
     tasks.spawn(wake_owners(context.clone(), owner_queue));
+    tasks.spawn(decisions::announce(context.clone(), decisions_made));
     tasks.spawn(retention::run(context.clone()));
+    tasks.spawn(keep_looking_at_policies(context.clone()));
     tasks.spawn(expire(context));
     tokio::select! {
         () = shutdown.cancelled() => Ok(()),
@@ -167,6 +181,30 @@ async fn expire(context: Arc<Context>) {
         if next.is_some_and(|at| at <= jiff::Timestamp::now()) {
             context.world.apply(Update::Tick);
         }
+    }
+}
+
+/// Asks until the API server answers whether approvals can count.
+async fn look_at_policies(context: &Context) -> bool {
+    loop {
+        match are_approvals_enforced(&context.client).await {
+            Ok(enforced) => {
+                context.world.apply(Update::ApprovalsEnforced(enforced));
+                return enforced;
+            }
+            Err(error) => {
+                warn!(%error, "failed to look at the admission policies of approvals");
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+        }
+    }
+}
+
+async fn keep_looking_at_policies(context: Arc<Context>) {
+    const EVERY: Duration = Duration::from_secs(15);
+    loop {
+        tokio::time::sleep(EVERY).await;
+        look_at_policies(&context).await;
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// The layers in their order; those of one rank do not use each other.
-const LAYERS: [(&str, u8); 13] = [
+const LAYERS: [(&str, u8); 14] = [
     ("api", 0),
     ("domain", 1),
     ("ports", 2),
@@ -22,6 +22,7 @@ const LAYERS: [(&str, u8); 13] = [
     ("pki", 3),
     ("controllers", 4),
     ("run", 5),
+    ("cli", 5),
     ("main", 6),
     ("lib", 7),
 ];

@@ -112,6 +112,16 @@ named! {
         RefusedByBroker,
         /// The namespace did not bind the ClusterRole `weir-credentials`.
         NamespaceNotEnrolled,
+        /// The owner of the role has to approve it.
+        AwaitingApproval,
+        /// The owner of the role denied it.
+        Denied,
+        /// The owner of the role took it back.
+        Revoked,
+        /// Who made the request is not known, so nobody can be told from its reviewer.
+        RequesterUnknown,
+        /// The admission policies are missing that hold reviewers to their names.
+        ApprovalsNotEnforced,
         /// A Secret or ConfigMap of that name exists and is not Weir's.
         NameTaken,
         /// The API server does not let Weir write a Secret or ConfigMap, as where a quota is used up.

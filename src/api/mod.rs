@@ -1,5 +1,6 @@
 //! What a user writes and reads: one file a kind, its spec and its status. No logic.
 
+mod access_approval;
 mod conditions;
 mod data_product;
 mod role_binding;
@@ -9,6 +10,10 @@ mod stream_client;
 mod stream_cluster;
 mod stream_role;
 
+pub use access_approval::{
+    APPROVE_VERB, AccessApproval, AccessApprovalSpec, ApprovedStream, Decision, REQUESTERS_ANNOTATION, RequestKind,
+    RequestRef, Scope, TargetKind, TargetRef,
+};
 pub use conditions::{ConditionType, Reason};
 pub use data_product::{
     Classification, DataProduct, DataProductSpec, DataProductStatus, DeletionPolicy, Owner, ProductRef, Stream,
@@ -28,8 +33,8 @@ pub use stream_cluster::{
     UserClaim,
 };
 pub use stream_role::{
-    Access, BindableFrom, BindableFromMode, EffectivePrivilege, Privilege, ProductSelection, StreamRole,
-    StreamRoleSpec, StreamRoleStatus,
+    Access, Approval, BindableFrom, BindableFromMode, EffectivePrivilege, PendingRequest, PreApproved, Privilege,
+    ProductSelection, StreamRole, StreamRoleSpec, StreamRoleStatus,
 };
 
 /// The API group.

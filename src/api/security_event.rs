@@ -55,7 +55,7 @@ pub struct SecurityEventSpec {
 /// Who did it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Actor {
-    /// `weir`; who changed what Weir carried out is in the API server's audit log.
+    /// Who decided, where somebody did; else `weir`: who changed what Weir carried out is in the API server's audit log.
     pub name: String,
 }
 
@@ -70,6 +70,12 @@ pub enum Action {
     AccessRevoked,
     /// A binding, product or client was refused.
     RequestRefused,
+    /// Somebody approved what a binding asks for.
+    RequestApproved,
+    /// Somebody denied it.
+    RequestDenied,
+    /// Somebody took it back.
+    RequestRevoked,
     /// A first credential was issued.
     CredentialIssued,
     /// A credential was replaced by the next version.

@@ -6,6 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::access_approval::{RequestRef, Scope};
 use super::role_binding::RoleRef;
 use super::shared::{Quotas, Usage};
 
@@ -35,6 +36,7 @@ use super::shared::{Quotas, Usage};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(has(self.privileges) && size(self.privileges) > 0) || (has(self.inherits) && size(self.inherits) > 0)").message("a role needs privileges or inherits"))]
+#[x_kube(validation = Rule::new("!has(self.preApproved) || self.approval == 'Owner'").message("preApproved goes with approval Owner, and only with it"))]
 pub struct StreamRoleSpec {
     /// What it gives.
     #[schemars(length(max = 64))]
@@ -60,6 +62,13 @@ pub struct StreamRoleSpec {
     /// From which namespaces it may be bound.
     #[serde(default)]
     pub bindable_from: BindableFrom,
+    /// Whether its owner has to approve each binding from another namespace.
+    #[serde(default)]
+    pub approval: Approval,
+    /// Bindings that need no approval.
+    #[schemars(length(max = 32))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pre_approved: Vec<PreApproved>,
     /// The longest that a binding may last; each binding must then have an end.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", regex(pattern = r"^([0-9]{1,6}(h|m|s))+$"))]
@@ -134,6 +143,24 @@ pub enum BindableFromMode {
     All,
 }
 
+/// Who has to approve a binding from another namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Approval {
+    /// Nobody: `bindableFrom` decides.
+    #[default]
+    None,
+    /// Somebody who has the verb `approve` on the role; see AccessApproval.
+    Owner,
+}
+
+/// Bindings that need no approval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreApproved {
+    /// From which namespaces.
+    pub namespace_selector: LabelSelector,
+}
+
 /// What is so.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -148,9 +175,29 @@ pub struct StreamRoleStatus {
     /// What it gives now, with what it inherits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effective_privileges: Vec<EffectivePrivilege>,
+    /// Bindings that wait for an approval, the first hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<PendingRequest>,
     /// How many bindings refer to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bindings: Option<i64>,
+    /// Which ones, the first hundred: what a decision that takes a binding's access back names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bound_by: Vec<RequestRef>,
+}
+
+/// A binding that waits for an approval: what an AccessApproval would have to say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PendingRequest {
+    /// The binding.
+    #[serde(flatten)]
+    pub request: RequestRef,
+    /// Who made it, and who changed it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requesters: Vec<String>,
+    /// What waits.
+    #[serde(flatten)]
+    pub scope: Scope,
 }
 
 /// One topic that a role gives.

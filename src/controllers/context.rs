@@ -11,7 +11,7 @@ use super::applier::SessionError;
 use super::patience::Patience;
 use super::publisher::Publisher;
 use super::world::World;
-use crate::domain::event::{Happening, event};
+use crate::domain::event::{Happening, WEIR, event};
 use crate::domain::ledger::Installation;
 use crate::k8s::credentials::{AdminAccess, Secrets};
 use crate::k8s::events::Events;
@@ -61,7 +61,12 @@ impl Context {
 
     /// Records a SecurityEvent; see [`Events::record`] for `key`.
     pub async fn record(&self, happening: Happening, key: &str) {
-        self.events.record(event(happening, Timestamp::now()), key).await;
+        self.record_by(WEIR, happening, key).await;
+    }
+
+    /// Records what somebody did.
+    pub async fn record_by(&self, actor: &str, happening: Happening, key: &str) {
+        self.events.record(event(actor, happening, Timestamp::now()), key).await;
     }
 
     /// Whether a cluster was looked at as a whole since this process began; before that, nothing new can be said of it. One that

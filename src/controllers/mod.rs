@@ -6,6 +6,7 @@
 pub mod applier;
 pub mod context;
 pub mod data_product;
+pub mod decisions;
 pub mod metrics;
 pub mod patience;
 pub mod publisher;

@@ -18,6 +18,7 @@ use kube::core::Duration;
 use self::entries::{ClusterAccess, bounded};
 use self::subject::{identify, subject_label};
 use super::acl::AclEntry;
+use super::approval::{self, Allowance, Awaited};
 use super::index::Index;
 use super::names::{ObjectKey, PrincipalKey};
 use super::problem::Problem;
@@ -62,33 +63,60 @@ pub struct Resolution {
     pub prefixes: BTreeSet<String>,
     /// Clusters that it concerns.
     pub clusters: BTreeSet<String>,
+    /// What waits for an approval, by role.
+    pub awaited: BTreeMap<ObjectKey, Awaited>,
+    /// When something of this changes by itself.
+    pub changes_at: Option<Timestamp>,
 }
 
 /// Resolves `binding` as of `index` and `now`.
 pub fn resolve(index: &Index, binding: &RoleBinding, now: Timestamp) -> Resolution {
-    let mut resolution = Resolution { expires_at: expiry(binding), ..Resolution::default() };
+    let start = start(index, binding);
+    let mut resolution = Resolution { expires_at: expiry(binding, start), ..Resolution::default() };
+    resolution.changes_at = resolution.expires_at;
     if let Some(problem) = over(index, binding, now, resolution.expires_at) {
         resolution.problems.push(problem);
         return resolution;
     }
+    resolution.changes_at = resolution.changes_at.into_iter().chain(approval::next_end(index, binding, now)).min();
     let closure = role::closure(index, &role_of(binding));
     resolution.problems.extend(closure.problems);
-    for (namespace, subjects) in subjects_by_namespace(index, binding) {
-        for (cluster, access) in access(index, binding, &closure.roles, &namespace, &mut resolution) {
-            grant_on(index, binding, &cluster, &access, &subjects, &mut resolution);
+    let request = Request { binding, start, now };
+    for alike in subjects_by_consent(index, binding) {
+        for (cluster, access) in access(index, &request, &closure.roles, &alike, &mut resolution) {
+            grant_on(index, binding, &cluster, &access, &alike.1, &mut resolution);
             resolution.clusters.insert(cluster);
         }
     }
+    let key = index.key_of(binding);
+    let waits = resolution.awaited.iter().map(|(role, awaited)| approval::awaiting(role, &key, awaited));
+    resolution.problems.extend(waits.collect::<Vec<_>>());
     resolution.problems.sort();
     resolution.problems.dedup();
     resolution
 }
 
-/// When `binding` ends; `None` is never. An end that cannot be computed is the beginning of time, and of two the earlier
-/// one counts.
-pub fn expiry(binding: &RoleBinding) -> Option<Timestamp> {
+/// A binding at a moment.
+struct Request<'a> {
+    binding: &'a RoleBinding,
+    start: Option<Timestamp>,
+    now: Timestamp,
+}
+
+/// When the clock of `binding` begins: with its creation; where its role wants an approval, with the first; `None` before that.
+fn start(index: &Index, binding: &RoleBinding) -> Option<Timestamp> {
+    let key = role_of(binding);
+    match index.role(&key) {
+        Some(role) if approval::is_wanted(index, binding, role) => approval::start(index, binding, &key),
+        _ => created(binding),
+    }
+}
+
+/// When `binding` ends that begins at `start`; `None` is never, or not known yet. An end that cannot be computed is the beginning
+/// of time, and of two the earlier one counts.
+fn expiry(binding: &RoleBinding, start: Option<Timestamp>) -> Option<Timestamp> {
     let at = binding.spec.expires_at.as_ref().map(|t| t.0);
-    let after = binding.spec.duration.map(|lasts| created(binding).and_then(|c| later(c, lasts)));
+    let after = binding.spec.duration.zip(start).map(|(lasts, start)| later(start, lasts));
     let after = after.map(|at| at.unwrap_or(Timestamp::MIN));
     at.into_iter().chain(after).min()
 }
@@ -117,34 +145,52 @@ fn role_of(binding: &RoleBinding) -> ObjectKey {
     ObjectKey::new(&binding.spec.role_ref.namespace, &binding.spec.role_ref.name)
 }
 
-/// Subjects by the namespace that consent is asked for.
-fn subjects_by_namespace<'a>(index: &Index, binding: &'a RoleBinding) -> BTreeMap<String, BTreeSet<&'a Subject>> {
-    let own = index.key_of(binding).namespace;
+/// Subjects of a namespace, for which one answer holds.
+type Alike<'a> = (String, BTreeSet<&'a Subject>);
+
+/// Subjects by the namespace that consent is asked for; each alone where somebody decided about them.
+fn subjects_by_consent<'a>(index: &Index, binding: &'a RoleBinding) -> Vec<Alike<'a>> {
+    let key = index.key_of(binding);
+    let namespace = |s: &Subject| s.namespace.clone().unwrap_or_else(|| key.namespace.clone());
+    if index.approvals_of(&key).next().is_some() {
+        return binding.spec.subjects.iter().map(|s| (namespace(s), BTreeSet::from([s]))).collect();
+    }
     let mut by_namespace: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for subject in &binding.spec.subjects {
-        let namespace = subject.namespace.clone().unwrap_or_else(|| own.clone());
-        by_namespace.entry(namespace).or_default().insert(subject);
+        by_namespace.entry(namespace(subject)).or_default().insert(subject);
     }
-    by_namespace
+    by_namespace.into_iter().collect()
 }
 
-/// What `roles` give subjects of namespace `whose`, by cluster.
+/// What `roles` give to subjects that are alike, by cluster.
 fn access(
     index: &Index,
-    binding: &RoleBinding,
+    request: &Request<'_>,
     roles: &[ObjectKey],
-    whose: &str,
+    alike: &Alike<'_>,
     resolution: &mut Resolution,
 ) -> BTreeMap<String, ClusterAccess> {
     let mut by_cluster = BTreeMap::new();
     for key in roles {
         let Some(role) = index.role(key) else { continue };
-        match consent(index, binding, key, role, whose, resolution.expires_at) {
-            Ok(()) => add_privileges(index, binding, key, role, &mut by_cluster, resolution),
+        match consent(index, request, key, role, &alike.0) {
+            Ok(allowance) => {
+                let source = Source { request, key, role, allowance, subjects: &alike.1 };
+                add_privileges(index, &source, &mut by_cluster, resolution);
+            }
             Err(problem) => resolution.problems.push(problem),
         }
     }
     by_cluster
+}
+
+/// A role as a binding has it, and for whom.
+struct Source<'a> {
+    request: &'a Request<'a>,
+    key: &'a ObjectKey,
+    role: &'a StreamRole,
+    allowance: Allowance<'a>,
+    subjects: &'a BTreeSet<&'a Subject>,
 }
 
 /// The clusters on which a binding may have given anything, also one that is being deleted: those of the products that its role
@@ -169,14 +215,14 @@ pub fn clusters_of(index: &Index, binding: &RoleBinding) -> BTreeSet<String> {
 
 /// Whether the owner of `role` lets subjects of namespace `whose` have it by `binding`. A namespace may pass its own roles on
 /// to a ServiceAccount of another one; what it inherits from a third, only as that one allows for both.
-fn consent(
-    index: &Index,
-    binding: &RoleBinding,
-    key: &ObjectKey,
+fn consent<'a>(
+    index: &'a Index,
+    request: &Request<'a>,
+    key: &'a ObjectKey,
     role: &StreamRole,
     whose: &str,
-    expires_at: Option<Timestamp>,
-) -> Result<(), Problem> {
+) -> Result<Allowance<'a>, Problem> {
+    let binding = request.binding;
     let own = index.key_of(binding).namespace;
     // Admission asks for `bind` where the role bound is of the binding's own namespace. One that is only inherited, by way of a
     // role elsewhere, was not asked about.
@@ -185,19 +231,16 @@ fn consent(
     if key.namespace != own && whose != own {
         role::bindable(index, key, role, whose, true)?;
     }
-    within_max_duration(key, role, binding, expires_at)
+    within_max_duration(key, role, request)?;
+    approval::allowance(index, binding, key, role, asked && key.namespace == own, request.now)
 }
 
-fn within_max_duration(
-    key: &ObjectKey,
-    role: &StreamRole,
-    binding: &RoleBinding,
-    expires_at: Option<Timestamp>,
-) -> Result<(), Problem> {
+/// The clock of one that waits for its approval has not begun: it is looked at as if it did now.
+fn within_max_duration(key: &ObjectKey, role: &StreamRole, request: &Request<'_>) -> Result<(), Problem> {
     let Some(max) = role.spec.max_duration else { return Ok(()) };
-    let created = created(binding).unwrap_or(Timestamp::MIN);
-    let latest = later(created, max).unwrap_or(created);
-    match expires_at {
+    let start = request.start.unwrap_or(request.now);
+    let latest = later(start, max).unwrap_or(start);
+    match expiry(request.binding, Some(start)) {
         Some(at) if at <= latest => Ok(()),
         Some(at) => Err(Problem::invalid(
             Reason::DurationTooLong,
@@ -212,12 +255,12 @@ fn within_max_duration(
 
 fn add_privileges(
     index: &Index,
-    binding: &RoleBinding,
-    role_key: &ObjectKey,
-    role: &StreamRole,
+    source: &Source<'_>,
     by_cluster: &mut BTreeMap<String, ClusterAccess>,
     resolution: &mut Resolution,
 ) {
+    let Source { key: role_key, role, .. } = *source;
+    let binding = source.request.binding;
     for privilege in &role.spec.privileges {
         let (products, problems) = role::products(index, role_key, privilege);
         resolution.problems.extend(problems);
@@ -252,17 +295,34 @@ fn add_privileges(
                     ));
                     continue;
                 }
+                let allowed = source.allowed(&product_key.name, &stream.name, &privilege.access, resolution);
+                if allowed.is_empty() {
+                    continue;
+                }
                 let access = by_cluster.entry(cluster.clone()).or_default();
                 access.products.insert(product_key.clone());
-                access.topics.entry(stream.topic).or_default().extend(privilege.access.iter().copied());
-                access.groups |=
-                    role.spec.consumer_groups == Usage::Prefixed && privilege.access.contains(&Access::Read);
+                access.groups |= role.spec.consumer_groups == Usage::Prefixed && allowed.contains(&Access::Read);
                 access.transactions |=
-                    role.spec.transactional_ids == Usage::Prefixed && privilege.access.contains(&Access::Write);
+                    role.spec.transactional_ids == Usage::Prefixed && allowed.contains(&Access::Write);
+                access.topics.entry(stream.topic).or_default().extend(allowed);
                 access.internal |= role.spec.internal_topics == Usage::Prefixed;
                 widen(&mut access.quotas, &quota_map(role.spec.quotas.as_ref()));
             }
         }
+    }
+}
+
+impl Source<'_> {
+    /// What of `access` to a stream is allowed; notes what waits.
+    fn allowed(&self, product: &str, stream: &str, access: &[Access], resolution: &mut Resolution) -> BTreeSet<Access> {
+        let allowed = self.allowance.of(self.subjects, product, stream, access);
+        let waits: BTreeSet<_> = access.iter().copied().filter(|a| !allowed.contains(a)).collect();
+        if !waits.is_empty() {
+            let awaited = resolution.awaited.entry(self.key.clone()).or_default();
+            awaited.subjects.extend(self.subjects.iter().map(|s| (*s).clone()));
+            awaited.streams.entry((product.to_owned(), stream.to_owned())).or_default().extend(waits);
+        }
+        allowed
     }
 }
 

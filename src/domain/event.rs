@@ -27,13 +27,16 @@ pub struct Happening {
     pub principals: Vec<String>,
 }
 
-/// The event of a happening. What Weir does by itself has the actor `weir`.
-pub fn event(happening: Happening, now: Timestamp) -> SecurityEventSpec {
+/// Who did what Weir does by itself.
+pub const WEIR: &str = "weir";
+
+/// The event of what `actor` did.
+pub fn event(actor: &str, happening: Happening, now: Timestamp) -> SecurityEventSpec {
     let Happening { action, object, outcome, reason, message, cluster, mut principals } = happening;
     principals.truncate(MOST_PRINCIPALS);
     SecurityEventSpec {
         time: Time(now),
-        actor: Actor { name: "weir".into() },
+        actor: Actor { name: actor.into() },
         action,
         object,
         outcome,

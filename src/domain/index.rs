@@ -22,12 +22,15 @@ use kube::{Resource, ResourceExt};
 
 use self::claims::Claimant;
 use self::links::Links;
+use super::approval::Awaited;
 use super::binding::{Grant, Resolution};
 use super::ledger::ClientRecord;
 use super::names::{ObjectKey, PrincipalKey};
 use super::problem::Problem;
 use super::tenancy::{Namespace, Tenancies, Tenant};
-use crate::api::{DataProduct, Reason, RoleBinding, StreamClient, StreamCluster, StreamClusterSpec, StreamRole};
+use crate::api::{
+    AccessApproval, DataProduct, Reason, RoleBinding, StreamClient, StreamCluster, StreamClusterSpec, StreamRole,
+};
 
 pub use access::DesiredAccess;
 pub use update::Update;
@@ -42,6 +45,9 @@ pub struct Index {
     clients: BTreeMap<ObjectKey, Arc<StreamClient>>,
     bindings: BTreeMap<ObjectKey, Arc<RoleBinding>>,
     accounts: BTreeMap<ObjectKey, String>,
+    approvals: BTreeMap<ObjectKey, Arc<AccessApproval>>,
+    /// The API server holds reviewers and requesters to their names.
+    approvals_enforced: bool,
 
     /// The principals that Weir itself uses, by cluster, once known.
     admins: BTreeMap<String, String>,
@@ -64,6 +70,8 @@ pub struct Index {
     /// By StreamClient or ServiceAccount, whichever has the name.
     bindings_of_subject: Links,
     heirs: Links,
+    approvals_of_request: Links,
+    waiting_for_role: Links,
     derived: Links,
     resolutions: BTreeMap<ObjectKey, Arc<Resolution>>,
     grants: BTreeMap<PrincipalKey, BTreeMap<String, Arc<Grant>>>,
@@ -185,6 +193,26 @@ impl Index {
         self.bindings.get(key)
     }
 
+    /// The decisions about a binding, also about one of the same name that was before it.
+    pub fn approvals_of<'a>(
+        &'a self,
+        request: &ObjectKey,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a AccessApproval)> + use<'a> {
+        let decided = self.approvals_of_request.to(request).cloned().collect::<Vec<_>>();
+        decided.into_iter().filter_map(|key| self.approvals.get_key_value(&key)).map(|(key, a)| (key, a.as_ref()))
+    }
+
+    /// Bindings that wait for an approval by the owner of a role, with what they wait for.
+    pub fn waiting_for(&self, role: &ObjectKey) -> impl Iterator<Item = (&Arc<RoleBinding>, &Awaited)> {
+        let of = |binding| Some((self.bindings.get(binding)?, self.resolutions.get(binding)?.awaited.get(role)?));
+        self.waiting_for_role.to(role).filter_map(of)
+    }
+
+    /// Whether an approval can count.
+    pub fn are_approvals_enforced(&self) -> bool {
+        self.approvals_enforced
+    }
+
     /// Every object whose status depends on a cluster.
     pub fn everything_on(&self, cluster: &str) -> Touched {
         Touched {
@@ -231,9 +259,9 @@ impl Index {
         record.map(valid).unwrap_or_default()
     }
 
-    /// How many bindings refer to a role.
-    pub fn bindings_of_role(&self, key: &ObjectKey) -> usize {
-        self.bindings_of_role.count(key)
+    /// Bindings that refer to a role, in order.
+    pub fn bindings_of_role(&self, key: &ObjectKey) -> impl Iterator<Item = &Arc<RoleBinding>> {
+        self.bindings_of_role.to(key).filter_map(|binding| self.bindings.get(binding))
     }
 
     /// How many bindings give access to a product.

@@ -66,6 +66,7 @@ pub(crate) fn update_of(mut object: Value) -> Update {
         "StreamRole" => Update::Role(at, read(object)),
         "StreamClient" => Update::Client(at, read(object)),
         "RoleBinding" => Update::Binding(at, read(object)),
+        "AccessApproval" => Update::Approval(at, read(object)),
         "ServiceAccount" => Update::Account(at, object["metadata"]["uid"].as_str().map(str::to_owned)),
         "Namespace" => {
             let meta = &object["metadata"];
@@ -88,6 +89,7 @@ pub(crate) fn removal(of: &str) -> Update {
         "StreamRole" => Update::Role(key(name), None),
         "StreamClient" => Update::Client(key(name), None),
         "RoleBinding" => Update::Binding(key(name), None),
+        "AccessApproval" => Update::Approval(key(name), None),
         "ServiceAccount" => Update::Account(key(name), None),
         other => panic!("no such kind: {other}"),
     }

@@ -5,4 +5,5 @@ pub mod events;
 pub mod feed;
 pub mod lease;
 pub mod objects;
+pub mod policies;
 pub mod publish;

@@ -44,3 +44,18 @@ fsGroup: 65532
 seccompProfile:
   type: RuntimeDefault
 {{- end }}
+
+{{/* Variables of admission policies: who the requesters of a RoleBinding are, one a line. Nobody can tell who made one that has no
+annotation, so it gets none later. */}}
+{{- define "weir.requesters" -}}
+- name: before
+  expression: >-
+    request.operation == 'UPDATE' ? oldObject.metadata.?annotations[?'weir.dev/requesters'].orValue('') : ''
+- name: asks
+  expression: request.operation == 'CREATE' || object.spec != oldObject.spec
+- name: due
+  expression: >-
+    request.operation == 'CREATE' ? request.userInfo.username
+    : variables.before == '' || !variables.asks || request.userInfo.username in variables.before.split('\n') ? variables.before
+    : variables.before + '\n' + request.userInfo.username
+{{- end }}

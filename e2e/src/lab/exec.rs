@@ -3,7 +3,6 @@
 use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
@@ -37,7 +36,7 @@ pub fn exec(paths: &Paths, argv: &[OsString]) -> Result<()> {
 /// The lab's programs, this checkout's own (debug before release), and then
 /// what was there.
 fn path(paths: &Paths) -> Result<OsString> {
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| paths.root.join("target"), PathBuf::from);
+    let target = paths.target();
     let mut path = vec![paths.bin(), target.join("debug"), target.join("release")];
     let before = env::var_os("PATH").unwrap_or_default();
     path.extend(env::split_paths(&before));

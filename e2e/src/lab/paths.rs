@@ -55,6 +55,11 @@ impl Paths {
         self.state.join("logs").join(format!("{component}.log"))
     }
 
+    /// Where Cargo builds.
+    pub fn target(&self) -> PathBuf {
+        env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from)
+    }
+
     /// The programs that `exec` puts on PATH.
     pub fn bin(&self) -> PathBuf {
         self.state.join("bin")

@@ -159,6 +159,8 @@ impl Up<'_> {
         for (name, program) in [("kubectl", kubectl), ("helm", self.built.helm())] {
             kafka::link(&program, &self.paths.bin().join(name))?;
         }
+        // Built later: `kubectl weir` is there when `weir` is.
+        kafka::link(&self.paths.target().join("debug/weir"), &self.paths.bin().join("kubectl-weir"))?;
         kafka::install_kcat(self.paths, &self.built)?;
         kafka::install_tools(self.paths, &self.built)
     }

@@ -21,7 +21,7 @@ enum At {
 
 use At::{Cluster as Everywhere, Consumer as InConsumer, Owner as InOwner, System as InSystem};
 
-/// Who, may or may not, which verbs, on which resources, where.
+/// Who, may or may not, which verbs, on which resources (`group/resource/subresource#name`), where.
 type Right = (Persona, bool, &'static [&'static str], &'static [&'static str], At);
 
 #[rustfmt::skip]
@@ -33,7 +33,9 @@ const RIGHTS: &[Right] = &[
     (Platform, false, &["get"], &["/secrets"], InSystem),
 
     (Owner, true, &["create", "patch", "delete"], &["weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/rolebindings", "weir.dev/streamclients"], InOwner),
-    (Owner, true, &["bind"], &["weir.dev/streamroles"], InOwner),
+    (Owner, true, &["bind", "approve"], &["weir.dev/streamroles"], InOwner),
+    (Owner, true, &["list", "create", "delete"], &["weir.dev/accessapprovals"], InOwner),
+    (Owner, false, &["update", "patch"], &["weir.dev/accessapprovals"], InOwner),
     (Owner, true, &["list"], &["weir.dev/securityevents"], InOwner),
     (Owner, false, &["create", "patch", "delete"], &["weir.dev/securityevents", "weir.dev/dataproducts/status"], InOwner),
     (Owner, false, &["list", "create"], &["weir.dev/dataproducts", "weir.dev/rolebindings"], InConsumer),
@@ -42,23 +44,25 @@ const RIGHTS: &[Right] = &[
     (Consumer, true, &["create", "patch", "delete"], &["weir.dev/rolebindings", "weir.dev/streamclients"], InConsumer),
     (Consumer, true, &["list"], &["weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/securityevents"], InConsumer),
     (Consumer, false, &["create", "patch", "delete"], &["weir.dev/dataproducts", "weir.dev/streamroles"], InConsumer),
-    (Consumer, false, &["bind"], &["weir.dev/streamroles"], InOwner),
+    (Consumer, false, &["bind", "approve"], &["weir.dev/streamroles"], InOwner),
+    (Consumer, true, &["list"], &["weir.dev/accessapprovals"], InOwner),
+    (Consumer, false, &["create", "delete"], &["weir.dev/accessapprovals"], InOwner),
 
     (Viewer, true, &["list"], &["weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/rolebindings", "weir.dev/streamclients", "weir.dev/securityevents"], InOwner),
     (Viewer, false, &["create", "patch", "delete"], &["weir.dev/dataproducts", "weir.dev/rolebindings"], InOwner),
 
     // The built-in roles contain Weir's.
     (NamespaceAdmin, true, &["create", "delete"], &["weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/rolebindings"], InOwner),
-    (NamespaceAdmin, true, &["bind"], &["weir.dev/streamroles"], InOwner),
+    (NamespaceAdmin, true, &["bind", "approve"], &["weir.dev/streamroles"], InOwner),
     (NamespaceAdmin, false, &["patch"], &["weir.dev/dataproducts/status", "weir.dev/securityevents"], InOwner),
     (NamespaceEditor, true, &["create", "delete"], &["weir.dev/rolebindings", "weir.dev/streamclients"], InOwner),
     (NamespaceEditor, false, &["create", "patch"], &["weir.dev/dataproducts", "weir.dev/streamroles"], InOwner),
-    (NamespaceEditor, false, &["bind"], &["weir.dev/streamroles"], InOwner),
+    (NamespaceEditor, false, &["bind", "approve"], &["weir.dev/streamroles"], InOwner),
 
     (Stranger, false, &["list", "create"], &["weir.dev/rolebindings", "weir.dev/dataproducts", "weir.dev/securityevents"], InOwner),
 
     // Weir itself.
-    (Weir, true, &["get", "list", "watch"], &["weir.dev/streamclusters", "weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/streamclients", "weir.dev/rolebindings", "/namespaces", "/serviceaccounts"], Everywhere),
+    (Weir, true, &["get", "list", "watch"], &["weir.dev/streamclusters", "weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/streamclients", "weir.dev/rolebindings", "weir.dev/accessapprovals", "/namespaces", "/serviceaccounts"], Everywhere),
     (Weir, true, &["patch"], &["weir.dev/dataproducts", "weir.dev/dataproducts/status", "weir.dev/rolebindings/status", "weir.dev/streamroles/status", "weir.dev/streamclusters/status"], Everywhere),
     (Weir, true, &["create", "list", "delete"], &["weir.dev/securityevents"], Everywhere),
     (Weir, true, &["create", "patch"], &["/events", "events.k8s.io/events"], Everywhere),
@@ -70,6 +74,9 @@ const RIGHTS: &[Right] = &[
     (Weir, false, &["create", "delete"], &["weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/rolebindings", "weir.dev/streamclusters"], Everywhere),
     (Weir, false, &["update", "patch"], &["weir.dev/securityevents", "weir.dev/streamroles"], Everywhere),
     (Weir, false, &["create", "update", "patch", "bind", "escalate"], &["rbac.authorization.k8s.io/roles", "rbac.authorization.k8s.io/clusterroles", "rbac.authorization.k8s.io/rolebindings", "rbac.authorization.k8s.io/clusterrolebindings"], Everywhere),
+    (Weir, true, &["get"], &["admissionregistration.k8s.io/validatingadmissionpolicies#weir-approvals", "admissionregistration.k8s.io/validatingadmissionpolicybindings#weir-requesters"], Everywhere),
+    (Weir, false, &["get"], &["admissionregistration.k8s.io/validatingadmissionpolicies"], Everywhere),
+    (Weir, false, &["create", "update", "patch", "delete"], &["weir.dev/accessapprovals"], Everywhere),
     (Weir, false, &["impersonate"], &["/users", "/groups", "/serviceaccounts"], Everywhere),
     (Weir, false, &["create"], &["/pods", "apps/deployments", "/serviceaccounts/token"], InSystem),
     (Weir, false, &["create", "update", "delete"], &["admissionregistration.k8s.io/validatingadmissionpolicies", "apiextensions.k8s.io/customresourcedefinitions"], Everywhere),
@@ -131,6 +138,7 @@ fn namespace(cluster: &Cluster, at: At) -> &str {
 }
 
 async fn may(cluster: &Cluster, persona: Persona, verb: &str, resource: &str, namespace: &str) -> Result<bool> {
+    let (resource, name) = resource.split_once('#').unwrap_or((resource, ""));
     let mut parts = resource.split('/');
     let mut part = || parts.next().unwrap_or_default();
     let (group, resource, subresource) = (part(), part(), part());
@@ -138,7 +146,7 @@ async fn may(cluster: &Cluster, persona: Persona, verb: &str, resource: &str, na
         "user": cluster.user(persona),
         "groups": ["system:authenticated"],
         "resourceAttributes": {"verb": verb, "group": group, "resource": resource, "subresource": subresource,
-            "namespace": namespace}}}))?;
+            "namespace": namespace, "name": name}}}))?;
     let review = Api::all(cluster.admin.clone()).create(&PostParams::default(), &review).await?;
     Ok(review.status.is_some_and(|s| s.allowed))
 }

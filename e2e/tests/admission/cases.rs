@@ -61,7 +61,7 @@ pub struct Case {
     pub rule: &'static str,
     pub persona: Persona,
     pub action: Action,
-    /// YAML, with `{owner}` and `{consumer}` for the names of the namespaces.
+    /// YAML, with `{owner}` and `{consumer}` for the names of the namespaces, `{me}` for that of whoever tries.
     pub manifest: String,
     pub expect: Expect,
 }

@@ -11,6 +11,7 @@ use kube::core::{ApiResource, GroupVersionKind, Request};
 use kube::{Client, Config, ResourceExt};
 use serde_json::{Value, json};
 
+use crate::approvals::{DENIED, decision};
 use crate::cases::{Action, Case, Persona};
 
 /// Weir's account in the chart's default installation.
@@ -19,7 +20,7 @@ pub const WEIR: &str = "system:serviceaccount:weir-system:weir";
 pub const RESERVED: &str = "weir-e2e-reserved";
 
 const DEADLINE: Duration = Duration::from_secs(60);
-/// What of the chart is installed here: everything but what runs.
+/// What of the chart is installed here: everything but what runs, and what stamps requests (see `approvals`).
 const KINDS: [&str; 8] = [
     "CustomResourceDefinition",
     "ServiceAccount",
@@ -70,12 +71,23 @@ impl Cluster {
         }
     }
 
+    /// Acts as `persona`.
+    pub fn client(&self, persona: Persona) -> &Client {
+        &self.personas[&persona]
+    }
+
+    /// `manifest` with `{me}` for the name of `persona`, and `{asker}` for that of the consumer.
+    pub fn filled_in(&self, manifest: &str, persona: Persona) -> String {
+        manifest.replace("{me}", &self.user(persona)).replace("{asker}", &self.user(Persona::Consumer))
+    }
+
     /// Tries `case`, as a dry run.
     ///
     /// # Errors
     /// What the API server says.
     pub async fn attempt(&self, case: &Case) -> Result<(), String> {
-        let object = parse(&case.manifest, &self.owner, &self.consumer).map_err(|e| format!("{e:#}"))?;
+        let manifest = self.filled_in(&case.manifest, case.persona);
+        let object = parse(&manifest, &self.owner, &self.consumer).map_err(|e| format!("{e:#}"))?;
         let api = self.api(&self.personas[&case.persona], &object);
         let name = object.name_any();
         let post = PostParams { dry_run: true, ..PostParams::default() };
@@ -136,13 +148,17 @@ impl Cluster {
     async fn install(&self) -> Result<()> {
         self.namespace("weir-system").await?;
         for object in self.rendered.iter().filter(|o| KINDS.iter().any(|k| o["kind"] == *k)) {
-            let mut object: DynamicObject = serde_json::from_value(object.clone())?;
-            let annotations = object.annotations_mut();
-            annotations.insert("meta.helm.sh/release-name".into(), "weir".into());
-            annotations.insert("meta.helm.sh/release-namespace".into(), "weir-system".into());
-            self.apply("helm", &object).await?;
+            self.apply_as_helm(serde_json::from_value(object.clone())?).await?;
         }
         Ok(())
+    }
+
+    /// Applies what the chart renders.
+    pub async fn apply_as_helm(&self, mut object: DynamicObject) -> Result<()> {
+        let annotations = object.annotations_mut();
+        annotations.insert("meta.helm.sh/release-name".into(), "weir".into());
+        annotations.insert("meta.helm.sh/release-namespace".into(), "weir-system".into());
+        self.apply("helm", &object).await
     }
 
     async fn apply(&self, manager: &str, object: &DynamicObject) -> Result<()> {
@@ -221,6 +237,14 @@ impl Cluster {
                 "resourceNames": ["bindable"], "verbs": ["bind"]}]),
             ),
             bind(&self.owner, "Role", "bind-one", Persona::Consumer),
+            role(
+                "approve-one",
+                json!([{"apiGroups": ["weir.dev"], "resources": ["accessapprovals"],
+                    "verbs": ["create", "delete", "deletecollection"]},
+                {"apiGroups": ["weir.dev"], "resources": ["streamroles"],
+                    "resourceNames": ["approvable"], "verbs": ["approve"]}]),
+            ),
+            bind(&self.owner, "Role", "approve-one", Persona::Viewer),
             // So that what the schema says of a changed event is heard at all: RBAC gives Weir no such right.
             role(
                 "change-events",
@@ -253,10 +277,16 @@ impl Cluster {
             let manifest = manifest.replacen('{', "{apiVersion: weir.dev/v1alpha1, ", 1);
             self.apply("weir-e2e", &parse(&manifest, &self.owner, &self.consumer)?).await?;
         }
-        let seen = parse(&event("{owner}", "seen"), &self.owner, &self.consumer)?;
-        match self.api(&self.personas[&Persona::Weir], &seen).create(&PostParams::default(), &seen).await {
+        self.create_as(Persona::Weir, &event("{owner}", "seen")).await?;
+        self.create_as(Persona::Owner, &decision("stored", "{me}", DENIED)).await
+    }
+
+    /// Creates what not everybody may create, unless it is there.
+    async fn create_as(&self, persona: Persona, manifest: &str) -> Result<()> {
+        let object = parse(&self.filled_in(manifest, persona), &self.owner, &self.consumer)?;
+        match self.api(self.client(persona), &object).create(&PostParams::default(), &object).await {
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-            other => other.context("failed to create a SecurityEvent as Weir").map(drop),
+            other => other.with_context(|| format!("failed to create {manifest} as {persona:?}")).map(drop),
         }
     }
 
@@ -346,6 +376,8 @@ pub fn render(arguments: &[&str]) -> Result<Vec<Value>> {
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/weir");
     let output = Command::new("helm")
         .args(["template", "weir", chart, "--namespace", "weir-system"])
+        // As an installation sees for itself; a template alone knows nothing of the API server.
+        .args(["--api-versions", "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"])
         .args(arguments)
         .output()
         .context("failed to run helm")?;

@@ -4,6 +4,7 @@
 //! Needs no operator. Cases are dry runs, so that nothing but a few objects to change is ever stored.
 
 mod access;
+mod approvals;
 mod cases;
 mod cluster;
 mod coverage;
@@ -19,12 +20,14 @@ use cluster::{Cluster, eventually};
 #[ignore = "needs the lab: make test"]
 async fn every_rule_and_policy_accepts_what_it_should_and_refuses_what_it_should() -> Result<()> {
     within_cluster(async |cluster| {
-        let cases: Vec<Case> = [rules::cases(), policies::cases()].concat();
+        let cases: Vec<Case> = [rules::cases(), policies::cases(), approvals::cases()].concat();
         coverage::of_policies(&cluster.rendered, &cases)?;
+        approvals::store_unstamped(cluster).await?;
         // Policies and rights take effect a moment after they are written.
         eventually("every case", || failures(cluster, &cases)).await?;
         // And from then on they hold each time.
-        failures(cluster, &cases).await
+        failures(cluster, &cases).await?;
+        approvals::requests_are_stamped(cluster).await
     })
     .await
 }

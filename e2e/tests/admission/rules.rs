@@ -1,12 +1,13 @@
 //! The CEL rules of the definitions.
 
+use crate::approvals;
 use crate::cases::Action::{Create, Patch};
 use crate::cases::Expect::{Accepted, Refused};
 use crate::cases::Persona::{Consumer, Owner, Platform, Root, Weir};
 use crate::cases::{Case, about, object};
 
 pub fn cases() -> Vec<Case> {
-    [clusters(), products(), clients(), roles(), bindings(), subjects(), events()].concat()
+    [clusters(), products(), clients(), roles(), bindings(), subjects(), events(), approvals::rules()].concat()
 }
 
 fn cluster(spec: &str) -> String {
@@ -188,6 +189,7 @@ fn roles() -> Vec<Case> {
     let selection = "name either products or a selector";
     let quotas = "name at least one quota";
     let selector = "namespaceSelector goes with mode Selector, and only with it";
+    let beforehand = "preApproved goes with approval Owner, and only with it";
     let role = |spec: &str| object("StreamRole", "{owner}", "reader", &format!("spec: {{{spec}}}"));
     let on = |products: &str| role(&format!("privileges: [{{products: {{{products}}}, access: [Read]}}]"));
     let with = |rest: &str| role(&format!("privileges: [{{products: {{names: [orders]}}, access: [Read]}}], {rest}"));
@@ -213,6 +215,26 @@ fn roles() -> Vec<Case> {
                 ("products by label", Owner, Create, on("selector: {matchLabels: {domain: sales}}"), Accepted),
                 ("products both ways", Owner, Create, on("names: [orders], selector: {}"), Refused(selection)),
                 ("no products", Owner, Create, on(""), Refused(selection)),
+            ],
+        ),
+        about(
+            beforehand,
+            [
+                ("approved by its owner", Owner, Create, with("approval: Owner"), Accepted),
+                (
+                    "some approved beforehand",
+                    Owner,
+                    Create,
+                    with("approval: Owner, preApproved: [{namespaceSelector: {}}]"),
+                    Accepted,
+                ),
+                (
+                    "approved beforehand, but by nobody",
+                    Owner,
+                    Create,
+                    with("preApproved: [{namespaceSelector: {}}]"),
+                    Refused(beforehand),
+                ),
             ],
         ),
         about(

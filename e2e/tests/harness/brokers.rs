@@ -86,8 +86,8 @@ impl Brokers {
     }
 
     /// Waits until every broker shows exactly `wanted` of a principal.
-    pub async fn show<const N: usize>(&self, principal: &str, wanted: [String; N]) {
-        let wanted = BTreeSet::from(wanted);
+    pub async fn show(&self, principal: &str, wanted: impl IntoIterator<Item = String>) {
+        let wanted: BTreeSet<_> = wanted.into_iter().collect();
         let what = format!("every broker shows exactly what {principal} should have: {wanted:#?}");
         until(super::SOON, &[], &what, || async {
             let entries = self.entries(principal).await?;

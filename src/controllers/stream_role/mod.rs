@@ -9,6 +9,7 @@ use kube::runtime::controller::Action;
 use super::context::Context;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use crate::api::{EffectivePrivilege, Reason, StreamRole, StreamRoleStatus};
+use crate::domain::approval;
 use crate::domain::conditions::{Progress, conditions, merge, progress};
 use crate::domain::index::Index;
 use crate::domain::names::ObjectKey;
@@ -19,6 +20,9 @@ use crate::k8s::objects::write_status;
 
 /// How many privileges a status lists.
 const MOST: usize = 200;
+
+/// How many bindings, and how many requests.
+const MOST_BINDINGS: usize = 100;
 
 /// Reconciles one role: it is only a status.
 ///
@@ -43,7 +47,13 @@ fn status(index: &Index, role: &StreamRole, now: Timestamp) -> StreamRoleStatus 
         observed_generation: generation,
         conditions: merge(before, conditions(&progress(&problems, ready)), generation, now),
         effective_privileges: effective,
-        bindings: i64::try_from(index.bindings_of_role(&key)).ok(),
+        requests: index
+            .waiting_for(&key)
+            .take(MOST_BINDINGS)
+            .map(|(b, awaited)| approval::pending(b, awaited))
+            .collect(),
+        bindings: i64::try_from(index.bindings_of_role(&key).count()).ok(),
+        bound_by: index.bindings_of_role(&key).take(MOST_BINDINGS).map(|b| approval::reference(b)).collect(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What bindings come to, and why not more.
 
+mod approvals;
 mod inheritance;
 mod subjects;
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::domain::index::{Index, ObjectKey, Touched, Update};
 use crate::domain::ledger::{Change, Ledger};
 use crate::domain::product::{self, ProductView};
-use crate::domain::testing::{World, client_record, key, removal, subject_record, topic_record, update_of};
+use crate::domain::testing::{World, client_record, key, removal, subject_record, topic_record, uid, update_of};
 
 const CLUSTERS: [&str; 2] = ["prod", "lab"];
 const PRODUCERS: [&str; 2] = ["payments", "risk"];
@@ -43,6 +43,7 @@ enum Act {
     Admin(&'static str, Option<String>),
     Commit(&'static str, Change),
     Reload(&'static str, bool),
+    Enforce(bool),
     Pass,
 }
 
@@ -61,7 +62,7 @@ fn act((what, which, variant, more): Step) -> Act {
             None => format!("{kind} {name}"),
         })
     };
-    let object = match what % 13 {
+    let object = match what % 15 {
         0 => json!({"kind": "StreamCluster", "metadata": {"name": pick(&CLUSTERS, which)}, "spec": {
             "bootstrapServers": ["k:1"], "adminCredentials": {"type": "Plain", "secretRef": {"name": "s"}},
             "identity": if more % 3 == 1 { json!({}) } else { json!({"oauth": {"audience": "a"},
@@ -88,12 +89,14 @@ fn act((what, which, variant, more): Step) -> Act {
                     2 => json!([role(more / 4), role(variant)]),
                     _ => json!([]),
                 },
+                "approval": if more % 7 == 3 { "Owner" } else { "None" },
                 "bindableFrom": if more % 5 == 2 { json!({"mode": "Selector", "namespaceSelector": {"matchLabels": {"team": "x"}}}) }
                     else { json!({"mode": pick(&["All", "All", "Same"], more)}) }}}),
         5 => json!({"kind": "StreamClient", "metadata": {"namespace": pick(&CONSUMERS, which), "name": "x",
             "uid": if more % 4 == 3 { json!(format!("new{which}")) } else { Value::Null }}, "spec": {"clusterRef": {"name": "prod"}}}),
         6 | 7 => json!({"kind": "RoleBinding", "metadata": {"namespace": pick(&CONSUMERS, which),
-            "name": pick(&["m", "n"], which / 2), "uid": if more % 8 == 7 { json!(format!("new{which}")) } else { Value::Null }},
+            "name": pick(&["m", "n"], which / 2), "uid": if more % 8 == 7 { json!(format!("new{which}")) } else { Value::Null },
+            "annotations": {"weir.dev/requesters": pick(&["dora", "olga"], variant)}},
             "spec": {"roleRef": role(more), "purpose": pick(&["audit", "else"], more),
                 "expiresAt": if variant == 5 { json!(format!("2026-06-01T0{}:00:00Z", more % 6)) } else { Value::Null },
                 "subjects": [{"kind": "StreamClient", "name": "x"}, pick(&SUBJECTS, more / 4).json()]}}),
@@ -134,6 +137,23 @@ fn act((what, which, variant, more): Step) -> Act {
             );
             return Act::Commit(pick(&CLUSTERS, more / 2), change);
         }
+        12 => {
+            let binding = key(pick(&["fraud/m", "fraud/n", "payments/m", "payments/n"], which));
+            let (reference, scope) = (
+                role(more),
+                json!({"subjects": [{"kind": "StreamClient", "name": "x"}],
+                "purpose": pick(&["audit", "else"], more), "notAfter": format!("2026-06-01T0{}:00:00Z", more % 6),
+                "streams": [{"product": "p", "stream": pick(&["s", "u"], variant), "access": ["Read", "Write"]}]}),
+            );
+            json!({"kind": "AccessApproval", "metadata": {"namespace": reference["namespace"],
+                "name": format!("a{which}"), "creationTimestamp": day(more)},
+                "spec": {"requestRef": {"kind": "RoleBinding", "namespace": binding.namespace, "name": binding.name,
+                        "uid": uid(&format!("RoleBinding {binding}"))},
+                    "targetRef": {"kind": "StreamRole", "name": reference["name"]}, "reviewer": "olga",
+                    "decision": if variant == 5 { "Denied" } else { "Approved" },
+                    "scope": if variant == 5 { Value::Null } else { scope }}})
+        }
+        13 => return Act::Enforce(more % 4 > 0),
         _ => return if which % 3 == 0 { Act::Reload(pick(&CLUSTERS, more), variant == 0) } else { Act::Pass },
     };
     if variant == 0 {
@@ -158,6 +178,7 @@ struct Both {
     objects: BTreeMap<String, Update>,
     admins: BTreeMap<&'static str, Option<String>>,
     ledgers: BTreeMap<&'static str, Ledger>,
+    enforced: bool,
 }
 
 impl Both {
@@ -194,6 +215,10 @@ impl Both {
                 }
                 Update::Ledger(cluster.into(), Box::new(ledger.clone()))
             }
+            Act::Enforce(enforced) => {
+                self.enforced = enforced;
+                Update::ApprovalsEnforced(enforced)
+            }
             Act::Pass => {
                 self.now += SignedDuration::from_hours(1);
                 Update::Tick
@@ -207,7 +232,8 @@ impl Both {
         let mut index = Index::default();
         let admins = self.admins.iter().map(|(c, a)| Update::Admin((*c).into(), a.clone()));
         let ledgers = self.ledgers.iter().map(|(c, l)| Update::Ledger((*c).into(), Box::new(l.clone())));
-        let mut updates: Vec<_> = self.objects.values().cloned().chain(admins).chain(ledgers).enumerate().collect();
+        let updates = self.objects.values().cloned().chain(admins).chain(ledgers);
+        let mut updates: Vec<_> = updates.chain([Update::ApprovalsEnforced(self.enforced)]).enumerate().collect();
         updates.sort_by_key(|(n, _)| (*n as u64 + 1).wrapping_mul(seed | 1).rotate_left(17));
         for (_, update) in updates {
             index.apply(update, self.now);
@@ -220,7 +246,8 @@ impl Both {
 fn populated() -> Both {
     let now = World::empty().now;
     let (objects, admins, ledgers) = Default::default();
-    let mut both = Both { index: Index::default(), now, objects, admins, ledgers };
+    let mut both = Both { index: Index::default(), now, objects, admins, ledgers, enforced: false };
+    both.take(Act::Enforce(true));
     for (what, count) in [(0, 2), (2, 3), (3, 4), (4, 4), (5, 2), (6, 4), (8, 2), (9, 6), (10, 2)] {
         for which in 0..count {
             both.take(act((what, which, 1, if what == 6 { which * 5 } else { 0 })));
@@ -234,7 +261,7 @@ fn views(index: &Index) -> BTreeMap<ObjectKey, ProductView> {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec((0..13u8, 0..6u8, 0..6u8, 0..32u8), 1..30)
+    prop::collection::vec((0..15u8, 0..6u8, 0..6u8, 0..32u8), 1..30)
 }
 
 proptest! {
@@ -267,6 +294,8 @@ proptest! {
             (&both.index.bindings_of_product, &fresh.bindings_of_product),
             (&both.index.bindings_of_subject, &fresh.bindings_of_subject),
             (&both.index.heirs, &fresh.heirs),
+            (&both.index.approvals_of_request, &fresh.approvals_of_request),
+            (&both.index.waiting_for_role, &fresh.waiting_for_role),
             (&both.index.derived, &fresh.derived),
         ] {
             assert_eq!(links.0, links.1);

@@ -76,7 +76,7 @@ impl Index {
     /// Resolves one binding anew, and touches the principals and products that it gained, kept with a difference, or lost.
     pub(super) fn resolve(&mut self, key: &ObjectKey, now: Timestamp, touched: &mut Touched) {
         let before = self.resolutions.remove(key);
-        if let Some(at) = before.as_ref().and_then(|r| r.expires_at) {
+        if let Some(at) = before.as_ref().and_then(|r| r.changes_at) {
             self.expiries.remove(&(at, key.clone()));
         }
         let after = self.bindings.get(key).map(|b| Arc::new(binding::resolve(self, b, now)));
@@ -84,6 +84,13 @@ impl Index {
             self.remember(key, after, now);
             return;
         }
+        // Roles say which bindings wait for an approval.
+        let waits = |r: Option<&Arc<binding::Resolution>>| -> BTreeSet<_> {
+            r.into_iter().flat_map(|r| r.awaited.keys().cloned()).collect()
+        };
+        let (waited, waits) = (waits(before.as_ref()), waits(after.as_ref()));
+        touched.roles.extend(waited.union(&waits).cloned());
+        self.waiting_for_role.renew(key, &waited, &waits);
         for grant in before.iter().flat_map(|r| &r.grants) {
             touched.principals.insert(grant.key.clone());
             if let Some(grants) = self.grants.get_mut(&grant.key) {
@@ -106,7 +113,7 @@ impl Index {
     }
 
     fn remember(&mut self, key: &ObjectKey, resolution: Option<Arc<binding::Resolution>>, now: Timestamp) {
-        if let Some(at) = resolution.as_ref().and_then(|r| r.expires_at).filter(|at| *at > now) {
+        if let Some(at) = resolution.as_ref().and_then(|r| r.changes_at).filter(|at| *at > now) {
             self.expiries.insert((at, key.clone()));
         }
         set(&mut self.resolutions, key.clone(), resolution);

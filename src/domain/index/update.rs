@@ -8,7 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
 use super::{Cluster, Index, Namespace, ObjectKey, Tenancies, Touched};
-use crate::api::{ABANDON_ANNOTATION, DataProduct, RoleBinding, StreamClient, StreamCluster, StreamRole};
+use crate::api::{
+    ABANDON_ANNOTATION, AccessApproval, DataProduct, RoleBinding, StreamClient, StreamCluster, StreamRole,
+};
 use crate::domain::ledger::{Change, Ledger};
 use crate::domain::tenancy;
 
@@ -29,6 +31,10 @@ pub enum Update {
     Client(ObjectKey, Option<Arc<StreamClient>>),
     /// A RoleBinding.
     Binding(ObjectKey, Option<Arc<RoleBinding>>),
+    /// An AccessApproval.
+    Approval(ObjectKey, Option<Arc<AccessApproval>>),
+    /// Whether the API server holds reviewers and requesters to their names.
+    ApprovalsEnforced(bool),
     /// A ServiceAccount's UID.
     Account(ObjectKey, Option<String>),
     /// Everything in the ledger of a cluster.
@@ -51,6 +57,12 @@ impl Index {
             Update::Role(key, object) => self.set_role(key, object, &mut touched),
             Update::Client(key, object) => self.set_client(key, object, &mut touched),
             Update::Binding(key, object) => self.set_binding(key, object, &mut touched),
+            Update::Approval(key, object) => self.set_approval(key, object, &mut touched),
+            Update::ApprovalsEnforced(enforced) => {
+                if std::mem::replace(&mut self.approvals_enforced, enforced) != enforced {
+                    touched.bindings.extend(self.bindings.keys().cloned());
+                }
+            }
             Update::Account(key, uid) => self.set_account(key, uid, &mut touched),
             Update::Ledger(cluster, ledger) => self.set_ledger(cluster, *ledger, &mut touched),
             Update::Committed(cluster, changes) => self.committed(&cluster, changes, &mut touched),
@@ -208,6 +220,17 @@ impl Index {
         }
         set(&mut self.bindings, key.clone(), object);
         touched.bindings.insert(key);
+    }
+
+    fn set_approval(&mut self, key: ObjectKey, object: Option<Arc<AccessApproval>>, touched: &mut Touched) {
+        let request = |a: Option<&Arc<AccessApproval>>| -> BTreeSet<_> {
+            let of = a.map(|a| &a.spec.request_ref);
+            of.map(|of| ObjectKey::new(&of.namespace, &of.name)).into_iter().collect()
+        };
+        let (before, after) = (request(self.approvals.get(&key)), request(object.as_ref()));
+        self.approvals_of_request.renew(&key, &before, &after);
+        touched.bindings.extend(before.union(&after).cloned());
+        set(&mut self.approvals, key, object);
     }
 
     fn set_account(&mut self, key: ObjectKey, uid: Option<String>, touched: &mut Touched) {

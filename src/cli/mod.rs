@@ -1,0 +1,64 @@
+//! What people do with `weir`, or as `kubectl weir`: with their own rights, by their kubeconfig.
+
+mod decide;
+mod requests;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+/// Where, and as whom.
+#[derive(Args, Debug)]
+pub struct Target {
+    /// Namespace; that of the current context by default
+    #[arg(short, long, global = true)]
+    namespace: Option<String>,
+    /// Context of the kubeconfig
+    #[arg(long, global = true)]
+    context: Option<String>,
+    /// Act as this user, as kubectl does: takes the right to impersonate
+    #[arg(long = "as", value_name = "USER", global = true)]
+    user: Option<String>,
+}
+
+/// Commands for people.
+#[derive(Debug, Subcommand)]
+pub enum People {
+    /// List what waits for an approval of a namespace's roles
+    Requests(requests::Requests),
+    /// Approve what waits: what comes later needs another approval
+    Approve(decide::Approve),
+    /// Deny a request, whatever was approved of it
+    Deny(decide::Against),
+    /// Take back what a request was given, at once
+    Revoke(decide::Against),
+}
+
+/// Does it.
+///
+/// # Errors
+/// Says what did not work, and what to do.
+pub async fn execute(command: People, target: Target) -> anyhow::Result<()> {
+    let (client, namespace) = connect(target).await?;
+    match command {
+        People::Requests(requests) => requests::list(&client, &namespace, &requests).await,
+        People::Approve(approve) => decide::approve(&client, &namespace, approve).await,
+        People::Deny(against) => decide::against(&client, &namespace, against, crate::api::Decision::Denied).await,
+        People::Revoke(against) => decide::against(&client, &namespace, against, crate::api::Decision::Revoked).await,
+    }
+}
+
+async fn connect(target: Target) -> anyhow::Result<(Client, String)> {
+    let mut config = match target.context {
+        Some(context) => {
+            let kubeconfig = Kubeconfig::read().context("failed to read the kubeconfig")?;
+            let options = KubeConfigOptions { context: Some(context), ..KubeConfigOptions::default() };
+            Config::from_custom_kubeconfig(kubeconfig, &options).await.context("failed to read the kubeconfig")?
+        }
+        None => Config::infer().await.context("failed to find out how to reach the API server")?,
+    };
+    config.auth_info.impersonate = target.user.or(config.auth_info.impersonate);
+    let namespace = target.namespace.unwrap_or_else(|| config.default_namespace.clone());
+    Ok((Client::try_from(config).context("failed to reach the API server")?, namespace))
+}

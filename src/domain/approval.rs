@@ -1,0 +1,199 @@
+//! What people decided about a request: an upper bound of what it gets. See [`crate::api::AccessApproval`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::index::Index;
+use super::names::ObjectKey;
+use super::problem::Problem;
+use super::tenancy::selects;
+use crate::api::{
+    Access, AccessApproval, Approval, ApprovedStream, Decision, PendingRequest, REQUESTERS_ANNOTATION, Reason,
+    RequestKind, RequestRef, RoleBinding, Scope, StreamRole, Subject, TargetKind,
+};
+
+/// What a role may give to a binding, as far as people have a say.
+#[derive(Clone, Debug)]
+pub enum Allowance<'a> {
+    /// Nobody needs to decide.
+    Everything,
+    /// What lies within one of these.
+    Within(Vec<&'a Scope>),
+}
+
+/// What waits for an approval.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Awaited {
+    /// For whom.
+    pub subjects: BTreeSet<Subject>,
+    /// Products of the role's namespace with their streams, and what would be done with them.
+    pub streams: BTreeMap<(String, String), BTreeSet<Access>>,
+}
+
+impl Allowance<'_> {
+    /// What of `access` to a stream `subjects` may have, all of them.
+    pub fn of(
+        &self,
+        subjects: &BTreeSet<&Subject>,
+        product: &str,
+        stream: &str,
+        access: &[Access],
+    ) -> BTreeSet<Access> {
+        let Self::Within(scopes) = self else { return access.iter().copied().collect() };
+        let allows = |scope: &Scope, access: Access| {
+            subjects.iter().all(|s| scope.subjects.contains(s))
+                && scope
+                    .streams
+                    .iter()
+                    .any(|s| s.product == product && s.stream == stream && s.access.contains(&access))
+        };
+        access.iter().copied().filter(|a| scopes.iter().any(|scope| allows(scope, *a))).collect()
+    }
+}
+
+/// What the owner of `role` lets `binding` have. `asked` says that admission asked for the verb `bind` on it: that is the owner's
+/// word already, unless somebody took it back.
+///
+/// # Errors
+/// Somebody denied or revoked it; or no approval can count.
+pub fn allowance<'a>(
+    index: &'a Index,
+    binding: &'a RoleBinding,
+    key: &'a ObjectKey,
+    role: &StreamRole,
+    asked: bool,
+    now: Timestamp,
+) -> Result<Allowance<'a>, Problem> {
+    let decisions: Vec<_> = decisions(index, binding, key).collect();
+    if let Some(against) = decisions.iter().find(|d| d.spec.decision != Decision::Approved) {
+        return Err(refusal(against, key));
+    }
+    if asked || !is_wanted(index, binding, role) {
+        return Ok(Allowance::Everything);
+    }
+    if !index.are_approvals_enforced() {
+        return Err(Problem::waiting(
+            Reason::ApprovalsNotEnforced,
+            "no approval counts: the API server lacks Weir's admission policies weir-approvals and weir-requesters, or their \
+             bindings; the chart has them",
+        ));
+    }
+    if requesters(binding).next().is_none() {
+        let message =
+            format!("nobody can tell who asked for it ({REQUESTERS_ANNOTATION}): delete it and make it again");
+        return Err(Problem::invalid(Reason::RequesterUnknown, message));
+    }
+    let scopes = decisions.iter().filter(|a| is_by_another(a, binding)).filter_map(|a| a.spec.scope.as_ref());
+    Ok(Allowance::Within(scopes.filter(|s| s.purpose == binding.spec.purpose && !is_over(s, now)).collect()))
+}
+
+/// The decisions about a binding by a role's owner.
+fn decisions<'a>(
+    index: &'a Index,
+    binding: &'a RoleBinding,
+    role: &'a ObjectKey,
+) -> impl Iterator<Item = &'a AccessApproval> {
+    let request = index.key_of(binding);
+    index
+        .approvals_of(&request)
+        .filter(move |(key, approval)| {
+            let (of, target) = (&approval.spec.request_ref, &approval.spec.target_ref);
+            key.namespace == role.namespace
+                && (target.kind, &target.name) == (TargetKind::StreamRole, &role.name)
+                && of.kind == RequestKind::RoleBinding
+                && Some(&of.uid) == binding.metadata.uid.as_ref()
+                && approval.metadata.deletion_timestamp.is_none()
+        })
+        .map(|(_, approval)| approval)
+}
+
+fn refusal(against: &AccessApproval, role: &ObjectKey) -> Problem {
+    let (reason, what) = match against.spec.decision {
+        Decision::Revoked => (Reason::Revoked, "revoked"),
+        _ => (Reason::Denied, "denied"),
+    };
+    let why = against.spec.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    Problem::invalid(reason, format!("StreamRole {role} was {what} by {}{why}", against.spec.reviewer))
+}
+
+/// Whether somebody has to approve what `binding` asks for of `role`, a role of another namespace.
+pub fn is_wanted(index: &Index, binding: &RoleBinding, role: &StreamRole) -> bool {
+    let own = binding.namespace().unwrap_or_default();
+    let selected = |labels| role.spec.pre_approved.iter().any(|p| selects(&p.namespace_selector, labels));
+    let pre_approved = index.namespace(&own).is_some_and(|namespace| selected(&namespace.labels));
+    role.spec.approval == Approval::Owner && role.namespace().unwrap_or_default() != own && !pre_approved
+}
+
+/// Who made the binding, and who changed its spec.
+fn requesters(binding: &RoleBinding) -> impl Iterator<Item = &str> {
+    binding.annotations().get(REQUESTERS_ANNOTATION).into_iter().flat_map(|all| all.lines())
+}
+
+/// Nobody approves what they ask for themselves. A name of several lines could be any of them.
+fn is_by_another(approval: &AccessApproval, binding: &RoleBinding) -> bool {
+    let reviewer = &approval.spec.reviewer;
+    reviewer.lines().count() == 1 && !requesters(binding).any(|requester| requester == reviewer)
+}
+
+fn is_over(scope: &Scope, now: Timestamp) -> bool {
+    scope.not_after.as_ref().is_some_and(|end| end.0 <= now)
+}
+
+/// When the next of the approvals of a request ends.
+pub fn next_end(index: &Index, binding: &RoleBinding, now: Timestamp) -> Option<Timestamp> {
+    let scopes = index.approvals_of(&index.key_of(binding)).filter_map(|(_, a)| a.spec.scope.as_ref());
+    scopes.filter_map(|s| s.not_after.as_ref()).map(|end| end.0).filter(|end| *end > now).min()
+}
+
+/// When the clock of a binding's `duration` begins: with the first approval that counts, where its role wants one.
+pub fn start(index: &Index, binding: &RoleBinding, role: &ObjectKey) -> Option<Timestamp> {
+    let approved =
+        decisions(index, binding, role).filter(|a| a.spec.decision == Decision::Approved && is_by_another(a, binding));
+    approved.filter_map(|a| a.creation_timestamp().map(|t| t.0)).min()
+}
+
+/// A binding, as a decision about it names it.
+pub fn reference(binding: &RoleBinding) -> RequestRef {
+    RequestRef {
+        kind: RequestKind::RoleBinding,
+        namespace: binding.namespace().unwrap_or_default(),
+        name: binding.name_any(),
+        uid: binding.uid().unwrap_or_default(),
+    }
+}
+
+/// What waits, as an approval of all of it would say.
+pub fn pending(binding: &RoleBinding, awaited: &Awaited) -> PendingRequest {
+    let stream = |((product, stream), access): (&(String, String), &BTreeSet<Access>)| ApprovedStream {
+        product: product.clone(),
+        stream: stream.clone(),
+        access: access.iter().copied().collect(),
+    };
+    PendingRequest {
+        request: reference(binding),
+        requesters: requesters(binding).map(str::to_owned).collect(),
+        scope: Scope {
+            subjects: awaited.subjects.iter().cloned().collect(),
+            purpose: binding.spec.purpose.clone(),
+            streams: awaited.streams.iter().map(stream).collect(),
+            not_after: None,
+        },
+    }
+}
+
+/// What to say of what waits.
+pub fn awaiting(role: &ObjectKey, request: &ObjectKey, awaited: &Awaited) -> Problem {
+    let streams: Vec<_> = awaited.streams.keys().map(|(product, stream)| format!("{product}/{stream}")).collect();
+    let (first, rest) = streams.split_at(streams.len().min(5));
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    Problem::waiting(
+        Reason::AwaitingApproval,
+        format!(
+            "StreamRole {role} waits for its owner's approval of {}{more}: kubectl weir approve --namespace {} {request}",
+            first.join(", "),
+            role.namespace
+        ),
+    )
+}
