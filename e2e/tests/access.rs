@@ -463,6 +463,16 @@ async fn the_samples_become_ready_and_differ_in_nothing_afterwards() {
     here("payments").ready::<RoleBinding>("orders-service-writes").await;
     here("payments").ready::<StreamRole>("orders-writer").await;
     here("fraud").ready::<RoleBinding>("scorer-reads-placed").await;
+    let olga = ["weir", "--as", "olga@payments.example", "--namespace", "payments"];
+    let approve = [&olga[..], &["approve", "billing/invoicer-reads-refunded"]].concat();
+    here("payments")
+        .until("olga approves", || async {
+            match try_run("kubectl", &approve, "").await {
+                (true, _) => Ok(()),
+                (false, why) => Err(why),
+            }
+        })
+        .await;
     here("billing").ready::<RoleBinding>("invoicer-reads-refunded").await;
     here("billing").ready::<StreamClient>("invoicer").await;
     for folder in folders {
