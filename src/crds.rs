@@ -3,7 +3,10 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-use crate::api::{AccessApproval, DataProduct, RoleBinding, SecurityEvent, StreamClient, StreamCluster, StreamRole};
+use crate::api::{
+    AccessApproval, DataProduct, ExternalShare, Invitation, Partner, RoleBinding, SecurityEvent, StreamClient,
+    StreamCluster, StreamRole,
+};
 
 /// Every kind's definition.
 pub fn all() -> Vec<CustomResourceDefinition> {
@@ -14,6 +17,9 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         StreamRole::crd(),
         RoleBinding::crd(),
         AccessApproval::crd(),
+        Partner::crd(),
+        ExternalShare::crd(),
+        Invitation::crd(),
         SecurityEvent::crd(),
     ]
 }

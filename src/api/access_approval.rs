@@ -5,9 +5,13 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
+use super::external_share::Pattern;
+use super::invitation::UidRef;
 use super::role_binding::Subject;
 use super::stream_role::Access;
 
+/// Before the name of a Partner: the reviewer of what it decides.
+pub const PARTNER_REVIEWER: &str = "partner:";
 /// The ClusterRole verb that an approval takes on its target.
 pub const APPROVE_VERB: &str = "approve";
 /// On a RoleBinding: who made it and who changed its spec, as the API server authenticated them, one a line. Stamped at admission.
@@ -34,22 +38,38 @@ pub const REQUESTERS_ANNOTATION: &str = "weir.dev/requesters";
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.requestRef.kind == 'RoleBinding' ? self.targetRef.kind == 'StreamRole' : self.targetRef.kind == 'ExternalShare' && self.targetRef.name == self.requestRef.name").message("a RoleBinding is decided about for a StreamRole, an ExternalShare for itself"))]
+#[x_kube(validation = Rule::new("(self.requestRef.kind == 'ExternalShare') == has(self.partnerRef)").message("partnerRef goes with an ExternalShare, and only with one"))]
+#[x_kube(validation = Rule::new("!has(self.scope) || (self.requestRef.kind == 'RoleBinding' ? has(self.scope.subjects) && size(self.scope.subjects) > 0 && !has(self.scope.pattern) : has(self.scope.pattern) && !has(self.scope.subjects))").message("the scope of a RoleBinding names subjects, that of an ExternalShare its pattern"))]
+#[x_kube(validation = Rule::new("(self.side == 'Consumer' && self.decision == 'Approved') == has(self.acceptance)").message("acceptance goes with side Consumer and decision Approved, and only with them"))]
+#[x_kube(validation = Rule::new("(self.side == 'Owner') || self.requestRef.kind == 'ExternalShare'").message("of a RoleBinding only side Owner decides"))]
+#[x_kube(validation = Rule::new("(self.side == 'Consumer') == self.reviewer.startsWith('partner:')").message("partners decide for side Consumer, and nobody else does"))]
 #[x_kube(validation = Rule::new("(self.decision == 'Approved') == has(self.scope)").message("scope goes with decision Approved, and only with it"))]
 pub struct AccessApprovalSpec {
     /// The request. One that was deleted and made anew is another one.
     pub request_ref: RequestRef,
     /// What the decision is about, in this namespace.
     pub target_ref: TargetRef,
+    /// Of a share: which of its partners.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partner_ref: Option<UidRef>,
+    /// Whose decision it is.
+    #[serde(default)]
+    pub side: Side,
     /// The decision. Denied and Revoked beat every Approved.
     pub decision: Decision,
     /// The most that is approved: what the request asks for beyond it waits for another approval.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
+    /// How the partner that accepts a share is known from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acceptance: Option<Acceptance>,
     /// Why, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub reason: Option<String>,
-    /// Who decides: the name that the API server authenticated. Whoever made or changed the request is never its reviewer.
+    /// Who decides: the name that the API server authenticated, or `partner:` and the name of a Partner. Whoever made or changed
+    /// the request is never its reviewer.
     #[schemars(length(min = 1, max = 253))]
     pub reviewer: String,
 }
@@ -75,6 +95,8 @@ pub struct RequestRef {
 pub enum RequestKind {
     /// A RoleBinding.
     RoleBinding,
+    /// An ExternalShare, with one of its partners.
+    ExternalShare,
 }
 
 /// What is asked for, in the approval's own namespace.
@@ -92,6 +114,20 @@ pub struct TargetRef {
 pub enum TargetKind {
     /// A StreamRole.
     StreamRole,
+    /// The ExternalShare that is the request.
+    ExternalShare,
+}
+
+/// Whose decision it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Side {
+    /// Somebody who has the verb `approve` on the target.
+    #[default]
+    Owner,
+    /// Somebody who has the verb `approve-security` on it.
+    Security,
+    /// The partner, by Weir's partner API alone.
+    Consumer,
 }
 
 /// What was decided.
@@ -109,9 +145,13 @@ pub enum Decision {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scope {
-    /// Whom it is for, as the request names them.
-    #[schemars(length(min = 1, max = 64), transform = without_rules)]
+    /// Whom it is for, as the request names them; none for a share.
+    #[schemars(length(max = 64), transform = without_rules)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subjects: Vec<Subject>,
+    /// Of a share: how.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<Pattern>,
     /// What it is for, as the request says; a request that says otherwise is not approved by this.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
@@ -122,6 +162,21 @@ pub struct Scope {
     /// Until when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Time>,
+}
+
+/// How a partner that accepted a share is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Acceptance {
+    /// UID of the Invitation that was answered.
+    #[schemars(length(min = 1, max = 63))]
+    pub invitation: String,
+    /// SHA-256 of the public key (DER, SubjectPublicKeyInfo) of the certificate that its calls are made with, in hexadecimal.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
+    pub public_key_hash: String,
+    /// The age recipient (`age1...`, X25519) that its credentials are encrypted for.
+    #[schemars(length(max = 128), regex(pattern = r"^age1[02-9ac-hj-np-z]+$"))]
+    pub recipient: String,
 }
 
 /// A stream of a product of the approval's namespace, and what may be done with it.

@@ -48,6 +48,16 @@ named! {
         SignerReady,
         /// RoleBinding: what a client needs to connect stands in its namespace.
         ConnectionPublished,
+        /// ExternalShare: everybody on this side who has to approve has approved, for every partner.
+        OwnerApproved,
+        /// ExternalShare: every partner accepted.
+        ConsumerAccepted,
+        /// ExternalShare: classification, standing of the partners and agreements allow it.
+        PolicyCompliant,
+        /// ExternalShare: every partner that accepted has a credential, or can fetch it.
+        CredentialsReady,
+        /// ExternalShare: every broker shows what each partner should have, and nothing else.
+        AccessApplied,
     }
 }
 
@@ -118,6 +128,24 @@ named! {
         Denied,
         /// The owner of the role took it back.
         Revoked,
+        /// The partner has to accept.
+        AwaitingAcceptance,
+        /// The partner did not answer its invitation in time.
+        InvitationExpired,
+        /// The partner did not accept, or withdrew.
+        Rejected,
+        /// The share begins later.
+        NotYetValid,
+        /// The share is suspended.
+        Suspended,
+        /// The partner is quarantined.
+        Quarantined,
+        /// A Partner named does not exist.
+        PartnerNotFound,
+        /// A product's classification does not allow this pattern.
+        ClassificationForbidsPattern,
+        /// The products of a share lie on several clusters.
+        SeveralClusters,
         /// Who made the request is not known, so nobody can be told from its reviewer.
         RequesterUnknown,
         /// The admission policies are missing that hold reviewers to their names.

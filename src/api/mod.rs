@@ -3,6 +3,9 @@
 mod access_approval;
 mod conditions;
 mod data_product;
+mod external_share;
+mod invitation;
+mod partner;
 mod role_binding;
 mod security_event;
 mod shared;
@@ -11,14 +14,20 @@ mod stream_cluster;
 mod stream_role;
 
 pub use access_approval::{
-    APPROVE_VERB, AccessApproval, AccessApprovalSpec, ApprovedStream, Decision, REQUESTERS_ANNOTATION, RequestKind,
-    RequestRef, Scope, TargetKind, TargetRef,
+    APPROVE_VERB, Acceptance, AccessApproval, AccessApprovalSpec, ApprovedStream, Decision, PARTNER_REVIEWER,
+    REQUESTERS_ANNOTATION, RequestKind, RequestRef, Scope, Side, TargetKind, TargetRef,
 };
 pub use conditions::{ConditionType, Reason};
 pub use data_product::{
     Classification, DataProduct, DataProductSpec, DataProductStatus, DeletionPolicy, Owner, ProductRef, Stream,
     StreamStatus,
 };
+pub use external_share::{
+    ExternalShare, ExternalShareSpec, ExternalShareStatus, PartnerRef, Pattern, Revoke, ShareCredentials, SharePhase,
+    SharedProduct, SharedWith, Validity,
+};
+pub use invitation::{INVITE_VERB, Invitation, InvitationSpec, UidRef};
+pub use partner::{Agreement, Partner, PartnerSpec, PartnerStanding, PartnerStatus};
 pub use role_binding::{EntriesStatus, RoleBinding, RoleBindingSpec, RoleBindingStatus, RoleRef, Subject, SubjectKind};
 pub use security_event::{Action, Actor, ObjectRef, Outcome, SecurityEvent, SecurityEventSpec, Severity};
 pub use shared::{ClusterRef, Quotas, SecretRef, Usage};

@@ -10,7 +10,8 @@ use kube::{Api, Client, ResourceExt};
 
 use super::requests::waiting;
 use crate::api::{
-    AccessApproval, AccessApprovalSpec, Decision, PendingRequest, RequestRef, Scope, StreamRole, TargetKind, TargetRef,
+    AccessApproval, AccessApprovalSpec, Decision, PendingRequest, RequestRef, Scope, Side, StreamRole, TargetKind,
+    TargetRef,
 };
 
 /// Which request, and why.
@@ -163,8 +164,11 @@ async fn write(
         spec: AccessApprovalSpec {
             request_ref: request,
             target_ref: TargetRef { kind: TargetKind::StreamRole, name: name.into() },
+            partner_ref: None,
+            side: Side::Owner,
             decision,
             scope,
+            acceptance: None,
             reason: of.reason.clone(),
             reviewer: reviewer.into(),
         },

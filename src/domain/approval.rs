@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use super::index::Index;
 use super::names::ObjectKey;
@@ -74,19 +74,28 @@ pub fn allowance<'a>(
         return Ok(Allowance::Everything);
     }
     if !index.are_approvals_enforced() {
-        return Err(Problem::waiting(
-            Reason::ApprovalsNotEnforced,
-            "no approval counts: the API server lacks Weir's admission policies weir-approvals and weir-requesters, or their \
-             bindings; the chart has them",
-        ));
+        return Err(not_enforced());
     }
     if requesters(binding).next().is_none() {
-        let message =
-            format!("nobody can tell who asked for it ({REQUESTERS_ANNOTATION}): delete it and make it again");
-        return Err(Problem::invalid(Reason::RequesterUnknown, message));
+        return Err(requester_unknown());
     }
     let scopes = decisions.iter().filter(|a| is_by_another(a, binding)).filter_map(|a| a.spec.scope.as_ref());
     Ok(Allowance::Within(scopes.filter(|s| s.purpose == binding.spec.purpose && !is_over(s, now)).collect()))
+}
+
+/// Why no approval counts.
+pub fn not_enforced() -> Problem {
+    Problem::waiting(
+        Reason::ApprovalsNotEnforced,
+        "no approval counts: the API server lacks Weir's admission policies weir-approvals and weir-requesters, or their \
+         bindings; the chart has them",
+    )
+}
+
+/// Why none of this request counts.
+pub fn requester_unknown() -> Problem {
+    let message = format!("nobody can tell who asked for it ({REQUESTERS_ANNOTATION}): delete it and make it again");
+    Problem::invalid(Reason::RequesterUnknown, message)
 }
 
 /// The decisions about a binding by a role's owner.
@@ -126,19 +135,26 @@ pub fn is_wanted(index: &Index, binding: &RoleBinding, role: &StreamRole) -> boo
     role.spec.approval == Approval::Owner && role.namespace().unwrap_or_default() != own && !pre_approved
 }
 
-/// Who made the binding, and who changed its spec.
-fn requesters(binding: &RoleBinding) -> impl Iterator<Item = &str> {
-    binding.annotations().get(REQUESTERS_ANNOTATION).into_iter().flat_map(|all| all.lines())
+/// Who made a request, and who changed its spec.
+pub fn requesters<K: Resource>(request: &K) -> impl Iterator<Item = &str> {
+    let annotation = request.meta().annotations.as_ref().and_then(|a| a.get(REQUESTERS_ANNOTATION));
+    annotation.into_iter().flat_map(|all| all.lines())
 }
 
 /// Nobody approves what they ask for themselves. A name of several lines could be any of them.
-fn is_by_another(approval: &AccessApproval, binding: &RoleBinding) -> bool {
+pub fn is_by_another<K: Resource>(approval: &AccessApproval, request: &K) -> bool {
     let reviewer = &approval.spec.reviewer;
-    reviewer.lines().count() == 1 && !requesters(binding).any(|requester| requester == reviewer)
+    reviewer.lines().count() == 1 && !requesters(request).any(|requester| requester == reviewer)
 }
 
-fn is_over(scope: &Scope, now: Timestamp) -> bool {
+/// Whether an approval's time is over.
+pub fn is_over(scope: &Scope, now: Timestamp) -> bool {
     scope.not_after.as_ref().is_some_and(|end| end.0 <= now)
+}
+
+/// Whether any approval of a request is over.
+pub fn lapsed(index: &Index, request: &ObjectKey, now: Timestamp) -> bool {
+    index.approvals_of(request).filter_map(|(_, a)| a.spec.scope.as_ref()).any(|scope| is_over(scope, now))
 }
 
 /// When the next of the approvals of a request ends.
@@ -177,6 +193,7 @@ pub fn pending(binding: &RoleBinding, awaited: &Awaited) -> PendingRequest {
         scope: Scope {
             subjects: awaited.subjects.iter().cloned().collect(),
             purpose: binding.spec.purpose.clone(),
+            pattern: None,
             streams: awaited.streams.iter().map(stream).collect(),
             not_after: None,
         },

@@ -15,7 +15,6 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::Duration;
 
-use self::entries::{ClusterAccess, bounded};
 use self::subject::{identify, subject_label};
 use super::acl::AclEntry;
 use super::approval::{self, Allowance, Awaited};
@@ -27,7 +26,7 @@ use super::role;
 use super::tenancy::Tenant;
 use crate::api::{Access, Reason, RoleBinding, StreamRole, Subject, Usage};
 
-pub use entries::{quota_map, widen};
+pub use entries::{ANYWHERE, ClusterAccess, bounded, entries, quota_map, widen};
 
 /// What one principal gets from one binding.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +66,8 @@ pub struct Resolution {
     pub awaited: BTreeMap<ObjectKey, Awaited>,
     /// When something of this changes by itself.
     pub changes_at: Option<Timestamp>,
+    /// Something of what was approved ended by itself, so nobody need be asked about what goes with it.
+    pub lapsed: bool,
 }
 
 /// Resolves `binding` as of `index` and `now`.
@@ -79,6 +80,7 @@ pub fn resolve(index: &Index, binding: &RoleBinding, now: Timestamp) -> Resoluti
         return resolution;
     }
     resolution.changes_at = resolution.changes_at.into_iter().chain(approval::next_end(index, binding, now)).min();
+    resolution.lapsed = approval::lapsed(index, &index.key_of(binding), now);
     let closure = role::closure(index, &role_of(binding));
     resolution.problems.extend(closure.problems);
     let request = Request { binding, start, now };
@@ -379,7 +381,7 @@ fn grant_on(
             if resolution.grants.iter().any(granted) {
                 continue; // A ServiceAccount named both with its namespace and without.
             }
-            let entries = entries::entries(&principal, access, &usable, internal.as_deref());
+            let entries = entries(&principal, access, &usable, internal.as_deref(), &ANYWHERE);
             resolution.grants.push(Arc::new(Grant {
                 key: PrincipalKey { cluster: cluster.into(), principal },
                 binding: key.clone(),

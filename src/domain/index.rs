@@ -9,6 +9,7 @@ mod claims;
 mod laws;
 mod links;
 mod recorded;
+mod shares;
 mod spread;
 #[cfg(test)]
 mod tests;
@@ -25,11 +26,13 @@ use self::links::Links;
 use super::approval::Awaited;
 use super::binding::{Grant, Resolution};
 use super::ledger::ClientRecord;
-use super::names::{ObjectKey, PrincipalKey};
+use super::names::{ObjectKey, PrincipalKey, share_of_guest};
 use super::problem::Problem;
+use super::share::Guests;
 use super::tenancy::{Namespace, Tenancies, Tenant};
 use crate::api::{
-    AccessApproval, DataProduct, Reason, RoleBinding, StreamClient, StreamCluster, StreamClusterSpec, StreamRole,
+    AccessApproval, DataProduct, ExternalShare, Partner, Reason, RoleBinding, StreamClient, StreamCluster,
+    StreamClusterSpec, StreamRole,
 };
 
 pub use access::DesiredAccess;
@@ -46,6 +49,10 @@ pub struct Index {
     bindings: BTreeMap<ObjectKey, Arc<RoleBinding>>,
     accounts: BTreeMap<ObjectKey, String>,
     approvals: BTreeMap<ObjectKey, Arc<AccessApproval>>,
+    partners: BTreeMap<String, Arc<Partner>>,
+    shares: BTreeMap<ObjectKey, Arc<ExternalShare>>,
+    /// By share. Their clients and resolutions stand among the others, under the guests' keys.
+    guests: BTreeMap<ObjectKey, Arc<Guests>>,
     /// The API server holds reviewers and requesters to their names.
     approvals_enforced: bool,
 
@@ -97,6 +104,10 @@ pub struct Touched {
     pub clients: BTreeSet<ObjectKey>,
     /// RoleBindings.
     pub bindings: BTreeSet<ObjectKey>,
+    /// Partners.
+    pub partners: BTreeSet<String>,
+    /// ExternalShares.
+    pub shares: BTreeSet<ObjectKey>,
     /// Principals whose desired access may differ.
     pub principals: BTreeSet<PrincipalKey>,
 }
@@ -109,6 +120,8 @@ impl Touched {
         self.roles.extend(other.roles);
         self.clients.extend(other.clients);
         self.bindings.extend(other.bindings);
+        self.partners.extend(other.partners);
+        self.shares.extend(other.shares);
         self.principals.extend(other.principals);
     }
 }
@@ -220,6 +233,7 @@ impl Index {
             products: self.products_on(cluster).map(|(key, _)| key.clone()).collect(),
             clients: self.clients_on(cluster).map(|(key, _)| key.clone()).collect(),
             bindings: self.bindings.keys().cloned().collect(),
+            shares: self.shares.keys().cloned().collect(),
             ..Touched::default()
         }
     }
@@ -266,7 +280,7 @@ impl Index {
 
     /// How many bindings give access to a product.
     pub fn bindings_of_product(&self, key: &ObjectKey) -> usize {
-        self.bindings_of_product.count(key)
+        self.bindings_of_product.to(key).filter(|by| share_of_guest(by).is_none()).count()
     }
 
     /// The next moment at which a binding expires.

@@ -24,6 +24,7 @@ pub mod publication;
 pub mod role;
 pub mod rotation;
 pub mod secret;
+pub mod share;
 pub mod tenancy;
 #[cfg(test)]
 pub(crate) mod testing;

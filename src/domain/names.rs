@@ -1,6 +1,9 @@
 //! Names: of objects, principals, topics and prefixes.
 
 use std::fmt;
+use std::ops::RangeInclusive;
+
+use sha2::{Digest, Sha256};
 
 use crate::api::CredentialType;
 
@@ -39,14 +42,54 @@ pub struct PrincipalKey {
 /// the version.
 ///
 /// A SCRAM user is `<namespace>.<name>~<uid8>-<version>`. A certificate's is its whole distinguished name as RFC 2253
-/// writes it, which is what brokers use by default; each attribute stays within the 64 characters of X.520.
+/// writes it, which is what brokers use by default; each attribute stays within the 64 characters of X.520. A guest's is
+/// `~xs.<uid16>-<version>`, or that as the only attribute: it tells other organisations no names.
 pub fn issued_principal(kind: CredentialType, client: &ObjectKey, uid: &str, version: u32) -> String {
     let ObjectKey { namespace, name } = client;
     let uid8 = uid8(uid);
+    if share_of_guest(client).is_some() {
+        let guest = format!("{SHARED}{}-{version}", uid16(uid));
+        return match kind {
+            CredentialType::ScramSha512 => guest,
+            CredentialType::Mtls => format!("CN={guest}"),
+        };
+    }
     match kind {
         CredentialType::ScramSha512 => format!("{namespace}.{name}~{uid8}-{version}"),
         CredentialType::Mtls => format!("CN=~{uid8}-{version},OU={name},O={namespace}"),
     }
+}
+
+/// Before the names of everything that a share gives to a partner. No object of Kubernetes can have such a name, and no prefix of
+/// a tenancy begins so.
+const SHARED: &str = "~xs.";
+
+/// The guest that `partner` is by `share`: an identity like that of a StreamClient, under a name that no object can have.
+pub fn guest_key(share: &ObjectKey, partner: &str) -> ObjectKey {
+    // Both names are DNS labels, so that the dot between them is the only one.
+    ObjectKey::new(&share.namespace, format!("{SHARED}{}.{partner}", share.name))
+}
+
+/// The share and the partner that a guest is of; `None` for the key of anything else.
+pub fn share_of_guest(key: &ObjectKey) -> Option<(ObjectKey, &str)> {
+    let (share, partner) = key.name.strip_prefix(SHARED)?.split_once('.')?;
+    Some((ObjectKey::new(&key.namespace, share), partner))
+}
+
+/// The UID of a guest: of one share and one partner, both by their UIDs, and the same each time.
+pub fn guest_uid(share_uid: &str, partner_uid: &str) -> String {
+    let hash = hex::encode(Sha256::digest(format!("{share_uid}/{partner_uid}")));
+    format!("{}-{}-{}-{}-{}", &hash[..8], &hash[8..12], &hash[12..16], &hash[16..20], &hash[20..32])
+}
+
+/// The prefix of a guest's consumer groups: the same for all its versions, and no other guest's.
+pub fn guest_prefix(uid: &str) -> String {
+    format!("{SHARED}{}.", uid16(uid))
+}
+
+/// The first sixteen hexadecimal digits of a UID. Where nothing else is in a name, eight would be too few.
+fn uid16(uid: &str) -> String {
+    uid.chars().filter(char::is_ascii_hexdigit).take(16).collect()
 }
 
 /// The first eight hexadecimal digits of a UID.
@@ -62,13 +105,17 @@ pub fn is_reserved_for_weir(principal: &str) -> bool {
 /// Whether `principal` is exactly of a form of [`issued_principal`]: only then may all that it has be removed by its name.
 pub fn has_issued_form(principal: &str) -> bool {
     let labels = |a: &str, b: &str| is_dns_label(a) && is_dns_label(b);
-    let version = |text: &str| {
-        text.split_once('-').is_some_and(|(uid8, version)| {
-            (1..=8).contains(&uid8.len())
-                && uid8.chars().all(|c| c.is_ascii_hexdigit())
+    let version_of = |text: &str, digits: RangeInclusive<usize>| {
+        text.split_once('-').is_some_and(|(uid, version)| {
+            digits.contains(&uid.len())
+                && uid.chars().all(|c| c.is_ascii_hexdigit())
                 && version.parse::<u32>().is_ok_and(|v| v.to_string() == version)
         })
     };
+    let version = |text: &str| version_of(text, 1..=8);
+    if let Some(guest) = principal.strip_prefix("CN=").unwrap_or(principal).strip_prefix(SHARED) {
+        return version_of(guest, 16..=16);
+    }
     match principal.strip_prefix("CN=~") {
         Some(rest) => rest.split_once(",OU=").is_some_and(|(v, rest)| {
             version(v) && rest.split_once(",O=").is_some_and(|(name, namespace)| labels(namespace, name))
@@ -110,7 +157,10 @@ pub fn topic_name_fault(topic: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ObjectKey, has_issued_form, is_dns_label, issued_principal, topic_name_fault};
+    use super::{
+        ObjectKey, guest_key, guest_prefix, guest_uid, has_issued_form, is_dns_label, is_reserved_for_weir,
+        issued_principal, share_of_guest, topic_name_fault,
+    };
     use crate::api::CredentialType;
 
     #[test]
@@ -119,6 +169,23 @@ mod tests {
         let uid = "1a2b3c4d-0000-4000-8000-000000000000";
         assert_eq!(issued_principal(CredentialType::ScramSha512, &client, uid, 3), "fraud.scorer~1a2b3c4d-3");
         assert_eq!(issued_principal(CredentialType::Mtls, &client, uid, 3), "CN=~1a2b3c4d-3,OU=scorer,O=fraud");
+    }
+
+    #[test]
+    fn guests_have_names_that_nothing_else_has() {
+        let share = ObjectKey::new("payments", "orders-out");
+        let guest = guest_key(&share, "acme");
+        assert_eq!(share_of_guest(&guest), Some((share, "acme")));
+        assert_eq!(share_of_guest(&ObjectKey::new("payments", "orders-out.acme")), None);
+        let uid = guest_uid("u1", "u2");
+        assert_eq!(uid, guest_uid("u1", "u2"));
+        assert_ne!(uid, guest_uid("u1", "u3"));
+        let scram = issued_principal(CredentialType::ScramSha512, &guest, &uid, 3);
+        assert_eq!(scram, format!("{}-3", guest_prefix(&uid).trim_end_matches('.')));
+        let certificate = issued_principal(CredentialType::Mtls, &guest, &uid, 3);
+        assert_eq!(certificate, format!("CN={scram}"));
+        assert!([&scram, &certificate].iter().all(|p| has_issued_form(p) && is_reserved_for_weir(p)));
+        assert!(!has_issued_form("~xs.1a2b3c4d-1") && !has_issued_form("CN=~xs.0123456789abcdef-1,O=x"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::index::{DesiredAccess, Index, Touched, Update};
 use super::ledger::{Change, ClientRecord, GrantKey, GrantRecord, Ledger, TopicRecord, VersionRecord};
-use super::names::{ObjectKey, PrincipalKey, issued_principal};
+use super::names::{ObjectKey, PrincipalKey, guest_key, guest_uid, issued_principal};
 use super::plan::{Observed, PrincipalPlan};
 use super::tenancy::Namespace;
 use crate::api::{CredentialType, Reason};
@@ -67,6 +67,8 @@ pub(crate) fn update_of(mut object: Value) -> Update {
         "StreamClient" => Update::Client(at, read(object)),
         "RoleBinding" => Update::Binding(at, read(object)),
         "AccessApproval" => Update::Approval(at, read(object)),
+        "Partner" => Update::Partner(name, read(object)),
+        "ExternalShare" => Update::Share(at, read(object)),
         "ServiceAccount" => Update::Account(at, object["metadata"]["uid"].as_str().map(str::to_owned)),
         "Namespace" => {
             let meta = &object["metadata"];
@@ -90,6 +92,8 @@ pub(crate) fn removal(of: &str) -> Update {
         "StreamClient" => Update::Client(key(name), None),
         "RoleBinding" => Update::Binding(key(name), None),
         "AccessApproval" => Update::Approval(key(name), None),
+        "Partner" => Update::Partner(name.into(), None),
+        "ExternalShare" => Update::Share(key(name), None),
         "ServiceAccount" => Update::Account(key(name), None),
         other => panic!("no such kind: {other}"),
     }
@@ -104,12 +108,29 @@ pub(crate) fn topic_record(topic: &str, product: &str) -> Change {
 
 /// The ledger's word on the versions of a client, with those that are retired.
 pub(crate) fn client_record(client: &str, versions: &[(u32, bool)]) -> Change {
-    let at = key(client);
-    let uid = uid(&format!("StreamClient {client}"));
+    record_of(&key(client), uid(&format!("StreamClient {client}")), versions)
+}
+
+/// The same of the guest that a partner is by a share.
+pub(crate) fn guest_record(share: &str, partner: &str, versions: &[(u32, bool)]) -> Change {
+    record_of(&guest_key(&key(share), partner), uid_of_guest(share, partner), versions)
+}
+
+/// The principal of a version of a guest.
+pub(crate) fn principal_of_guest(share: &str, partner: &str, version: u32) -> String {
+    let (at, uid) = (guest_key(&key(share), partner), uid_of_guest(share, partner));
+    issued_principal(CredentialType::ScramSha512, &at, &uid, version)
+}
+
+fn uid_of_guest(share: &str, partner: &str) -> String {
+    guest_uid(&uid(&format!("ExternalShare {share}")), &uid(&format!("Partner /{partner}")))
+}
+
+fn record_of(at: &ObjectKey, uid: String, versions: &[(u32, bool)]) -> Change {
     let kind = CredentialType::ScramSha512;
     let version = |&(version, retired): &(u32, bool)| VersionRecord {
         version,
-        principal: issued_principal(kind, &at, &uid, version),
+        principal: issued_principal(kind, at, &uid, version),
         fingerprint: format!("f{version}"),
         issued_at: CREATED.parse().unwrap(),
         published: true,

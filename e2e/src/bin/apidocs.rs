@@ -11,7 +11,18 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Order of the kinds: as one meets them.
-const ORDER: [&str; 6] = ["StreamCluster", "DataProduct", "StreamRole", "StreamClient", "RoleBinding", "SecurityEvent"];
+const ORDER: [&str; 10] = [
+    "StreamCluster",
+    "DataProduct",
+    "StreamRole",
+    "StreamClient",
+    "RoleBinding",
+    "AccessApproval",
+    "Partner",
+    "ExternalShare",
+    "Invitation",
+    "SecurityEvent",
+];
 
 /// The part of a CustomResourceDefinition that is told.
 #[derive(Deserialize)]

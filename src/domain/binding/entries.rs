@@ -7,26 +7,46 @@ use crate::api::{Access, Quotas};
 use crate::domain::acl::{AclEntry, Operation, PatternType, Permission, ResourceType};
 use crate::domain::names::ObjectKey;
 
+/// The hosts of an entry that looks at none.
+pub const ANYWHERE: [&str; 1] = ["*"];
+
 /// Access to topics of one cluster, and to what the subject needs beside them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ClusterAccess {
-    pub(super) products: BTreeSet<ObjectKey>,
-    pub(super) topics: BTreeMap<String, BTreeSet<Access>>,
-    pub(super) groups: bool,
-    pub(super) transactions: bool,
-    pub(super) internal: bool,
-    pub(super) quotas: BTreeMap<String, f64>,
+pub struct ClusterAccess {
+    /// Of these products.
+    pub products: BTreeSet<ObjectKey>,
+    /// What may be done, by topic.
+    pub topics: BTreeMap<String, BTreeSet<Access>>,
+    /// Groups under the subject's prefixes.
+    pub groups: bool,
+    /// Transactional ids under them.
+    pub transactions: bool,
+    /// Internal topics under its own.
+    pub internal: bool,
+    /// Kafka's quotas, by their keys.
+    pub quotas: BTreeMap<String, f64>,
 }
 
-/// The fewest entries that give `access` to `principal`: Read, Write and Delete imply Describe.
-pub(super) fn entries(
+/// The fewest entries that give `access` to `principal` from each of `hosts`: Read, Write and Delete imply Describe.
+pub fn entries(
     principal: &str,
     access: &ClusterAccess,
     prefixes: &BTreeSet<String>,
     internal: Option<&str>,
+    hosts: &[&str],
+) -> BTreeSet<AclEntry> {
+    hosts.iter().flat_map(|host| from_host(principal, access, prefixes, internal, host)).collect()
+}
+
+fn from_host(
+    principal: &str,
+    access: &ClusterAccess,
+    prefixes: &BTreeSet<String>,
+    internal: Option<&str>,
+    host: &str,
 ) -> BTreeSet<AclEntry> {
     let principal: Arc<str> = format!("User:{principal}").into();
-    let host: Arc<str> = "*".into();
+    let host: Arc<str> = host.into();
     let entry = |resource_type, pattern_type, resource: &str, operation| AclEntry {
         principal: principal.clone(),
         resource_type,
@@ -88,7 +108,7 @@ pub fn widen(into: &mut BTreeMap<String, f64>, other: &BTreeMap<String, f64>) {
 }
 
 /// Keeps `quotas` within `limits`; what is limited and not set is set at the limit.
-pub(super) fn bounded(quotas: &BTreeMap<String, f64>, limits: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+pub fn bounded(quotas: &BTreeMap<String, f64>, limits: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     let mut bounded = limits.clone();
     for (key, value) in quotas {
         let value = limits.get(key).map_or(*value, |limit| value.min(*limit));

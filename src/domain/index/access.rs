@@ -7,6 +7,7 @@ use super::{Index, ObjectKey, PrincipalKey};
 use crate::api::Reason;
 use crate::domain::acl::AclEntry;
 use crate::domain::binding::{Grant, Resolution, widen};
+use crate::domain::names::share_of_guest;
 
 /// What one principal should have on its cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,15 +39,19 @@ impl Index {
         self.grants.range(first..).map(|(key, _)| key).take_while(move |key| key.cluster == cluster)
     }
 
-    /// Whether the binding with this UID exists, is not being deleted, and has not expired: access that it loses was then
-    /// taken by something else, which nobody may have meant.
+    /// Whether the binding, or guest, with this UID exists, is not being deleted, has not expired, and nobody said that it should
+    /// have less: access that it loses was then taken by something else, which nobody may have meant.
     pub fn is_binding_live(&self, key: &ObjectKey, uid: &str) -> bool {
-        let expired = |r: &Arc<Resolution>| r.problems.iter().any(|p| p.reason == Reason::Expired);
-        self.has_binding(key, uid) && !self.resolutions.get(key).is_some_and(expired)
+        let meant = |r: &Arc<Resolution>| r.lapsed || r.problems.iter().any(|p| is_meant(p.reason));
+        self.has_binding(key, uid) && !self.resolutions.get(key).is_some_and(meant)
     }
 
-    /// Whether the binding with this UID exists and is not being deleted, expired or not.
+    /// Whether the binding, or guest, with this UID exists and is not being deleted, expired or not.
     pub fn has_binding(&self, key: &ObjectKey, uid: &str) -> bool {
+        if let Some((share, _)) = share_of_guest(key) {
+            let is_there = self.shares.get(&share).is_some_and(|s| s.metadata.deletion_timestamp.is_none());
+            return is_there && self.guest(key).is_some_and(|guest| guest.uid == uid);
+        }
         let binding = self.bindings.get(key);
         binding.is_some_and(|b| b.metadata.uid.as_deref() == Some(uid) && b.metadata.deletion_timestamp.is_none())
     }
@@ -71,4 +76,10 @@ impl Index {
             .take_while(move |((c, _), _)| c == cluster)
             .map(|((_, topic), uid)| (topic.as_str(), uid.as_str()))
     }
+}
+
+/// Whether somebody said that there should be less access, or had said when it ends.
+fn is_meant(reason: Reason) -> bool {
+    use Reason::{Denied, Expired, Quarantined, Rejected, Revoked, Suspended};
+    matches!(reason, Denied | Expired | Quarantined | Rejected | Revoked | Suspended)
 }

@@ -10,11 +10,14 @@ use serde_json::{Value, json};
 use crate::domain::index::{Index, ObjectKey, Touched, Update};
 use crate::domain::ledger::{Change, Ledger};
 use crate::domain::product::{self, ProductView};
-use crate::domain::testing::{World, client_record, key, removal, subject_record, topic_record, uid, update_of};
+use crate::domain::testing::{
+    World, client_record, guest_record, key, removal, subject_record, topic_record, uid, update_of,
+};
 
 const CLUSTERS: [&str; 2] = ["prod", "lab"];
 const PRODUCERS: [&str; 2] = ["payments", "risk"];
 const CONSUMERS: [&str; 2] = ["payments", "fraud"];
+const PARTNERS: [&str; 2] = ["acme", "umbrella"];
 
 /// Kind, name and namespace.
 const SUBJECTS: [Subject; 4] = [
@@ -62,7 +65,7 @@ fn act((what, which, variant, more): Step) -> Act {
             None => format!("{kind} {name}"),
         })
     };
-    let object = match what % 15 {
+    let object = match what % 19 {
         0 => json!({"kind": "StreamCluster", "metadata": {"name": pick(&CLUSTERS, which)}, "spec": {
             "bootstrapServers": ["k:1"], "adminCredentials": {"type": "Plain", "secretRef": {"name": "s"}},
             "identity": if more % 3 == 1 { json!({}) } else { json!({"oauth": {"audience": "a"},
@@ -78,6 +81,8 @@ fn act((what, which, variant, more): Step) -> Act {
             "deletionTimestamp": if variant == 5 { json!(day(2)) } else { Value::Null }},
             "spec": {"clusterRef": {"name": pick(&CLUSTERS, u8::from(more % 5 == 4))},
                 "purposes": if more % 4 == 3 { json!(["audit"]) } else { json!([]) },
+                "classification": if more % 6 == 5 { "Private" } else { "Public" },
+                "derivedFrom": if variant == 4 { json!([{"namespace": "payments", "name": "q"}]) } else { json!([]) },
                 "streams": [{"name": "s"}, {"name": "u", "topic": pick(&["payments.u", "risk.u", "x.u"], more)}]}}),
         4 => json!({"kind": "StreamRole", "metadata": {"namespace": pick(&PRODUCERS, which),
             "name": pick(&["r", "t"], which / 2),
@@ -154,6 +159,44 @@ fn act((what, which, variant, more): Step) -> Act {
                     "scope": if variant == 5 { Value::Null } else { scope }}})
         }
         13 => return Act::Enforce(more % 4 > 0),
+        14 => json!({"kind": "Partner", "metadata": {"name": pick(&PARTNERS, which),
+            "uid": if more % 8 == 7 { json!(format!("new{which}")) } else { Value::Null }},
+            "spec": {"organisation": "o", "standing": pick(&["Active", "Active", "Quarantined"], more),
+                "networks": pick(&[&[][..], &["192.0.2.7/32"], &["192.0.2.0/24"]], variant),
+                "agreements": if more % 5 == 4 { json!([{"name": "c", "notAfter": "2026-06-01T03:00:00Z"}]) } else { json!([]) }}}),
+        15 => {
+            json!({"kind": "ExternalShare", "metadata": {"namespace": pick(&PRODUCERS, which), "name": pick(&["m", "o"], which / 2),
+            "annotations": {"weir.dev/requesters": pick(&["dora", "dora", "olga"], variant)},
+            "uid": if more % 16 == 15 { json!(format!("new{which}")) } else { Value::Null },
+            "deletionTimestamp": if variant == 5 { json!(day(2)) } else { Value::Null }},
+            "spec": {"products": [{"name": "p", "streams": if more % 3 == 1 { json!(["s"]) } else { json!([]) }},
+                    {"name": pick(&["q", "none"], more / 2)}], "pattern": "Direct", "purpose": "audit",
+                "partnerRefs": if more % 4 == 3 { json!([{"name": "acme"}]) } else { json!([{"name": "acme"}, {"name": "umbrella"}]) },
+                "suspended": more % 11 == 10, "validity": {"notAfter": format!("2026-06-01T0{}:00:00Z", 2 + more % 7),
+                    "notBefore": if more % 6 == 5 { json!("2026-06-01T01:00:00Z") } else { Value::Null }}}})
+        }
+        16 | 17 => {
+            let (share, partner) = (pick(&["payments/m", "payments/m", "risk/o"], which), pick(&PARTNERS, more));
+            let side = pick(&["Owner", "Consumer"], what);
+            let uids = |kind: &str, name: &str| uid(&format!("{kind} {name}"));
+            json!({"kind": "AccessApproval", "metadata": {"namespace": key(share).namespace, "name": format!("b{which}{side}{partner}")},
+                "spec": {"requestRef": {"kind": "ExternalShare", "namespace": key(share).namespace, "name": key(share).name,
+                        "uid": uids("ExternalShare", share)},
+                    "targetRef": {"kind": "ExternalShare", "name": key(share).name}, "side": side, "reviewer": "olga",
+                    "partnerRef": {"name": partner, "uid": uids("Partner", &format!("/{partner}"))},
+                    "decision": if variant == 5 { "Revoked" } else { "Approved" },
+                    "scope": if variant == 5 { Value::Null } else { json!({"pattern": "Direct", "purpose": "audit",
+                        "notAfter": format!("2026-06-01T0{}:00:00Z", more % 9), "streams": [
+                            {"product": "p", "stream": "s", "access": ["Read"]}, {"product": "q", "stream": "u", "access": ["Read"]}]}) }}})
+        }
+        18 => {
+            let versions = pick(&[&[(1, false)][..], &[(1, false), (2, false)], &[(1, true), (2, false)]], more);
+            let change = match guest_record("payments/m", pick(&PARTNERS, which), versions) {
+                Change::Client(uid, _) if variant == 0 => Change::Client(uid, None),
+                change => change,
+            };
+            return Act::Commit("prod", change);
+        }
         _ => return if which % 3 == 0 { Act::Reload(pick(&CLUSTERS, more), variant == 0) } else { Act::Pass },
     };
     if variant == 0 {
@@ -248,9 +291,16 @@ fn populated() -> Both {
     let (objects, admins, ledgers) = Default::default();
     let mut both = Both { index: Index::default(), now, objects, admins, ledgers, enforced: false };
     both.take(Act::Enforce(true));
-    for (what, count) in [(0, 2), (2, 3), (3, 4), (4, 4), (5, 2), (6, 4), (8, 2), (9, 6), (10, 2)] {
+    let kinds = [0, 2, 3, 4, 5, 6, 8, 9, 10, 14, 15, 16, 17, 18].into_iter();
+    for (what, count) in kinds.zip([2, 3, 4, 4, 2, 4, 2, 6, 2, 2, 4, 4, 4, 2]) {
         for which in 0..count {
-            both.take(act((what, which, 1, if what == 6 { which * 5 } else { 0 })));
+            let more = match what {
+                6 => which * 5,
+                // Both partners, to the end of what may be.
+                16 | 17 => 8 + which % 2,
+                _ => 0,
+            };
+            both.take(act((what, which, 1, more)));
         }
     }
     both
@@ -261,7 +311,7 @@ fn views(index: &Index) -> BTreeMap<ObjectKey, ProductView> {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec((0..15u8, 0..6u8, 0..6u8, 0..32u8), 1..30)
+    prop::collection::vec((0..19u8, 0..6u8, 0..6u8, 0..32u8), 1..30)
 }
 
 proptest! {
@@ -271,6 +321,7 @@ proptest! {
     fn changes_one_by_one_come_to_the_same_as_the_final_state_at_once(steps in steps(), seed in any::<u64>()) {
         let mut both = populated();
         assert!(both.index.grants.len() > 1, "{:?}", both.index.resolutions);
+        assert!(both.index.grants.values().flat_map(|g| g.values()).any(|g| g.binding.name.starts_with("~xs.")), "{:?}", both.index.guests);
         for step in steps {
             both.take(act(step));
         }
@@ -278,6 +329,8 @@ proptest! {
         let fresh = both.fresh(seed);
         assert_eq!(both.index.resolutions, fresh.resolutions);
         assert_eq!(both.index.grants, fresh.grants);
+        assert_eq!(both.index.guests, fresh.guests);
+        assert_eq!(both.index.clients, fresh.clients);
         for principal in fresh.grants.keys() {
             assert_eq!(both.index.desired(principal), fresh.desired(principal));
         }
@@ -307,7 +360,11 @@ proptest! {
         let mut both = populated();
         for step in steps {
             let before = (both.index.grants.clone(), views(&both.index));
+            let guests = both.index.guests.clone();
             let touched = both.take(act(step));
+            for share in guests.keys().chain(both.index.guests.keys()) {
+                assert!(guests.get(share) == both.index.guests.get(share) || touched.shares.contains(share));
+            }
             let after = (&both.index.grants, views(&both.index));
             for principal in before.0.keys().chain(after.0.keys()) {
                 assert!(before.0.get(principal) == after.0.get(principal) || touched.principals.contains(principal));

@@ -14,11 +14,6 @@ impl Links {
         self.0.get(key).into_iter().flatten()
     }
 
-    /// How many name `key`.
-    pub(super) fn count(&self, key: &ObjectKey) -> usize {
-        self.0.get(key).map_or(0, BTreeSet::len)
-    }
-
     /// Who names anything of `namespace`.
     pub(super) fn to_all_of<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a ObjectKey> {
         super::in_namespace(&self.0, namespace).flat_map(|(_, by)| by)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::update::set;
 use super::{Index, ObjectKey, PrincipalKey, Touched};
 use crate::domain::ledger::{Change, ClientRecord, Ledger};
-use crate::domain::names::service_account_of;
+use crate::domain::names::{service_account_of, share_of_guest};
 
 impl Index {
     /// Takes everything that a ledger holds, and forgets what it held before.
@@ -83,6 +83,7 @@ impl Index {
         };
         if principals(before.as_ref()) != principals(record.as_ref()) {
             touched.bindings.extend(self.bindings_of_subject.to(&key).cloned());
+            touched.shares.extend(share_of_guest(&key).map(|(share, _)| share));
         }
         self.touch_issued(&uid, touched);
         for version in before.iter().flat_map(|r| &r.versions) {

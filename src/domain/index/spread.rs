@@ -18,6 +18,7 @@ impl Index {
         for key in products {
             self.claim(&key, touched);
             roles.extend(self.roles_selecting(&key));
+            self.touch_shares_of(&key, touched);
             touched.products.insert(key);
         }
         for role in roles {
@@ -25,9 +26,10 @@ impl Index {
         }
     }
 
-    /// The product, and every role that selects it.
+    /// The product, and every role and share that selects it.
     pub(super) fn touch_product(&self, key: &ObjectKey, touched: &mut Touched) {
         touched.products.insert(key.clone());
+        self.touch_shares_of(key, touched);
         for role in self.roles_selecting(key) {
             self.touch_role(&role, touched);
         }
@@ -59,6 +61,7 @@ impl Index {
         while let Some(source) = to_visit.pop() {
             to_visit.extend(self.derived.to(source).filter(|derived| seen.insert(derived)));
         }
+        seen.iter().for_each(|product| self.touch_shares_of(product, touched));
         touched.products.extend(seen.into_iter().cloned());
     }
 
@@ -75,11 +78,22 @@ impl Index {
 
     /// Resolves one binding anew, and touches the principals and products that it gained, kept with a difference, or lost.
     pub(super) fn resolve(&mut self, key: &ObjectKey, now: Timestamp, touched: &mut Touched) {
+        let after = self.bindings.get(key).map(|b| Arc::new(binding::resolve(self, b, now)));
+        self.replace(key, after, now, touched);
+    }
+
+    /// Puts what a binding, or a guest, comes to in the place of what it came to before.
+    pub(super) fn replace(
+        &mut self,
+        key: &ObjectKey,
+        after: Option<Arc<binding::Resolution>>,
+        now: Timestamp,
+        touched: &mut Touched,
+    ) {
         let before = self.resolutions.remove(key);
         if let Some(at) = before.as_ref().and_then(|r| r.changes_at) {
             self.expiries.remove(&(at, key.clone()));
         }
-        let after = self.bindings.get(key).map(|b| Arc::new(binding::resolve(self, b, now)));
         if before == after {
             self.remember(key, after, now);
             return;

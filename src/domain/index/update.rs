@@ -9,9 +9,11 @@ use kube::ResourceExt;
 
 use super::{Cluster, Index, Namespace, ObjectKey, Tenancies, Touched};
 use crate::api::{
-    ABANDON_ANNOTATION, AccessApproval, DataProduct, RoleBinding, StreamClient, StreamCluster, StreamRole,
+    ABANDON_ANNOTATION, AccessApproval, DataProduct, ExternalShare, Partner, RoleBinding, StreamClient, StreamCluster,
+    StreamRole,
 };
 use crate::domain::ledger::{Change, Ledger};
+use crate::domain::names::share_of_guest;
 use crate::domain::tenancy;
 
 /// One change of what the API server or a ledger holds. `None` is a removal.
@@ -33,6 +35,10 @@ pub enum Update {
     Binding(ObjectKey, Option<Arc<RoleBinding>>),
     /// An AccessApproval.
     Approval(ObjectKey, Option<Arc<AccessApproval>>),
+    /// A Partner.
+    Partner(String, Option<Arc<Partner>>),
+    /// An ExternalShare.
+    Share(ObjectKey, Option<Arc<ExternalShare>>),
     /// Whether the API server holds reviewers and requesters to their names.
     ApprovalsEnforced(bool),
     /// A ServiceAccount's UID.
@@ -61,15 +67,25 @@ impl Index {
             Update::ApprovalsEnforced(enforced) => {
                 if std::mem::replace(&mut self.approvals_enforced, enforced) != enforced {
                     touched.bindings.extend(self.bindings.keys().cloned());
+                    touched.shares.extend(self.shares.keys().cloned());
                 }
             }
+            Update::Partner(name, object) => self.set_partner(name, object, &mut touched),
+            Update::Share(key, object) => self.set_share(key, object, &mut touched),
             Update::Account(key, uid) => self.set_account(key, uid, &mut touched),
             Update::Ledger(cluster, ledger) => self.set_ledger(cluster, *ledger, &mut touched),
             Update::Committed(cluster, changes) => self.committed(&cluster, changes, &mut touched),
             Update::Tick => {
-                let due = self.expiries.iter().take_while(|(at, _)| *at <= now);
-                touched.bindings.extend(due.map(|(_, key)| key.clone()));
+                for (_, key) in self.expiries.iter().take_while(|(at, _)| *at <= now) {
+                    match share_of_guest(key) {
+                        Some((share, _)) => touched.shares.insert(share),
+                        None => touched.bindings.insert(key.clone()),
+                    };
+                }
             }
+        }
+        for key in touched.shares.clone() {
+            self.resolve_share(&key, now, &mut touched);
         }
         for key in touched.bindings.clone() {
             self.resolve(&key, now, &mut touched);
@@ -190,7 +206,7 @@ impl Index {
         self.touch_role(&key, touched);
     }
 
-    fn set_client(&mut self, key: ObjectKey, object: Option<Arc<StreamClient>>, touched: &mut Touched) {
+    pub(super) fn set_client(&mut self, key: ObjectKey, object: Option<Arc<StreamClient>>, touched: &mut Touched) {
         let before = self.clients.get(&key).cloned();
         // Access that an issued principal has beside its bindings' goes with the client too.
         for client in before.iter().chain(&object) {
@@ -207,7 +223,12 @@ impl Index {
             b.into_iter().map(|b| ObjectKey::new(&b.spec.role_ref.namespace, &b.spec.role_ref.name)).collect()
         };
         let (role_before, role_after) = (role(before.as_ref()), role(object.as_ref()));
-        touched.roles.extend(role_before.symmetric_difference(&role_after).cloned());
+        // A role lists its bindings by UID, and what those that wait for it say of themselves.
+        let uid = |b: Option<&Arc<RoleBinding>>| b.and_then(|b| b.metadata.uid.clone());
+        if uid(before.as_ref()) != uid(object.as_ref()) {
+            touched.roles.extend(role_before.union(&role_after).cloned());
+        }
+        touched.roles.extend(self.resolutions.get(&key).iter().flat_map(|r| r.awaited.keys()).cloned());
         self.bindings_of_role.renew(&key, &role_before, &role_after);
         let subjects = |b: Option<&Arc<RoleBinding>>| -> BTreeSet<_> {
             let subjects = b.into_iter().flat_map(|b| &b.spec.subjects);
@@ -229,7 +250,9 @@ impl Index {
         };
         let (before, after) = (request(self.approvals.get(&key)), request(object.as_ref()));
         self.approvals_of_request.renew(&key, &before, &after);
-        touched.bindings.extend(before.union(&after).cloned());
+        // A binding and a share may have the same name.
+        touched.bindings.extend(before.union(&after).filter(|k| self.bindings.contains_key(k)).cloned());
+        touched.shares.extend(before.union(&after).filter(|k| self.shares.contains_key(k)).cloned());
         set(&mut self.approvals, key, object);
     }
 

@@ -168,6 +168,43 @@ fn expiry_is_not_unasked() {
 }
 
 #[test]
+fn what_an_owner_takes_back_is_not_unasked_nor_what_it_gave_for_a_time() {
+    let approval = |decision: &str| {
+        let request = crate::domain::testing::uid("RoleBinding fraud/orders");
+        format!(
+            "
+kind: AccessApproval
+metadata: {{namespace: payments, name: one}}
+spec: {{requestRef: {{kind: RoleBinding, namespace: fraud, name: orders, uid: {request}}},
+  targetRef: {{kind: StreamRole, name: reader}}, reviewer: olga, {decision}}}
+"
+        )
+    };
+    let wanted = "
+kind: StreamRole
+metadata: {namespace: payments, name: reader}
+spec: {privileges: [{products: {names: [orders]}, access: [Read]}], bindableFrom: {mode: All}, approval: Owner}
+";
+    for against in ["Denied", "Revoked"] {
+        let (mut world, principal, observed) = settled();
+        world.put(&approval(&format!("decision: {against}")));
+        let plan = world.plan(&principal, &observed);
+        assert!(!plan.unasked && !plan.delete.is_empty(), "{against}");
+    }
+    // A role that wants approvals from now on may be a mistake.
+    let (mut world, principal, observed) = settled();
+    world.put(wanted);
+    assert!(world.plan(&principal, &observed).unasked);
+    // An approval that ends does not.
+    world.put(&approval(&format!(
+        "decision: Approved, scope: {{subjects: [{SCORER}], streams: [{{product: orders, stream: placed, access: [Read]}}], \
+         notAfter: 2026-01-02T00:00:00Z}}"
+    )));
+    let plan = world.plan(&principal, &observed);
+    assert!(!plan.unasked && !plan.delete.is_empty());
+}
+
+#[test]
 fn deleting_a_service_account_is_not_unasked() {
     let mut world = World::payments();
     world.put("{kind: ServiceAccount, metadata: {namespace: fraud, name: job}}");

@@ -114,6 +114,20 @@ fn the_role_says_who_waits_for_what() {
 }
 
 #[test]
+fn a_request_that_changes_in_a_way_that_nothing_depends_on_is_listed_anew() {
+    let mut world = world();
+    ask_for(&mut world, "payments/reader", SCORER, "purpose: audit");
+    let touched = world.put(
+        "
+kind: RoleBinding
+metadata: {namespace: fraud, name: orders, annotations: {weir.dev/requesters: \"eve\\nolga\"}}
+spec: {roleRef: {namespace: payments, name: reader}, subjects: [{kind: StreamClient, name: scorer}], purpose: report}
+",
+    );
+    assert!(touched.roles.contains(&key("payments/reader")), "{touched:?}");
+}
+
+#[test]
 fn what_comes_later_is_not_covered_by_what_was_approved() {
     let mut world = world();
     ask(&mut world);

@@ -1,0 +1,335 @@
+//! What an ExternalShare comes to: for each partner a guest, which has an identity once everybody agreed, and access as far as
+//! everybody agreed and nothing stands in the way.
+//!
+//! A guest is known to the index as a client and as a binding are: rotation, the ledger, verification and drift need not know
+//! the difference.
+
+pub mod consent;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::core::ObjectMeta;
+
+use self::consent::{Consent, consent};
+use super::approval;
+use super::binding::{ANYWHERE, ClusterAccess, Grant, Resolution, bounded, entries, quota_map};
+use super::index::Index;
+use super::names::{ObjectKey, PrincipalKey, guest_key, guest_prefix, guest_uid};
+use super::problem::Problem;
+use super::product;
+use super::rotation::ROTATE;
+use crate::api::{
+    Access, Classification, ClusterRef, Credentials, DataProduct, ExternalShare, Partner, PartnerStanding, Pattern,
+    Reason, Side, StreamClient, StreamClientSpec,
+};
+
+/// What one partner has by a share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guest {
+    /// The Partner's name.
+    pub partner: String,
+    /// Its UID, of this share and this partner.
+    pub uid: String,
+    /// Its identity, from when everybody agreed until it is over.
+    pub client: Option<Arc<StreamClient>>,
+    /// Its access, and what stands in the way of more.
+    pub resolution: Arc<Resolution>,
+    /// Who has to agree to what waits.
+    pub awaits: BTreeSet<Side>,
+    /// What waits for an approval by somebody of this side: product and stream.
+    pub awaited: BTreeSet<(String, String)>,
+    /// The partner accepted, and did not take that back.
+    pub accepted: bool,
+    /// Its group prefix.
+    pub group_prefix: String,
+    /// When its access ends by itself.
+    pub ends_at: Option<Timestamp>,
+}
+
+/// The guests of a share, by the keys under which the index has them.
+pub type Guests = BTreeMap<ObjectKey, Guest>;
+
+/// Resolves `share` as of `index` and `now`.
+pub fn resolve(index: &Index, share: &ExternalShare, now: Timestamp) -> Guests {
+    let key = index.key_of(share);
+    let guest = |partner: &str| (guest_key(&key, partner), resolve_guest(index, share, partner, now));
+    share.spec.partner_refs.iter().map(|p| guest(&p.name)).collect()
+}
+
+/// A stream that is shared.
+struct Shared<'a> {
+    product: &'a DataProduct,
+    stream: String,
+    topic: String,
+}
+
+/// What is shared, and on which cluster.
+#[derive(Default)]
+struct Offer<'a> {
+    cluster: String,
+    streams: Vec<Shared<'a>>,
+    problems: Vec<Problem>,
+}
+
+fn resolve_guest(index: &Index, share: &ExternalShare, name: &str, now: Timestamp) -> Guest {
+    let partner = index.partner(name);
+    let uid = guest_uid(&share.uid().unwrap_or_default(), &partner.and_then(ResourceExt::uid).unwrap_or_default());
+    let mut guest = Guest {
+        partner: name.to_owned(),
+        group_prefix: guest_prefix(&uid),
+        uid,
+        client: None,
+        resolution: Arc::default(),
+        awaits: BTreeSet::new(),
+        awaited: BTreeSet::new(),
+        accepted: false,
+        ends_at: None,
+    };
+    let mut resolution = Resolution::default();
+    let Some(partner) = partner else {
+        let message = format!("Partner {name} does not exist");
+        resolution.problems.push(Problem::waiting(Reason::PartnerNotFound, message));
+        return Guest { resolution: Arc::new(resolution), ..guest };
+    };
+    let end = end(share, partner);
+    resolution.changes_at =
+        share.spec.validity.not_before.iter().map(|t| t.0).chain([end]).filter(|at| *at > now).min();
+    if let Some(problem) = over(index, share, end, now) {
+        resolution.problems.push(problem);
+        return Guest { resolution: Arc::new(resolution), ..guest };
+    }
+    let offer = offer(index, share);
+    resolution.clusters.extend((!offer.cluster.is_empty()).then(|| offer.cluster.clone()));
+    resolution.problems.extend(offer.problems.iter().cloned());
+    match consent(index, share, partner, now) {
+        Ok(consent) => agreed(index, share, partner, &offer, &consent, (end, now), &mut guest, &mut resolution),
+        Err(problem) => resolution.problems.push(problem),
+    }
+    resolution.problems.sort();
+    resolution.problems.dedup();
+    Guest { resolution: Arc::new(resolution), ..guest }
+}
+
+/// When the share ends for a partner by what is written: with its validity, or with the last agreement.
+fn end(share: &ExternalShare, partner: &Partner) -> Timestamp {
+    let contract = partner.spec.agreements.iter().map(|a| a.not_after.0).max();
+    contract.into_iter().chain([share.spec.validity.not_after.0]).min().unwrap_or(Timestamp::MIN)
+}
+
+/// Why the share gives nothing any more.
+fn over(index: &Index, share: &ExternalShare, end: Timestamp, now: Timestamp) -> Option<Problem> {
+    let key = index.key_of(share);
+    if share.metadata.deletion_timestamp.is_some() {
+        return Some(Problem::waiting(Reason::Deleting, format!("ExternalShare {key} is being deleted")));
+    }
+    if let Some(revoke) = &share.spec.revoke {
+        return Some(Problem::invalid(Reason::Revoked, format!("ExternalShare {key} was revoked: {}", revoke.reason)));
+    }
+    (end <= now).then(|| Problem::invalid(Reason::Expired, format!("ExternalShare {key} expired at {end}")))
+}
+
+/// What the share offers, to whomever.
+fn offer<'a>(index: &'a Index, share: &ExternalShare) -> Offer<'a> {
+    let namespace = share.namespace().unwrap_or_default();
+    let mut offer = Offer::default();
+    for shared in &share.spec.products {
+        let key = ObjectKey::new(&namespace, &shared.name);
+        let Some(product) = index.product(&key).filter(|p| p.metadata.deletion_timestamp.is_none()) else {
+            let message = format!("DataProduct {key} does not exist");
+            offer.problems.push(Problem::waiting(Reason::ProductNotFound, message));
+            continue;
+        };
+        let cluster = &product.spec.cluster_ref.name;
+        if offer.cluster.is_empty() {
+            offer.cluster.clone_from(cluster);
+        }
+        match forbidden(index, share, &key, product, &offer.cluster) {
+            Some(problem) => offer.problems.push(problem),
+            None => add(index, &key, product, &shared.streams, &mut offer),
+        }
+    }
+    offer
+}
+
+/// Why a product may not be shared so.
+fn forbidden(
+    index: &Index,
+    share: &ExternalShare,
+    key: &ObjectKey,
+    product: &DataProduct,
+    cluster: &str,
+) -> Option<Problem> {
+    let on = &product.spec.cluster_ref.name;
+    if on != cluster {
+        let message = format!("DataProduct {key} is on StreamCluster {on}, another on {cluster}: make a share of each");
+        return Some(Problem::invalid(Reason::SeveralClusters, message));
+    }
+    let purposes = &product.spec.purposes;
+    if !purposes.is_empty() && !share.spec.purpose.as_ref().is_some_and(|p| purposes.contains(p)) {
+        let message = format!("DataProduct {key} wants spec.purpose to be one of: {}", purposes.join(", "));
+        return Some(Problem::invalid(Reason::PurposeRequired, message));
+    }
+    let classification = product::classification(index, product);
+    let allowed = match share.spec.pattern {
+        Pattern::Direct => classification == Classification::Public,
+    };
+    (!allowed).then(|| {
+        let message = format!(
+            "DataProduct {key} is {classification:?}: only Public ones are shared with pattern {:?}",
+            share.spec.pattern
+        );
+        Problem::invalid(Reason::ClassificationForbidsPattern, message)
+    })
+}
+
+fn add<'a>(index: &'a Index, key: &ObjectKey, product: &'a DataProduct, streams: &[String], offer: &mut Offer<'a>) {
+    let named = |name: &&String| !product.spec.streams.iter().any(|s| s.name == **name);
+    for missing in streams.iter().filter(named) {
+        let message = format!("DataProduct {key} has no stream {missing}");
+        offer.problems.push(Problem::waiting(Reason::StreamNotFound, message));
+    }
+    let view = product::view_of(index, product, streams);
+    for problem in view.problems {
+        offer.problems.push(Problem::waiting(problem.reason, format!("DataProduct {key}: {}", problem.message)));
+    }
+    for stream in view.streams {
+        if index.is_governed(&offer.cluster, &stream.topic, product) {
+            offer.streams.push(Shared { product, stream: stream.name, topic: stream.topic });
+        } else {
+            let message = format!("DataProduct {key}: topic {} is not Weir's yet", stream.topic);
+            offer.problems.push(Problem::waiting(Reason::Applying, message));
+        }
+    }
+}
+
+/// What a guest has once it is known who agreed to what.
+#[allow(clippy::too_many_arguments, reason = "each is another thing")]
+fn agreed(
+    index: &Index,
+    share: &ExternalShare,
+    partner: &Partner,
+    offer: &Offer<'_>,
+    consent: &Consent<'_>,
+    (end, now): (Timestamp, Timestamp),
+    guest: &mut Guest,
+    resolution: &mut Resolution,
+) {
+    resolution.changes_at = resolution.changes_at.into_iter().chain(consent.next_end(now)).min();
+    resolution.lapsed = approval::lapsed(index, &index.key_of(share), now);
+    guest.accepted = consent.accepted();
+    let mut topics = BTreeMap::new();
+    for Shared { product, stream, topic } in &offer.streams {
+        let name = product.name_any();
+        let missing = consent.missing(&name, stream);
+        if missing.is_empty() {
+            topics.insert(topic.clone(), BTreeSet::from([Access::Read]));
+            resolution.products.insert(index.key_of(*product));
+        } else {
+            guest.awaits.extend(missing);
+            guest.awaited.insert((name, stream.clone()));
+        }
+    }
+    let key = index.key_of(share);
+    resolution.problems.extend(consent::awaiting(&key, guest));
+    if guest.accepted && consent.is_agreed() && !offer.cluster.is_empty() {
+        guest.ends_at = Some(consent.end().map_or(end, |at| at.min(end)));
+        guest.client = Some(Arc::new(client(share, guest, &offer.cluster)));
+    }
+    if let Some(problem) = withheld(share, partner, now) {
+        resolution.problems.push(problem);
+        return;
+    }
+    let access = ClusterAccess { topics, groups: true, ..ClusterAccess::default() };
+    if let Err(problem) = grant(index, share, partner, guest, &offer.cluster, access, resolution) {
+        resolution.problems.push(problem);
+    }
+}
+
+/// Why a guest that has an identity has no access for the time being.
+fn withheld(share: &ExternalShare, partner: &Partner, now: Timestamp) -> Option<Problem> {
+    if partner.spec.standing == PartnerStanding::Quarantined {
+        let message = format!("Partner {} is quarantined by the platform team", partner.name_any());
+        return Some(Problem::waiting(Reason::Quarantined, message));
+    }
+    if share.spec.suspended {
+        return Some(Problem::waiting(Reason::Suspended, "spec.suspended is set"));
+    }
+    let begins = share.spec.validity.not_before.as_ref().filter(|at| at.0 > now)?;
+    Some(Problem::waiting(Reason::NotYetValid, format!("it begins at {}", begins.0)))
+}
+
+/// The identity, as if somebody had made a StreamClient.
+fn client(share: &ExternalShare, guest: &Guest, cluster: &str) -> StreamClient {
+    let key = guest_key(&ObjectKey::new(share.namespace().unwrap_or_default(), share.name_any()), &guest.partner);
+    let asked = share.annotations().get(&rotate_annotation(&guest.partner));
+    StreamClient {
+        metadata: ObjectMeta {
+            namespace: Some(key.namespace),
+            name: Some(key.name),
+            uid: Some(guest.uid.clone()),
+            annotations: asked.map(|at| BTreeMap::from([(ROTATE.to_owned(), at.clone())])),
+            ..ObjectMeta::default()
+        },
+        spec: StreamClientSpec {
+            cluster_ref: ClusterRef { name: cluster.to_owned() },
+            credentials: Credentials {
+                type_: share.spec.credentials.type_,
+                rotation: share.spec.credentials.rotation.clone(),
+                secret_name: None,
+            },
+        },
+        status: None,
+    }
+}
+
+/// Annotation on an ExternalShare: each new value asks for a new version of a partner's credential.
+pub fn rotate_annotation(partner: &str) -> String {
+    format!("partners.weir.dev/{partner}.rotate")
+}
+
+fn grant(
+    index: &Index,
+    share: &ExternalShare,
+    partner: &Partner,
+    guest: &Guest,
+    cluster: &str,
+    mut access: ClusterAccess,
+    resolution: &mut Resolution,
+) -> Result<(), Problem> {
+    let Some(client) = guest.client.as_ref().filter(|_| !access.topics.is_empty()) else { return Ok(()) };
+    let namespace = share.namespace().unwrap_or_default();
+    let tenant = index.tenant(cluster, &namespace)?;
+    access.quotas = bounded(&quota_map(share.spec.quotas.as_ref()), &quota_map(tenant.limits.quotas.as_ref()));
+    let prefixes = BTreeSet::from([guest.group_prefix.clone()]);
+    let hosts = hosts(partner);
+    for principal in index.client_principals(client) {
+        resolution.grants.push(Arc::new(Grant {
+            entries: entries(&principal, &access, &prefixes, None, &hosts),
+            key: PrincipalKey { cluster: cluster.to_owned(), principal },
+            binding: guest_key(&index.key_of(share), &guest.partner),
+            binding_uid: guest.uid.clone(),
+            quotas: access.quotas.clone(),
+            subject_uid: None,
+        }));
+    }
+    resolution.prefixes = prefixes;
+    resolution.topics.extend(access.topics.into_keys());
+    Ok(())
+}
+
+/// The hosts that brokers let a partner in from. Kafka's entries know addresses and no ranges.
+pub fn hosts(partner: &Partner) -> Vec<&str> {
+    let single = |network: &'_ String| {
+        let (address, bits) = network.split_once('/')?;
+        let whole = if address.contains(':') { "128" } else { "32" };
+        (bits == whole).then(|| network.len() - bits.len() - 1)
+    };
+    let networks = &partner.spec.networks;
+    let addresses: Option<Vec<_>> = networks.iter().map(|n| single(n).map(|end| &n[..end])).collect();
+    addresses.filter(|a| !a.is_empty()).unwrap_or_else(|| ANYWHERE.to_vec())
+}

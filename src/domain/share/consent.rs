@@ -1,0 +1,151 @@
+//! Who agreed to what of a share: an upper bound of what a partner gets. See [`crate::api::AccessApproval`].
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::Guest;
+use crate::api::{Access, AccessApproval, Decision, ExternalShare, Partner, Reason, RequestKind, Scope, Side, UidRef};
+use crate::domain::approval::{is_by_another, is_over, not_enforced, requester_unknown, requesters};
+use crate::domain::index::Index;
+use crate::domain::names::ObjectKey;
+use crate::domain::problem::Problem;
+
+/// What was approved by every side that has a say, and holds now.
+pub(super) struct Consent<'a> {
+    sides: Vec<(Side, Vec<&'a Scope>)>,
+}
+
+/// Who agreed to what.
+///
+/// # Errors
+/// Somebody denied or revoked it; or no approval can count.
+pub(super) fn consent<'a>(
+    index: &'a Index,
+    share: &ExternalShare,
+    partner: &Partner,
+    now: Timestamp,
+) -> Result<Consent<'a>, Problem> {
+    let decisions: Vec<_> = decisions(index, share, partner).collect();
+    if let Some(against) = decisions.iter().find(|d| d.spec.decision != Decision::Approved) {
+        return Err(refusal(against));
+    }
+    if !index.are_approvals_enforced() {
+        return Err(not_enforced());
+    }
+    if requesters(share).next().is_none() {
+        return Err(requester_unknown());
+    }
+    let required: BTreeSet<_> = share.spec.approvals.iter().copied().chain([Side::Consumer]).collect();
+    let holds = |scope: &&Scope| {
+        scope.pattern == Some(share.spec.pattern) && scope.purpose == share.spec.purpose && !is_over(scope, now)
+    };
+    let of = |side: Side| {
+        let by_it = decisions.iter().filter(|d| d.spec.side == side && is_by_another(d, share));
+        (side, by_it.filter_map(|d| d.spec.scope.as_ref()).filter(holds).collect())
+    };
+    Ok(Consent { sides: required.into_iter().map(of).collect() })
+}
+
+/// The decisions about a share with a partner.
+pub fn decisions<'a>(
+    index: &'a Index,
+    share: &ExternalShare,
+    partner: &Partner,
+) -> impl Iterator<Item = &'a AccessApproval> + use<'a> {
+    let request = index.key_of(share);
+    let (uid, of_partner) = (share.uid(), partner.uid().map(|uid| UidRef { name: partner.name_any(), uid }));
+    let namespace = request.namespace.clone();
+    index
+        .approvals_of(&request)
+        .filter(move |(key, approval)| {
+            let of = &approval.spec.request_ref;
+            key.namespace == namespace
+                && of.kind == RequestKind::ExternalShare
+                && Some(&of.uid) == uid.as_ref()
+                && of_partner.is_some()
+                && approval.spec.partner_ref == of_partner
+                && approval.metadata.deletion_timestamp.is_none()
+        })
+        .map(|(_, approval)| approval)
+}
+
+fn refusal(against: &AccessApproval) -> Problem {
+    let spec = &against.spec;
+    let why = spec.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    let (reason, what) = match (spec.side, spec.decision) {
+        (Side::Consumer, Decision::Revoked) => (Reason::Revoked, "withdrawn"),
+        (Side::Consumer, _) => (Reason::Rejected, "rejected"),
+        (_, Decision::Revoked) => (Reason::Revoked, "revoked"),
+        (..) => (Reason::Denied, "denied"),
+    };
+    Problem::invalid(reason, format!("it was {what} by {}{why}", spec.reviewer))
+}
+
+impl Consent<'_> {
+    /// Whether the partner accepted anything that holds now.
+    pub(super) fn accepted(&self) -> bool {
+        self.sides.iter().any(|(side, scopes)| *side == Side::Consumer && !scopes.is_empty())
+    }
+
+    /// Whether every side approved anything that holds now.
+    pub(super) fn is_agreed(&self) -> bool {
+        self.sides.iter().all(|(_, scopes)| !scopes.is_empty())
+    }
+
+    /// The sides that did not approve that this stream is read.
+    pub(super) fn missing(&self, product: &str, stream: &str) -> BTreeSet<Side> {
+        let allows = |scope: &&Scope| {
+            let mut streams = scope.streams.iter();
+            streams.any(|s| s.product == product && s.stream == stream && s.access.contains(&Access::Read))
+        };
+        let lacking = self.sides.iter().filter(|(_, scopes)| !scopes.iter().any(|s| allows(s)));
+        lacking.map(|(side, _)| *side).collect()
+    }
+
+    /// When the next of what was approved ends.
+    pub(super) fn next_end(&self, now: Timestamp) -> Option<Timestamp> {
+        let ends = self.sides.iter().flat_map(|(_, scopes)| scopes).filter_map(|s| s.not_after.as_ref());
+        ends.map(|at| at.0).filter(|at| *at > now).min()
+    }
+
+    /// When the last of what was approved ends, where that is before the end of time, on the side where it ends first.
+    pub(super) fn end(&self) -> Option<Timestamp> {
+        let last = |scopes: &Vec<&Scope>| {
+            let ends: Option<Vec<_>> = scopes.iter().map(|s| s.not_after.as_ref().map(|at| at.0)).collect();
+            ends.and_then(|ends| ends.into_iter().max())
+        };
+        self.sides.iter().filter_map(|(_, scopes)| last(scopes)).min()
+    }
+}
+
+/// What to say of what waits, side by side.
+pub(super) fn awaiting(share: &ObjectKey, guest: &Guest) -> Option<Problem> {
+    let names: Vec<_> = guest.awaited.iter().map(|(product, stream)| format!("{product}/{stream}")).collect();
+    let (first, rest) = names.split_at(names.len().min(5));
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    let what = format!("{}{more}", first.join(", "));
+    let ours: Vec<_> = guest.awaits.iter().filter(|s| **s != Side::Consumer).map(|s| format!("{s:?}")).collect();
+    let ObjectKey { namespace, name } = share;
+    let partner = &guest.partner;
+    if !ours.is_empty() {
+        return Some(Problem::waiting(
+            Reason::AwaitingApproval,
+            format!(
+                "{what} for Partner {partner} waits for approval by side {}: kubectl weir approve --namespace {namespace} \
+                 share/{name} --partner {partner}",
+                ours.join(" and ")
+            ),
+        ));
+    }
+    guest.awaits.contains(&Side::Consumer).then(|| {
+        Problem::waiting(
+            Reason::AwaitingAcceptance,
+            format!(
+                "{what} waits for Partner {partner} to accept: kubectl weir invite --namespace {namespace} {name} --partner \
+                 {partner} makes an invitation"
+            ),
+        )
+    })
+}
