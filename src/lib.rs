@@ -5,7 +5,7 @@
 //! - [`api`]: what a user writes and reads; one file a kind, no logic.
 //! - [`domain`]: decides; pure values, no I/O, no clock.
 //! - [`ports`]: what the deciders need from the world.
-//! - [`kafka`], [`k8s`], [`pki`], [`web`]: the adapters; they never import each other.
+//! - [`kafka`], [`k8s`], [`pki`], [`sealing`], [`web`]: the adapters; they never import each other.
 //! - [`controllers`]: observe, validate, plan, apply, report.
 //! - [`run`]: wires all of it together; [`cli`]: what people do by hand.
 
@@ -21,5 +21,6 @@ pub mod kafka;
 pub mod pki;
 pub mod ports;
 pub mod run;
+pub mod sealing;
 pub mod uninstall;
 pub mod web;

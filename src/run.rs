@@ -27,12 +27,14 @@ use crate::controllers::publisher::{Publisher, wake_owners};
 use crate::controllers::reconcile::reconcile_kind;
 use crate::controllers::world::{Queues, World};
 use crate::controllers::{
-    data_product, decisions, retention, role_binding, stream_client, stream_cluster, stream_role,
+    data_product, decisions, external_share, partner, retention, role_binding, stream_client, stream_cluster,
+    stream_role,
 };
 use crate::domain::index::Update;
 use crate::domain::ledger::Installation;
 use crate::domain::names::ObjectKey;
 use crate::domain::tenancy;
+use crate::k8s::bundles::Bundles;
 use crate::k8s::credentials::Secrets;
 use crate::k8s::events::Events;
 use crate::k8s::feed::{Fed, feed};
@@ -41,7 +43,7 @@ use crate::k8s::policies::are_approvals_enforced;
 use crate::web::{Readiness, serve};
 
 /// How many kinds must be synchronised before anything is removed.
-const FEEDS: usize = 8;
+const FEEDS: usize = 11;
 
 /// How the operator is run.
 #[derive(Clone, Debug)]
@@ -102,12 +104,15 @@ async fn lead(
     let (roles, role_queue) = mpsc::unbounded();
     let (clients, client_queue) = mpsc::unbounded();
     let (bindings, binding_queue) = mpsc::unbounded();
-    let queues = Queues { clusters, products, roles, clients, bindings };
+    let (partners, partner_queue) = mpsc::unbounded();
+    let (shares, share_queue) = mpsc::unbounded();
+    let queues = Queues { clusters, products, roles, clients, bindings, partners, shares };
     let (owners, owner_queue) = tokio::sync::mpsc::unbounded_channel();
     let context = Arc::new(Context {
         world: World::new(queues),
         publisher: Publisher::new(client.clone(), owners, shutdown.clone()),
         secrets: Secrets::new(client.clone(), &settings.namespace),
+        bundles: Bundles::new(client.clone(), &settings.namespace),
         events: Events::new(client.clone(), &settings.namespace, &settings.identity),
         leadership: candidate.leadership(),
         installation,
@@ -127,6 +132,9 @@ async fn lead(
     let role_store = feeds.watch(&mut tasks, Update::Role);
     let client_store = feeds.watch(&mut tasks, Update::Client);
     let binding_store = feeds.watch(&mut tasks, Update::Binding);
+    let partner_store = feeds.watch(&mut tasks, |key, o| Update::Partner(key.name, o));
+    let share_store = feeds.watch(&mut tasks, Update::Share);
+    feeds.watch(&mut tasks, Update::Invitation);
     let (decided, decisions_made) = tokio::sync::mpsc::unbounded_channel();
     feeds.watch(&mut tasks, move |key, approval: Option<Arc<AccessApproval>>| {
         // The receiver is gone only while the process ends.
@@ -157,6 +165,8 @@ async fn lead(
     tasks.spawn(reconcile_kind(context.clone(), role_store, role_queue, soon, stream_role::reconcile));
     tasks.spawn(reconcile_kind(context.clone(), client_store, client_queue, at_once, stream_client::reconcile));
     tasks.spawn(reconcile_kind(context.clone(), binding_store, binding_queue, at_once, role_binding::reconcile));
+    tasks.spawn(reconcile_kind(context.clone(), partner_store, partner_queue, soon, partner::reconcile));
+    tasks.spawn(reconcile_kind(context.clone(), share_store, share_queue, at_once, external_share::reconcile));
     tasks.spawn(wake_owners(context.clone(), owner_queue));
     tasks.spawn(decisions::announce(context.clone(), decisions_made));
     tasks.spawn(retention::run(context.clone()));

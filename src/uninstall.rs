@@ -3,7 +3,7 @@
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use crate::api::{DataProduct, RoleBinding, StreamClient, StreamCluster};
+use crate::api::{DataProduct, ExternalShare, RoleBinding, StreamClient, StreamCluster};
 
 /// How many objects a refusal names.
 const MOST: usize = 20;
@@ -14,6 +14,7 @@ const MOST: usize = 20;
 /// The API server refused or did not answer.
 pub async fn stranded(client: &Client) -> Result<Vec<String>, kube::Error> {
     let mut names = names::<RoleBinding>(client).await?;
+    names.extend(self::names::<ExternalShare>(client).await?);
     names.extend(self::names::<StreamClient>(client).await?);
     names.extend(self::names::<DataProduct>(client).await?);
     names.extend(self::names::<StreamCluster>(client).await?);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// The layers in their order; those of one rank do not use each other.
-const LAYERS: [(&str, u8); 14] = [
+const LAYERS: [(&str, u8); 15] = [
     ("api", 0),
     ("domain", 1),
     ("ports", 2),
@@ -20,6 +20,7 @@ const LAYERS: [(&str, u8); 14] = [
     ("audit", 3),
     ("web", 3),
     ("pki", 3),
+    ("sealing", 3),
     ("controllers", 4),
     ("run", 5),
     ("cli", 5),

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::access_approval::Side;
+use super::access_approval::{ApprovedStream, Side};
 use super::shared::Quotas;
 use super::stream_client::{CredentialStatus, CredentialType, Rotation};
 
@@ -146,6 +146,9 @@ pub struct ExternalShareStatus {
     /// How far it is, in a word: that of the partner that is least far. For people; conditions say more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<SharePhase>,
+    /// What is offered to every partner: what an approval of all of it would say. The first 256.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<ApprovedStream>,
     /// Each partner.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -164,7 +167,10 @@ pub struct SharedWith {
     pub reason: String,
     /// Why, in a sentence, and who acts next.
     pub message: String,
-    /// What every required approval would have to say, for what waits for one.
+    /// Its UID, which decisions name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// Who has yet to agree to some of what is offered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub awaits: Vec<Side>,
     /// The principal of the current version, without `User:`.
@@ -182,9 +188,29 @@ pub struct SharedWith {
     /// Every version that the cluster still knows, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<CredentialStatus>,
+    /// When the partner fetched the newest version of its credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetched_at: Option<String>,
     /// When its access ends by itself, as approved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Time>,
+    /// How its end went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Revocation>,
+}
+
+/// The end of a partner's access, step by step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Revocation {
+    /// When Weir saw that it has to end.
+    pub begun_at: Time,
+    /// When no broker that serves showed any of its entries any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_removed_at: Option<Time>,
+    /// When no broker that serves knew any of its credentials any more; a certificate can log in until it ends, and do nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials_removed_at: Option<Time>,
 }
 
 /// How far a share is.

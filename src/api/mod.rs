@@ -23,8 +23,8 @@ pub use data_product::{
     StreamStatus,
 };
 pub use external_share::{
-    ExternalShare, ExternalShareSpec, ExternalShareStatus, PartnerRef, Pattern, Revoke, ShareCredentials, SharePhase,
-    SharedProduct, SharedWith, Validity,
+    ExternalShare, ExternalShareSpec, ExternalShareStatus, PartnerRef, Pattern, Revocation, Revoke, ShareCredentials,
+    SharePhase, SharedProduct, SharedWith, Validity,
 };
 pub use invitation::{INVITE_VERB, Invitation, InvitationSpec, UidRef};
 pub use partner::{Agreement, Partner, PartnerSpec, PartnerStanding, PartnerStatus};
@@ -37,9 +37,9 @@ pub use stream_client::{
     StreamClientStatus,
 };
 pub use stream_cluster::{
-    AdminCredentialType, AdminCredentials, Drift, HeldRevocations, Identity, Limits, Listener, ListenerAuthentication,
-    MtlsIdentity, OauthAdmin, OauthIdentity, StreamCluster, StreamClusterSpec, StreamClusterStatus, Tenancy, Tls,
-    UserClaim,
+    AdminCredentialType, AdminCredentials, Audience, Drift, HeldRevocations, Identity, Limits, Listener,
+    ListenerAuthentication, MtlsIdentity, OauthAdmin, OauthIdentity, StreamCluster, StreamClusterSpec,
+    StreamClusterStatus, Tenancy, Tls, UserClaim,
 };
 pub use stream_role::{
     Access, Approval, BindableFrom, BindableFromMode, EffectivePrivilege, PendingRequest, PreApproved, Privilege,

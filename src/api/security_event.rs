@@ -76,6 +76,16 @@ pub enum Action {
     RequestDenied,
     /// Somebody took it back.
     RequestRevoked,
+    /// A partner can read what is shared with it.
+    ShareStarted,
+    /// A share with a partner was stopped for the time being.
+    ShareSuspended,
+    /// It goes on.
+    ShareResumed,
+    /// A share with a partner is over, and no broker shows anything of it.
+    ShareEnded,
+    /// A partner fetched its credential.
+    CredentialFetched,
     /// A first credential was issued.
     CredentialIssued,
     /// A credential was replaced by the next version.

@@ -148,6 +148,19 @@ pub struct Listener {
     pub bootstrap_servers: Vec<String>,
     /// How clients authenticate there.
     pub authentication: ListenerAuthentication,
+    /// Who reaches it.
+    #[serde(default)]
+    pub audience: Audience,
+}
+
+/// Who reaches a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Audience {
+    /// Applications of this organisation.
+    #[default]
+    Internal,
+    /// Partners, too: what they are told to dial.
+    External,
 }
 
 /// How clients authenticate on a listener.

@@ -1,12 +1,15 @@
 //! What people do with `weir`, or as `kubectl weir`: with their own rights, by their kubeconfig.
 
 mod decide;
+mod invite;
 mod requests;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
 
 /// Where, and as whom.
 #[derive(Args, Debug)]
@@ -25,7 +28,7 @@ pub struct Target {
 /// Commands for people.
 #[derive(Debug, Subcommand)]
 pub enum People {
-    /// List what waits for an approval of a namespace's roles
+    /// List what waits for an approval in a namespace
     Requests(requests::Requests),
     /// Approve what waits: what comes later needs another approval
     Approve(decide::Approve),
@@ -33,6 +36,8 @@ pub enum People {
     Deny(decide::Against),
     /// Take back what a request was given, at once
     Revoke(decide::Against),
+    /// Invite a partner to a share: prints, once, what the partner answers with
+    Invite(invite::Invite),
 }
 
 /// Does it.
@@ -45,6 +50,7 @@ pub async fn execute(command: People, target: Target) -> anyhow::Result<()> {
         People::Requests(requests) => requests::list(&client, &namespace, &requests).await,
         People::Approve(approve) => decide::approve(&client, &namespace, approve).await,
         People::Deny(against) => decide::against(&client, &namespace, against, crate::api::Decision::Denied).await,
+        People::Invite(invite) => invite::invite(&client, &namespace, invite).await,
         People::Revoke(against) => decide::against(&client, &namespace, against, crate::api::Decision::Revoked).await,
     }
 }
@@ -61,4 +67,12 @@ async fn connect(target: Target) -> anyhow::Result<(Client, String)> {
     config.auth_info.impersonate = target.user.or(config.auth_info.impersonate);
     let namespace = target.namespace.unwrap_or_else(|| config.default_namespace.clone());
     Ok((Client::try_from(config).context("failed to reach the API server")?, namespace))
+}
+
+/// Whom the API server takes one for.
+async fn me(client: &Client) -> anyhow::Result<String> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let (params, empty) = (PostParams::default(), SelfSubjectReview::default());
+    let review = reviews.create(&params, &empty).await.context("failed to ask the API server for one's own name")?;
+    review.status.and_then(|s| s.user_info).and_then(|u| u.username).context("the API server gives one no name")
 }

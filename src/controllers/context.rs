@@ -13,6 +13,7 @@ use super::publisher::Publisher;
 use super::world::World;
 use crate::domain::event::{Happening, WEIR, event};
 use crate::domain::ledger::Installation;
+use crate::k8s::bundles::Bundles;
 use crate::k8s::credentials::{AdminAccess, Secrets};
 use crate::k8s::events::Events;
 use crate::k8s::lease::Leadership;
@@ -27,6 +28,8 @@ pub struct Context {
     pub publisher: Publisher,
     /// Secrets of the operator's own namespace.
     pub secrets: Secrets,
+    /// Partners' credentials on their way.
+    pub bundles: Bundles,
     /// Kubernetes Events and SecurityEvents.
     pub events: Events,
     /// Proof of leadership.

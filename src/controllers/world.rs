@@ -10,9 +10,9 @@ use kube::runtime::controller::{ReconcileReason, ReconcileRequest};
 use kube::runtime::reflector::ObjectRef;
 
 use super::applier::{ClusterHandle, Order};
-use crate::api::{DataProduct, RoleBinding, StreamClient, StreamCluster, StreamRole};
+use crate::api::{DataProduct, ExternalShare, Partner, RoleBinding, StreamClient, StreamCluster, StreamRole};
 use crate::domain::index::{Index, Touched, Update};
-use crate::domain::names::ObjectKey;
+use crate::domain::names::{ObjectKey, share_of_guest};
 
 /// Where each kind's reconciler takes its work from.
 pub struct Queues {
@@ -26,6 +26,10 @@ pub struct Queues {
     pub clients: UnboundedSender<ReconcileRequest<StreamClient>>,
     /// RoleBindings.
     pub bindings: UnboundedSender<ReconcileRequest<RoleBinding>>,
+    /// Partners.
+    pub partners: UnboundedSender<ReconcileRequest<Partner>>,
+    /// ExternalShares.
+    pub shares: UnboundedSender<ReconcileRequest<ExternalShare>>,
 }
 
 /// See the module.
@@ -89,8 +93,10 @@ impl World {
         touched.clusters.iter().for_each(|name| self.reconcile_cluster(name));
         touched.products.iter().for_each(|key| request(&self.queues.products, key));
         touched.roles.iter().for_each(|key| request(&self.queues.roles, key));
-        touched.clients.iter().for_each(|key| request(&self.queues.clients, key));
-        touched.bindings.iter().for_each(|key| request(&self.queues.bindings, key));
+        touched.clients.iter().for_each(|key| self.reconcile_client(key));
+        touched.bindings.iter().for_each(|key| self.reconcile_binding(key));
+        touched.partners.iter().for_each(|name| request(&self.queues.partners, &ObjectKey::new("", name)));
+        touched.shares.iter().for_each(|key| self.reconcile_share(key));
     }
 
     /// Asks for the status of a StreamCluster.
@@ -98,14 +104,25 @@ impl World {
         request(&self.queues.clusters, &ObjectKey::new("", name));
     }
 
-    /// Asks for the status of a RoleBinding.
+    /// Asks for the status of a RoleBinding, or of the share of a guest.
     pub fn reconcile_binding(&self, key: &ObjectKey) {
-        request(&self.queues.bindings, key);
+        match share_of_guest(key) {
+            Some((share, _)) => self.reconcile_share(&share),
+            None => request(&self.queues.bindings, key),
+        }
     }
 
-    /// Asks for the status of a StreamClient.
+    /// Asks for the status of a StreamClient, or of the share of a guest.
     pub fn reconcile_client(&self, key: &ObjectKey) {
-        request(&self.queues.clients, key);
+        match share_of_guest(key) {
+            Some((share, _)) => self.reconcile_share(&share),
+            None => request(&self.queues.clients, key),
+        }
+    }
+
+    /// Asks for the status of an ExternalShare.
+    pub fn reconcile_share(&self, key: &ObjectKey) {
+        request(&self.queues.shares, key);
     }
 
     /// Asks for the status of a DataProduct.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::secret::Secret;
-use crate::api::{CredentialType, Listener, ListenerAuthentication, StreamClusterSpec};
+use crate::api::{Audience, CredentialType, Listener, ListenerAuthentication, StreamClusterSpec};
 
 /// Type of the Secrets that Weir writes.
 pub const SECRET_TYPE: &str = "servicebinding.io/kafka";
@@ -34,8 +34,8 @@ pub enum Issued {
 /// What the files of one version say.
 #[derive(Clone, Debug)]
 pub struct Version<'a> {
-    /// The Secret's name.
-    pub secret_name: &'a str,
+    /// Where its files lie for the client, as paths in them say.
+    pub directory: &'a str,
     /// The principal, without `User:`.
     pub principal: &'a str,
     /// The version's number.
@@ -48,9 +48,15 @@ pub struct Version<'a> {
     pub rotates_at: Option<Timestamp>,
 }
 
-/// The cluster's first listener for a kind of authentication.
+/// The cluster's first listener for a kind of authentication: of those for this organisation's own applications, else of all.
 pub fn listener(spec: &StreamClusterSpec, authentication: ListenerAuthentication) -> Option<&Listener> {
-    spec.listeners.iter().find(|l| l.authentication == authentication)
+    let listeners = || spec.listeners.iter().filter(|l| l.authentication == authentication);
+    listeners().find(|l| l.audience == Audience::Internal).or_else(|| listeners().next())
+}
+
+/// The cluster's first listener for a kind of authentication that partners reach.
+pub fn external_listener(spec: &StreamClusterSpec, authentication: ListenerAuthentication) -> Option<&Listener> {
+    spec.listeners.iter().find(|l| l.authentication == authentication && l.audience == Audience::External)
 }
 
 /// The kind of listener that a credential needs.
@@ -135,9 +141,9 @@ fn one_line(pem: &str) -> String {
 }
 
 fn librdkafka_conf(bootstrap: &str, has_ca: bool, version: &Version<'_>) -> String {
-    let at = format!("{MOUNT_ROOT}/{}", version.secret_name);
+    let at = version.directory;
     let mut lines =
-        vec![format!("# Paths assume that this Secret is mounted at {at}"), format!("bootstrap.servers={bootstrap}")];
+        vec![format!("# Paths assume that these files lie in {at}"), format!("bootstrap.servers={bootstrap}")];
     match version.issued {
         Issued::Password(password) => {
             lines.push("security.protocol=sasl_ssl".into());

@@ -31,7 +31,7 @@ use super::problem::Problem;
 use super::share::Guests;
 use super::tenancy::{Namespace, Tenancies, Tenant};
 use crate::api::{
-    AccessApproval, DataProduct, ExternalShare, Partner, Reason, RoleBinding, StreamClient, StreamCluster,
+    AccessApproval, DataProduct, ExternalShare, Invitation, Partner, Reason, RoleBinding, StreamClient, StreamCluster,
     StreamClusterSpec, StreamRole,
 };
 
@@ -51,6 +51,7 @@ pub struct Index {
     approvals: BTreeMap<ObjectKey, Arc<AccessApproval>>,
     partners: BTreeMap<String, Arc<Partner>>,
     shares: BTreeMap<ObjectKey, Arc<ExternalShare>>,
+    invitations: BTreeMap<ObjectKey, Arc<Invitation>>,
     /// By share. Their clients and resolutions stand among the others, under the guests' keys.
     guests: BTreeMap<ObjectKey, Arc<Guests>>,
     /// The API server holds reviewers and requesters to their names.

@@ -8,6 +8,7 @@
 pub mod acl;
 pub mod approval;
 pub mod binding;
+pub mod bundle;
 pub mod canary;
 pub mod certificate;
 pub mod conditions;

@@ -5,6 +5,7 @@
 //! the difference.
 
 pub mod consent;
+pub mod progress;
 #[cfg(test)]
 mod tests;
 
@@ -24,8 +25,8 @@ use super::problem::Problem;
 use super::product;
 use super::rotation::ROTATE;
 use crate::api::{
-    Access, Classification, ClusterRef, Credentials, DataProduct, ExternalShare, Partner, PartnerStanding, Pattern,
-    Reason, Side, StreamClient, StreamClientSpec,
+    Acceptance, Access, Classification, ClusterRef, Credentials, DataProduct, ExternalShare, Partner, PartnerStanding,
+    Pattern, Reason, Side, StreamClient, StreamClientSpec,
 };
 
 /// What one partner has by a share.
@@ -33,7 +34,9 @@ use crate::api::{
 pub struct Guest {
     /// The Partner's name.
     pub partner: String,
-    /// Its UID, of this share and this partner.
+    /// The Partner's UID.
+    pub partner_uid: Option<String>,
+    /// The guest's UID, of this share and this partner.
     pub uid: String,
     /// Its identity, from when everybody agreed until it is over.
     pub client: Option<Arc<StreamClient>>,
@@ -41,10 +44,12 @@ pub struct Guest {
     pub resolution: Arc<Resolution>,
     /// Who has to agree to what waits.
     pub awaits: BTreeSet<Side>,
-    /// What waits for an approval by somebody of this side: product and stream.
+    /// What is offered to it, whoever agreed: products and their streams.
+    pub offered: BTreeSet<(String, String)>,
+    /// What of that waits for somebody to agree.
     pub awaited: BTreeSet<(String, String)>,
-    /// The partner accepted, and did not take that back.
-    pub accepted: bool,
+    /// How the partner is known since it accepted, unless it took that back.
+    pub acceptance: Option<Acceptance>,
     /// Its group prefix.
     pub group_prefix: String,
     /// When its access ends by itself.
@@ -81,13 +86,15 @@ fn resolve_guest(index: &Index, share: &ExternalShare, name: &str, now: Timestam
     let uid = guest_uid(&share.uid().unwrap_or_default(), &partner.and_then(ResourceExt::uid).unwrap_or_default());
     let mut guest = Guest {
         partner: name.to_owned(),
+        partner_uid: partner.and_then(ResourceExt::uid),
         group_prefix: guest_prefix(&uid),
         uid,
         client: None,
         resolution: Arc::default(),
         awaits: BTreeSet::new(),
+        offered: BTreeSet::new(),
         awaited: BTreeSet::new(),
-        accepted: false,
+        acceptance: None,
         ends_at: None,
     };
     let mut resolution = Resolution::default();
@@ -221,10 +228,11 @@ fn agreed(
 ) {
     resolution.changes_at = resolution.changes_at.into_iter().chain(consent.next_end(now)).min();
     resolution.lapsed = approval::lapsed(index, &index.key_of(share), now);
-    guest.accepted = consent.accepted();
+    guest.acceptance = consent.acceptance().cloned();
     let mut topics = BTreeMap::new();
     for Shared { product, stream, topic } in &offer.streams {
         let name = product.name_any();
+        guest.offered.insert((name.clone(), stream.clone()));
         let missing = consent.missing(&name, stream);
         if missing.is_empty() {
             topics.insert(topic.clone(), BTreeSet::from([Access::Read]));
@@ -236,7 +244,7 @@ fn agreed(
     }
     let key = index.key_of(share);
     resolution.problems.extend(consent::awaiting(&key, guest));
-    if guest.accepted && consent.is_agreed() && !offer.cluster.is_empty() {
+    if guest.acceptance.is_some() && consent.is_agreed() && !offer.cluster.is_empty() {
         guest.ends_at = Some(consent.end().map_or(end, |at| at.min(end)));
         guest.client = Some(Arc::new(client(share, guest, &offer.cluster)));
     }

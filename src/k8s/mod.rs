@@ -1,5 +1,6 @@
 //! Kubernetes, as the controllers use it. No decisions here.
 
+pub mod bundles;
 pub mod credentials;
 pub mod events;
 pub mod feed;

@@ -7,6 +7,11 @@
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "weir.serviceAccount" . }}
 {{- end }}
 
+{{/* The account of the partner API, whether or not it is there. */}}
+{{- define "weir.partnersUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:weir-partners
+{{- end }}
+
 {{- define "weir.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
@@ -45,7 +50,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
-{{/* Variables of admission policies: who the requesters of a RoleBinding are, one a line. Nobody can tell who made one that has no
+{{/* Variables of admission policies: who the requesters of a RoleBinding or ExternalShare are, one a line. Nobody can tell who made one that has no
 annotation, so it gets none later. */}}
 {{- define "weir.requesters" -}}
 - name: before

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::session::{Session, SessionError, waiting};
-use crate::api::{Action, CredentialType, Outcome, Reason, StreamClient};
+use crate::api::{Action, CredentialType, ObjectRef, Outcome, Reason, StreamClient};
 use crate::domain::connection::Issued;
 use crate::domain::event::Happening;
 use crate::domain::ledger::{Change, ClientRecord, VersionRecord};
-use crate::domain::names::{ObjectKey, issued_principal};
+use crate::domain::names::{ObjectKey, issued_principal, share_of_guest};
 use crate::domain::problem::Problem;
 use crate::domain::rotation::{self, ROTATE};
 use crate::domain::secret::Secret;
@@ -347,7 +347,7 @@ impl Session<'_> {
             let key_of_event = principals.join(",");
             let happening = Happening {
                 action: Action::CredentialRevoked,
-                object: object_ref("StreamClient", &key, Some(uid)),
+                object: object_of(&key, uid),
                 outcome: Outcome::Success,
                 reason: "Retired".into(),
                 message: format!("every broker was seen without {}", principals.join(", ")),
@@ -358,6 +358,14 @@ impl Session<'_> {
             self.context.world.reconcile_client(&key);
         }
         Ok(())
+    }
+}
+
+/// What a version was issued to: a client, or a partner by a share.
+fn object_of(key: &ObjectKey, uid: String) -> ObjectRef {
+    match share_of_guest(key) {
+        Some((share, _)) => object_ref("ExternalShare", &share, None),
+        None => object_ref("StreamClient", key, Some(uid)),
     }
 }
 

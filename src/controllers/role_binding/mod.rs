@@ -12,6 +12,7 @@ use kube::runtime::controller::Action;
 
 use super::applier::{ClusterHandle, Link};
 use super::context::Context;
+use super::live::live;
 use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use crate::api::{self, RoleBinding, RoleBindingStatus};
@@ -36,7 +37,7 @@ pub async fn reconcile(binding: Arc<RoleBinding>, context: Arc<Context>) -> Resu
         return Ok(Action::await_change());
     }
     let resolution = context.world.index().resolution(&key).cloned().unwrap_or_default();
-    let live = status::live(&context, &binding, &resolution);
+    let live = live(&context, &binding.uid().unwrap_or_default(), &resolution);
     if (live.unsettled && is_current(&binding)) || context.is_leaving(binding.namespace()) {
         return Ok(Action::requeue(PERIODICALLY));
     }

@@ -4,24 +4,26 @@ mod announce;
 mod secret;
 mod status;
 
+pub use status::credential_statuses;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-use super::applier::{Link, Order, fingerprint, not_connected};
+use super::applier::{Link, Order, fingerprint};
 use super::context::Context;
+use super::issuing::{Life, too_many};
 use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use crate::api::{self, Reason, StreamClient};
-use crate::domain::conditions::whole_seconds;
-use crate::domain::connection::{Issued, authentication_of, listener};
+use crate::domain::connection::{Issued, listener};
 use crate::domain::event::Happening;
 use crate::domain::ledger::ClientRecord;
-use crate::domain::names::{ObjectKey, PrincipalKey};
+use crate::domain::names::ObjectKey;
 use crate::domain::problem::Problem;
-use crate::domain::rotation::{IssueReason, MOST_VERSIONS, ROTATE, Situation, Step, WINDOW, decide, not_renewed};
+use crate::domain::rotation::{IssueReason, Step, not_renewed};
 use crate::k8s::objects::{add_finalizer, has_finalizer, object_ref, remove_finalizer, write_status};
 
 /// What a reconciliation found and did.
@@ -68,41 +70,28 @@ pub async fn reconcile(client: Arc<StreamClient>, context: Arc<Context>) -> Resu
 
 /// Takes the next step in the life of its credentials.
 async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> Result<Report, ReconcileError> {
-    let uid = client.uid().unwrap_or_default();
-    let cluster = &client.spec.cluster_ref.name;
     let secret_name = client.spec.credentials.secret_name.clone().unwrap_or_else(|| key.name.clone());
-    let record = context.world.index().client_record(&uid).cloned();
+    let record = client.uid().and_then(|uid| context.world.index().client_record(&uid).cloned());
     let mut report =
         Report { problems: Vec::new(), record, secret_name: secret_name.clone(), wake: None, last_certificate: None };
-    let handle = match admitted(client, key, context) {
-        Ok(handle) => handle,
+    let life = match Life::of(context, client, |spec, kind| listener(spec, kind).is_some()) {
+        Ok(life) => life,
         Err(problem) => {
             report.problems.push(problem);
             return Ok(report);
         }
     };
+    report.record.clone_from(&life.record);
     let place = ObjectKey::new(&key.namespace, &secret_name);
     let existing = match secret::read(context, client, &place).await {
         Ok(existing) => existing,
         Err(error) => return secret::unpublished(report, error, context, key),
     };
-    let held = handle.state().credentials.get(&uid).cloned();
-    let issuing = report.record.as_ref().and_then(|r| r.issuing()).cloned();
-    let number = issuing.as_ref().map(|v| v.version);
     let present = existing.as_ref().and_then(|s| secret::credential_in(s, client.spec.credentials.type_));
     let in_secret = present.as_ref().map(fingerprint);
-    let authority = handle.state().authority.clone().and_then(Result::ok);
-    let step = decide(&Situation {
-        record: report.record.as_ref(),
-        in_secret: in_secret.as_deref(),
-        in_memory: held.as_ref().is_some_and(|(version, _)| Some(*version) == number),
-        on_brokers: report.record.as_ref().is_some_and(|r| on_brokers(context, cluster, r)),
-        credentials: &client.spec.credentials,
-        rotate: client.annotations().get(ROTATE).map(String::as_str),
-        authority,
-        running_since: context.running_since,
-        now: Timestamp::now(),
-    });
+    let step = life.step(context, client, in_secret.as_deref());
+    let Life { handle, issuing, held, authority, problem, .. } = life;
+    let number = issuing.as_ref().map(|v| v.version);
     let current = report.record.as_ref().and_then(|r| r.current()).cloned();
     let current = current.zip(present).filter(|(version, _)| in_secret.as_ref() == Some(&version.fingerprint));
     if let Some((version, Issued::Password(password))) = &current
@@ -110,7 +99,6 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
     {
         handle.order(Order::Restore(version.principal.clone(), password.clone()));
     }
-    let problem = handle.state().client_problems.get(&uid).cloned();
     match step {
         Step::Issue(reason) => {
             let last = report.record.as_ref().map_or(0, |r| r.last_version);
@@ -142,7 +130,7 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
         }
         Step::AwaitTurn(at) => {
             report.wake = Some(at);
-            report.problems.push(too_many(at));
+            report.problems.push(too_many(at, "deletes or edits the Secret"));
         }
         Step::Rest(next) => {
             if let Some((version, issued)) = current
@@ -172,57 +160,6 @@ fn rest(report: &mut Report, client: &StreamClient, next: Option<Timestamp>, aut
             format!("the certificate ended at {at} with its authority: ask the platform team to renew that of StreamCluster {cluster}"),
         ));
     }
-}
-
-fn too_many(at: Timestamp) -> Problem {
-    let minutes = WINDOW.as_mins();
-    Problem::waiting(
-        Reason::TooManyVersions,
-        format!(
-            "{MOST_VERSIONS} versions were issued within {minutes} minutes: the next one comes at {at}; find out who deletes \
-             or edits the Secret",
-            at = whole_seconds(at)
-        ),
-    )
-}
-
-/// The applier of the client's cluster, if the client may be known there.
-fn admitted(
-    client: &StreamClient,
-    key: &ObjectKey,
-    context: &Context,
-) -> Result<Arc<super::applier::ClusterHandle>, Problem> {
-    let cluster = &client.spec.cluster_ref.name;
-    let handle = context.world.handle(cluster);
-    let index = context.world.index();
-    let Some(spec) = index.cluster_spec(cluster) else {
-        return Err(Problem::waiting(Reason::ClusterNotFound, format!("StreamCluster {cluster} does not exist")));
-    };
-    index.tenant(cluster, &key.namespace)?;
-    let kind = client.spec.credentials.type_;
-    if listener(spec, authentication_of(kind)).is_none() {
-        return Err(Problem::invalid(
-            Reason::NoListener,
-            format!("StreamCluster {cluster} has no listener for credentials of type {kind:?}"),
-        ));
-    }
-    let handle = handle.ok_or_else(|| not_connected(cluster))?;
-    let obstacle = handle.state().link.obstacle(cluster);
-    obstacle.map_or(Ok(handle), Err)
-}
-
-/// Whether every broker knows the version being issued, with all the access that it should have.
-fn on_brokers(context: &Context, cluster: &str, record: &ClientRecord) -> bool {
-    let Some(issuing) = record.issuing() else { return false };
-    let key = PrincipalKey { cluster: cluster.to_owned(), principal: issuing.principal.clone() };
-    let desired = context.world.index().desired(&key).grants;
-    let Some(handle) = context.world.handle(cluster) else { return false };
-    let state = handle.state();
-    let access = match state.verified.get(&issuing.principal) {
-        Some(grants) => *grants == desired,
-        None => desired.is_empty(),
-    };
-    access && state.known_identities.contains(&issuing.principal)
 }
 
 /// Lets a deleted client go once the brokers have forgotten every version of it.

@@ -9,7 +9,7 @@ use super::Report;
 use crate::api::{CredentialType, Reason, StreamClient};
 use crate::controllers::context::Context;
 use crate::controllers::reconcile::ReconcileError;
-use crate::domain::connection::{Issued, Version, authentication_of, listener, secret_data};
+use crate::domain::connection::{Issued, MOUNT_ROOT, Version, authentication_of, listener, secret_data};
 use crate::domain::foreign_edit::Owner;
 use crate::domain::ledger::VersionRecord;
 use crate::domain::names::ObjectKey;
@@ -59,8 +59,9 @@ pub async fn publish(
         let Some(listener) = spec.and_then(|s| listener(s, authentication_of(credentials.type_))) else {
             return Ok(false);
         };
+        let directory = format!("{MOUNT_ROOT}/{}", place.name);
         let version = Version {
-            secret_name: &place.name,
+            directory: &directory,
             principal: &record.principal,
             version: record.version,
             issued,

@@ -34,17 +34,22 @@ pub fn status(client: &StreamClient, report: &Report, far: &Progress, now: Times
     let current = record.and_then(ClientRecord::current);
     let before = client.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
     let generation = client.metadata.generation;
-    let versions = record.iter().flat_map(|r| r.versions.iter().rev()).filter(|v| !v.retired);
     StreamClientStatus {
         observed_generation: generation,
         conditions: merge(before, conditions(far), generation, now),
         principal: current.map(|v| v.principal.clone()),
         secret_name: current.map(|_| report.secret_name.clone()),
-        credentials: versions.map(|v| credential(v, current)).collect(),
+        credentials: record.map(credential_statuses).unwrap_or_default(),
         next_rotation: record
             .and_then(|r| next_rotation(r, &client.spec.credentials))
             .map(|at| Time(whole_seconds(at))),
     }
+}
+
+/// Every version that is not retired, newest first.
+pub fn credential_statuses(record: &ClientRecord) -> Vec<CredentialStatus> {
+    let versions = record.versions.iter().rev().filter(|v| !v.retired);
+    versions.map(|v| credential(v, record.current())).collect()
 }
 
 fn credential(version: &VersionRecord, current: Option<&VersionRecord>) -> CredentialStatus {

@@ -185,6 +185,8 @@ fn act((what, which, variant, more): Step) -> Act {
                     "targetRef": {"kind": "ExternalShare", "name": key(share).name}, "side": side, "reviewer": "olga",
                     "partnerRef": {"name": partner, "uid": uids("Partner", &format!("/{partner}"))},
                     "decision": if variant == 5 { "Revoked" } else { "Approved" },
+                    "acceptance": if side == "Owner" { Value::Null }
+                        else { json!({"invitation": "i", "publicKeyHash": "h", "recipient": pick(&["age1a", "age1b"], variant)}) },
                     "scope": if variant == 5 { Value::Null } else { json!({"pattern": "Direct", "purpose": "audit",
                         "notAfter": format!("2026-06-01T0{}:00:00Z", more % 9), "streams": [
                             {"product": "p", "stream": "s", "access": ["Read"]}, {"product": "q", "stream": "u", "access": ["Read"]}]}) }}})

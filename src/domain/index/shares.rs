@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use super::update::set;
 use super::{Index, ObjectKey, Touched, in_namespace};
-use crate::api::{ExternalShare, Partner};
+use crate::api::{ExternalShare, Invitation, Partner};
 use crate::domain::names::share_of_guest;
+use crate::domain::share::progress::Invited;
 use crate::domain::share::{self, Guest, Guests};
 
 impl Index {
@@ -42,6 +43,27 @@ impl Index {
     pub fn shares_of_product(&self, key: &ObjectKey) -> usize {
         let shares = self.bindings_of_product.to(key).filter_map(share_of_guest).map(|(share, _)| share);
         shares.collect::<BTreeSet<_>>().len()
+    }
+
+    /// What became of the invitations of a partner to a share.
+    pub fn invited(&self, share: &ExternalShare, partner: &str, now: Timestamp) -> Invited {
+        let partner = self.partner(partner).and_then(|p| p.metadata.uid.as_deref());
+        let namespace = share.metadata.namespace.as_deref().unwrap_or_default();
+        let of_both = in_namespace(&self.invitations, namespace).filter(|(_, invitation)| {
+            let spec = &invitation.spec;
+            Some(&spec.share_ref.uid) == share.metadata.uid.as_ref() && Some(&*spec.partner_ref.uid) == partner
+        });
+        match of_both.max_by_key(|(key, invitation)| (invitation.metadata.creation_timestamp.clone(), *key)) {
+            None => Invited::NotYet,
+            Some((_, newest)) if newest.spec.expires_at.0 <= now => Invited::Expired,
+            Some(_) => Invited::Open,
+        }
+    }
+
+    pub(super) fn set_invitation(&mut self, key: ObjectKey, object: Option<Arc<Invitation>>, touched: &mut Touched) {
+        let shares = self.invitations.get(&key).into_iter().chain(&object).map(|i| i.spec.share_ref.name.clone());
+        touched.shares.extend(shares.map(|name| ObjectKey::new(&key.namespace, name)));
+        set(&mut self.invitations, key, object);
     }
 
     pub(super) fn set_partner(&mut self, name: String, object: Option<Arc<Partner>>, touched: &mut Touched) {

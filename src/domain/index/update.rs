@@ -9,8 +9,8 @@ use kube::ResourceExt;
 
 use super::{Cluster, Index, Namespace, ObjectKey, Tenancies, Touched};
 use crate::api::{
-    ABANDON_ANNOTATION, AccessApproval, DataProduct, ExternalShare, Partner, RoleBinding, StreamClient, StreamCluster,
-    StreamRole,
+    ABANDON_ANNOTATION, AccessApproval, DataProduct, ExternalShare, Invitation, Partner, RoleBinding, StreamClient,
+    StreamCluster, StreamRole,
 };
 use crate::domain::ledger::{Change, Ledger};
 use crate::domain::names::share_of_guest;
@@ -39,6 +39,8 @@ pub enum Update {
     Partner(String, Option<Arc<Partner>>),
     /// An ExternalShare.
     Share(ObjectKey, Option<Arc<ExternalShare>>),
+    /// An Invitation.
+    Invitation(ObjectKey, Option<Arc<Invitation>>),
     /// Whether the API server holds reviewers and requesters to their names.
     ApprovalsEnforced(bool),
     /// A ServiceAccount's UID.
@@ -71,6 +73,7 @@ impl Index {
                 }
             }
             Update::Partner(name, object) => self.set_partner(name, object, &mut touched),
+            Update::Invitation(key, object) => self.set_invitation(key, object, &mut touched),
             Update::Share(key, object) => self.set_share(key, object, &mut touched),
             Update::Account(key, uid) => self.set_account(key, uid, &mut touched),
             Update::Ledger(cluster, ledger) => self.set_ledger(cluster, *ledger, &mut touched),

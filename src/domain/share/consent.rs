@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::Guest;
-use crate::api::{Access, AccessApproval, Decision, ExternalShare, Partner, Reason, RequestKind, Scope, Side, UidRef};
+use crate::api::{
+    Acceptance, Access, AccessApproval, Decision, ExternalShare, Partner, Reason, RequestKind, Scope, Side, UidRef,
+};
 use crate::domain::approval::{is_by_another, is_over, not_enforced, requester_unknown, requesters};
 use crate::domain::index::Index;
 use crate::domain::names::ObjectKey;
@@ -15,6 +17,7 @@ use crate::domain::problem::Problem;
 /// What was approved by every side that has a say, and holds now.
 pub(super) struct Consent<'a> {
     sides: Vec<(Side, Vec<&'a Scope>)>,
+    acceptance: Option<&'a Acceptance>,
 }
 
 /// Who agreed to what.
@@ -45,7 +48,10 @@ pub(super) fn consent<'a>(
         let by_it = decisions.iter().filter(|d| d.spec.side == side && is_by_another(d, share));
         (side, by_it.filter_map(|d| d.spec.scope.as_ref()).filter(holds).collect())
     };
-    Ok(Consent { sides: required.into_iter().map(of).collect() })
+    let holding = decisions.iter().filter(|d| d.spec.scope.as_ref().is_some_and(|s| holds(&s)));
+    let newest = holding.filter(|d| d.spec.acceptance.is_some()).max_by_key(|d| (d.creation_timestamp(), d.name_any()));
+    let acceptance = newest.and_then(|d| d.spec.acceptance.as_ref());
+    Ok(Consent { sides: required.into_iter().map(of).collect(), acceptance })
 }
 
 /// The decisions about a share with a partner.
@@ -84,9 +90,9 @@ fn refusal(against: &AccessApproval) -> Problem {
 }
 
 impl Consent<'_> {
-    /// Whether the partner accepted anything that holds now.
-    pub(super) fn accepted(&self) -> bool {
-        self.sides.iter().any(|(side, scopes)| *side == Side::Consumer && !scopes.is_empty())
+    /// How the partner is known that accepted anything that holds now: by what it said last.
+    pub(super) fn acceptance(&self) -> Option<&Acceptance> {
+        self.acceptance
     }
 
     /// Whether every side approved anything that holds now.
@@ -100,7 +106,7 @@ impl Consent<'_> {
             let mut streams = scope.streams.iter();
             streams.any(|s| s.product == product && s.stream == stream && s.access.contains(&Access::Read))
         };
-        let lacking = self.sides.iter().filter(|(_, scopes)| !scopes.iter().any(|s| allows(s)));
+        let lacking = self.sides.iter().filter(|(_, scopes)| !scopes.iter().any(&allows));
         lacking.map(|(side, _)| *side).collect()
     }
 
@@ -134,7 +140,7 @@ pub(super) fn awaiting(share: &ObjectKey, guest: &Guest) -> Option<Problem> {
             Reason::AwaitingApproval,
             format!(
                 "{what} for Partner {partner} waits for approval by side {}: kubectl weir approve --namespace {namespace} \
-                 share/{name} --partner {partner}",
+                 --share {name} --partner {partner}",
                 ours.join(" and ")
             ),
         ));

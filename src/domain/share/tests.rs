@@ -61,7 +61,9 @@ fn approve(world: &mut World, name: &str, side: &str, streams: &str) {
 }
 
 fn approve_with(world: &mut World, name: &str, side: &str, scope: &str) {
-    decide(world, name, side, &format!("decision: Approved, scope: {{pattern: Direct, {scope}}}"));
+    let acceptance =
+        if side == "Consumer" { "acceptance: {invitation: i, publicKeyHash: h, recipient: age1}," } else { "" };
+    decide(world, name, side, &format!("decision: Approved, {acceptance} scope: {{pattern: Direct, {scope}}}"));
 }
 
 /// The owner approves both streams, acme accepts them, and has its first credential.

@@ -1,0 +1,86 @@
+//! What is put on record of a share: one SecurityEvent for each step of each partner.
+
+use kube::ResourceExt;
+
+use crate::api::{self, ExternalShare, ExternalShareStatus, SharePhase, SharedWith};
+use crate::controllers::context::Context;
+use crate::domain::event::Happening;
+use crate::domain::names::ObjectKey;
+use crate::domain::share::Guests;
+use crate::k8s::objects::object_ref;
+
+/// Tells of what changed since the status before.
+pub async fn announce(context: &Context, share: &ExternalShare, key: &ObjectKey, after: &ExternalShareStatus) {
+    let before = share.status.clone().unwrap_or_default();
+    for now in &after.partners {
+        let was = before.partners.iter().find(|p| p.name == now.name);
+        let version = share.resource_version().unwrap_or_default();
+        for (action, reason, message) in steps(was, now) {
+            let happening = happening(share, key, now, (action, reason, &message));
+            let principal = now.principal.clone().unwrap_or_default();
+            context.record(happening, &format!("{version}/{}/{principal}", now.name)).await;
+            context.events.note(share, action == api::Action::ShareEnded, reason, &message).await;
+        }
+    }
+}
+
+/// What became of a partner from one status to the next.
+fn steps(was: Option<&SharedWith>, now: &SharedWith) -> Vec<(api::Action, &'static str, String)> {
+    use SharePhase::{Active, Expired, Rejected, Revoked, Suspended};
+    let before = was.map(|w| w.phase);
+    let mut steps = Vec::new();
+    let partner = &now.name;
+    if now.principal.is_some() && now.principal.as_ref() != was.and_then(|w| w.principal.as_ref()) {
+        let (action, reason) = match was.and_then(|w| w.principal.as_ref()) {
+            None => (api::Action::CredentialIssued, "Issued"),
+            Some(_) => (api::Action::CredentialRotated, "Rotated"),
+        };
+        steps.push((action, reason, format!("Partner {partner} can fetch a credential")));
+    }
+    if now.fetched_at.is_some() && now.fetched_at.as_ref() != was.and_then(|w| w.fetched_at.as_ref()) {
+        steps.push((api::Action::CredentialFetched, "Fetched", format!("Partner {partner} fetched its credential")));
+    }
+    if before == Some(now.phase) {
+        return steps;
+    }
+    let step = match (before, now.phase) {
+        (Some(Suspended), Active) => Some((api::Action::ShareResumed, "Resumed", "goes on")),
+        (_, Active) => Some((api::Action::ShareStarted, "Started", "can read")),
+        (Some(_), Suspended) => Some((api::Action::ShareSuspended, "Suspended", "is stopped for the time being")),
+        (Some(_), Revoked) => Some((api::Action::ShareEnded, "Revoked", "is over")),
+        (Some(_), Expired) => Some((api::Action::ShareEnded, "Expired", "is over")),
+        (Some(_), Rejected) => Some((api::Action::ShareEnded, "Rejected", "is over")),
+        _ => None,
+    };
+    steps.extend(step.map(|(action, reason, what)| {
+        (action, reason, format!("the share with Partner {partner} {what}: {}", now.message))
+    }));
+    steps
+}
+
+/// Tells that a deleted share is gone from every broker, for each partner that had something of it.
+pub async fn ended(context: &Context, share: &ExternalShare, key: &ObjectKey, guests: &Guests) {
+    let before = share.status.clone().unwrap_or_default();
+    for was in before.partners.iter().filter(|p| p.principal.is_some() || p.phase == SharePhase::Revoking) {
+        let message = format!("the share with Partner {} was deleted; no broker shows anything of it", was.name);
+        let happening = happening(share, key, was, (api::Action::ShareEnded, "Deleted", &message));
+        context.record(happening, &format!("deleted/{}/{}", was.name, guests.len())).await;
+    }
+}
+
+fn happening(
+    share: &ExternalShare,
+    key: &ObjectKey,
+    partner: &SharedWith,
+    (action, reason, message): (api::Action, &str, &str),
+) -> Happening {
+    Happening {
+        action,
+        object: object_ref("ExternalShare", key, share.uid()),
+        outcome: api::Outcome::Success,
+        reason: reason.into(),
+        message: message.into(),
+        cluster: None,
+        principals: partner.principal.iter().cloned().collect(),
+    }
+}

@@ -1,0 +1,127 @@
+//! ExternalShare: has each partner's credentials issued and encrypted for it, and reports. Access itself is the appliers' work.
+
+mod announce;
+mod credentials;
+mod status;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+use super::context::Context;
+use super::live::live;
+use super::patience;
+use super::reconcile::{PERIODICALLY, ReconcileError};
+use crate::api::{ABANDON_ANNOTATION, ExternalShare};
+use crate::controllers::applier::Link;
+use crate::domain::names::ObjectKey;
+use crate::domain::share::progress::Seen;
+use crate::domain::share::{Guest, Guests};
+use crate::k8s::objects::{add_finalizer, has_finalizer, remove_finalizer, write_status};
+
+/// Reconciles one share.
+///
+/// # Errors
+/// The API server refused or did not answer.
+pub async fn reconcile(share: Arc<ExternalShare>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let key = context.world.index().key_of(share.as_ref());
+    if share.metadata.deletion_timestamp.is_some() {
+        return finish(&share, &key, &context).await;
+    }
+    if !has_finalizer(share.as_ref()) {
+        add_finalizer(&context.client, share.as_ref()).await?;
+        return Ok(Action::await_change());
+    }
+    let guests = context.world.index().guests(&key).cloned().unwrap_or_default();
+    let mut seen = Vec::new();
+    let mut wake = None;
+    for guest in guests.values() {
+        let Some(one) = look(&context, &share, guest).await? else {
+            return Ok(Action::requeue(PERIODICALLY));
+        };
+        wake = wake.into_iter().chain(one.credential.wake).min();
+        seen.push(one);
+    }
+    let living: Vec<_> = guests.values().filter(|g| g.client.is_some()).map(|g| g.uid.as_str()).collect();
+    context.bundles.keep_only(&share.uid().unwrap_or_default(), &living).await?;
+    let now = Timestamp::now();
+    let passing = seen.iter().map(|s| s.seen.progress()).collect::<Vec<_>>();
+    if passing.iter().any(|progress| context.patience.waits(share.metadata.uid.as_deref(), progress)) {
+        return Ok(Action::requeue(patience::LIMIT));
+    }
+    let after = status::status(&share, &seen, now);
+    if share.status.as_ref() != Some(&after) {
+        announce::announce(&context, &share, &key, &after).await;
+        write_status(&context.client, share.as_ref(), &after).await?;
+    }
+    let wait = wake.map(|at| at.duration_since(now)).and_then(|d| std::time::Duration::try_from(d).ok());
+    Ok(Action::requeue(wait.unwrap_or(PERIODICALLY).min(PERIODICALLY)))
+}
+
+/// One partner, as it was found.
+struct Found<'a> {
+    seen: Seen<'a>,
+    credential: credentials::Report,
+    has_access: bool,
+}
+
+/// Looks at one partner, and takes the next step in the life of its credentials; `None` where nothing new can be said yet.
+async fn look<'a>(
+    context: &Context,
+    share: &ExternalShare,
+    guest: &'a Guest,
+) -> Result<Option<Found<'a>>, ReconcileError> {
+    let current = share.status.as_ref().is_some_and(|s| s.observed_generation == share.metadata.generation);
+    let access = live(context, &guest.uid, &guest.resolution);
+    if access.unsettled && current {
+        return Ok(None);
+    }
+    let credential = credentials::advance(context, share, guest).await?;
+    let mut problems = access.problems;
+    problems.extend(credential.problems.iter().cloned());
+    problems.sort();
+    problems.dedup();
+    let entries: usize = access.grants.iter().map(|g| g.entries.len()).sum();
+    let has_access = !context.world.handles().values().all(|handle| handle.state().is_free_of(&guest.uid));
+    let seen = Seen {
+        guest,
+        problems,
+        has_credential: credential.record.as_ref().is_some_and(|r| r.current().is_some()),
+        is_left: has_access || credential.record.is_some(),
+        invitation: context.world.index().invited(share, &guest.partner, Timestamp::now()),
+        ready: format!("reads {} topics; every broker shows {entries} entries", guest.resolution.topics.len()),
+    };
+    Ok(Some(Found { seen, credential, has_access }))
+}
+
+/// Lets a deleted share go once the brokers have forgotten everything of it.
+async fn finish(share: &ExternalShare, key: &ObjectKey, context: &Context) -> Result<Action, ReconcileError> {
+    if !has_finalizer(share) {
+        return Ok(Action::await_change());
+    }
+    context.bundles.keep_only(&share.uid().unwrap_or_default(), &[]).await?;
+    let guests = context.world.index().guests(key).cloned().unwrap_or_default();
+    if is_anything_left(context, &guests) {
+        return Ok(Action::requeue(patience::LIMIT));
+    }
+    announce::ended(context, share, key, &guests).await;
+    context.patience.forget(share.metadata.uid.as_deref());
+    remove_finalizer(&context.client, share).await?;
+    Ok(Action::await_change())
+}
+
+/// Whether any cluster may still have something of the share. One that is given up is not waited for.
+fn is_anything_left(context: &Context, guests: &Guests) -> bool {
+    let handles = context.world.handles();
+    let index = context.world.index();
+    let recorded = guests.values().any(|g| index.client_record(&g.uid).is_some());
+    let given_up = |name: &str| index.cluster(name).is_none_or(|c| c.annotations().contains_key(ABANDON_ANNOTATION));
+    let holds = |name: &str, handle: &super::applier::ClusterHandle| {
+        let state = handle.state();
+        let governing = state.link == Link::Governing;
+        (governing || !given_up(name)) && guests.values().any(|g| !state.is_free_of(&g.uid))
+    };
+    recorded || handles.iter().any(|(name, handle)| holds(name, handle))
+}

@@ -1,0 +1,86 @@
+//! A share's status.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::Found;
+use crate::api::{Access, ApprovedStream, ExternalShare, ExternalShareStatus, Revocation, SharePhase, SharedWith};
+use crate::controllers::stream_client::credential_statuses;
+use crate::domain::conditions::{Progress, merge, whole_seconds};
+use crate::domain::ledger::ClientRecord;
+use crate::domain::share::Guest;
+use crate::domain::share::progress::share_conditions;
+
+/// How many topics a status names.
+const TOPICS: usize = 100;
+/// How many streams it names.
+const STREAMS: usize = 256;
+
+/// The status to write.
+pub fn status(share: &ExternalShare, found: &[Found<'_>], now: Timestamp) -> ExternalShareStatus {
+    let before = share.status.clone().unwrap_or_default();
+    let generation = share.metadata.generation;
+    let seen: Vec<_> = found.iter().map(|f| f.seen.clone()).collect();
+    let was = |name: &str| before.partners.iter().find(|p| p.name == name);
+    ExternalShareStatus {
+        observed_generation: generation,
+        conditions: merge(&before.conditions, share_conditions(&seen), generation, now),
+        phase: seen.iter().map(|s| s.phase()).min(),
+        streams: seen.first().map(|s| offered(s.guest)).unwrap_or_default(),
+        partners: found.iter().map(|f| partner(f, was(&f.seen.guest.partner), now)).collect(),
+    }
+}
+
+/// The same for each partner.
+fn offered(guest: &Guest) -> Vec<ApprovedStream> {
+    let stream = |(product, stream): &(String, String)| ApprovedStream {
+        product: product.clone(),
+        stream: stream.clone(),
+        access: vec![Access::Read],
+    };
+    guest.offered.iter().take(STREAMS).map(stream).collect()
+}
+
+fn partner(found: &Found<'_>, before: Option<&SharedWith>, now: Timestamp) -> SharedWith {
+    let Found { seen, credential, .. } = found;
+    let (guest, phase) = (seen.guest, seen.phase());
+    let (reason, message) = match seen.progress() {
+        Progress::Ready(message) => ("Ready".to_owned(), message),
+        Progress::Reconciling(reason, message) | Progress::Stalled(reason, message) => (reason.to_string(), message),
+    };
+    let record = credential.record.as_ref();
+    SharedWith {
+        name: guest.partner.clone(),
+        phase,
+        reason,
+        message,
+        uid: guest.partner_uid.clone(),
+        awaits: guest.awaits.iter().copied().collect(),
+        principal: record.and_then(ClientRecord::current).map(|v| v.principal.clone()),
+        group_prefix: guest.client.as_ref().map(|_| guest.group_prefix.clone()),
+        bootstrap_servers: credential.bootstrap_servers.clone(),
+        topics: guest.resolution.topics.iter().take(TOPICS).cloned().collect(),
+        credentials: record.map(credential_statuses).unwrap_or_default(),
+        fetched_at: credential.fetched_at.clone(),
+        ends_at: guest.ends_at.map(|at| Time(whole_seconds(at))),
+        revocation: revocation(found, phase, before.and_then(|b| b.revocation.clone()), now),
+    }
+}
+
+/// The times of the steps of an end, each as it was first seen.
+fn revocation(found: &Found<'_>, phase: SharePhase, before: Option<Revocation>, now: Timestamp) -> Option<Revocation> {
+    use SharePhase::{Expired, Rejected, Revoked, Revoking};
+    if !matches!(phase, Revoking | Revoked | Expired | Rejected) {
+        return None;
+    }
+    let now = Time(whole_seconds(now));
+    let begun = || Revocation { begun_at: now.clone(), access_removed_at: None, credentials_removed_at: None };
+    let mut revocation = before.unwrap_or_else(begun);
+    if !found.has_access {
+        revocation.access_removed_at.get_or_insert_with(|| now.clone());
+    }
+    if found.credential.record.is_none() {
+        revocation.credentials_removed_at.get_or_insert(now);
+    }
+    Some(revocation)
+}

@@ -1,0 +1,149 @@
+//! How far a share is: with each partner, and as a whole.
+
+use super::Guest;
+use crate::api::{ConditionType, Reason, SharePhase, Side};
+use crate::domain::conditions::{Progress, conditions, progress};
+use crate::domain::problem::Problem;
+
+/// One partner, with what was seen.
+#[derive(Clone, Debug)]
+pub struct Seen<'a> {
+    /// What it should have.
+    pub guest: &'a Guest,
+    /// What stands in the way of that, sorted.
+    pub problems: Vec<Problem>,
+    /// A credential is current and can be fetched, or was.
+    pub has_credential: bool,
+    /// Some of its access, or of its credentials, is still on the cluster.
+    pub is_left: bool,
+    /// An invitation that can still be answered.
+    pub invitation: Invited,
+    /// What to say where nothing stands in the way.
+    pub ready: String,
+}
+
+/// What became of a partner's invitations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invited {
+    /// There is none.
+    NotYet,
+    /// There is one that can be answered.
+    Open,
+    /// The newest was not answered in time.
+    Expired,
+}
+
+impl Seen<'_> {
+    fn has(&self, reason: Reason) -> bool {
+        self.problems.iter().any(|p| p.reason == reason)
+    }
+
+    /// In a word.
+    pub fn phase(&self) -> SharePhase {
+        let end = [
+            (Reason::Deleting, SharePhase::Revoking),
+            (Reason::Revoked, SharePhase::Revoked),
+            (Reason::Expired, SharePhase::Expired),
+            (Reason::Denied, SharePhase::Rejected),
+            (Reason::Rejected, SharePhase::Rejected),
+        ];
+        if let Some((_, phase)) = end.into_iter().find(|(reason, _)| self.has(*reason)) {
+            return if self.is_left { SharePhase::Revoking } else { phase };
+        }
+        let stopped = [Reason::Suspended, Reason::Quarantined, Reason::ClassificationForbidsPattern];
+        let has_identity = self.guest.client.is_some();
+        if has_identity && stopped.into_iter().any(|reason| self.has(reason)) {
+            return SharePhase::Suspended;
+        }
+        if has_identity {
+            let reads = !self.guest.resolution.topics.is_empty();
+            let applied = !self.has(Reason::Applying) && !self.has(Reason::ClusterNotReady);
+            return if reads && applied && self.has_credential { SharePhase::Active } else { SharePhase::Provisioning };
+        }
+        if self.guest.awaits == [Side::Consumer].into() {
+            return if self.invitation == Invited::Expired {
+                SharePhase::InvitationExpired
+            } else {
+                SharePhase::Invited
+            };
+        }
+        SharePhase::PendingApproval
+    }
+
+    /// For people.
+    pub fn progress(&self) -> Progress {
+        progress(&self.problems, Progress::Ready(self.ready.clone()))
+    }
+}
+
+/// The conditions of a share: each holds when it does for every partner.
+pub fn share_conditions(all: &[Seen<'_>]) -> Vec<(ConditionType, bool, Reason, String)> {
+    let named = |seen: &Seen<'_>, problem: &Problem| Problem {
+        message: format!("Partner {}: {}", seen.guest.partner, problem.message),
+        ..problem.clone()
+    };
+    let mut problems: Vec<_> = all.iter().flat_map(|s| s.problems.iter().map(|p| named(s, p))).collect();
+    problems.sort();
+    let about: Vec<_> = all.iter().map(|s| format!("Partner {}: {}", s.guest.partner, s.ready)).collect();
+    let mut list = conditions(&progress(&problems, Progress::Ready(about.join("; "))));
+    for (type_, reasons, holds) in CONDITIONS {
+        let against = problems.iter().find(|p| reasons.contains(&p.reason));
+        list.push(match against {
+            Some(problem) => (type_, false, problem.reason, problem.message.clone()),
+            None => (type_, true, Reason::Ready, holds.to_owned()),
+        });
+    }
+    let lacking = all.iter().find(|s| s.guest.client.is_none() || !s.has_credential);
+    list.push(match lacking {
+        Some(seen) => {
+            let message = format!("Partner {} has no credential", seen.guest.partner);
+            (ConditionType::CredentialsReady, false, Reason::Applying, message)
+        }
+        None => (ConditionType::CredentialsReady, true, Reason::Ready, "every partner has a credential".into()),
+    });
+    list
+}
+
+/// A condition, what speaks against it, and what to say where nothing does.
+type Rule = (ConditionType, &'static [Reason], &'static str);
+
+const CONDITIONS: [Rule; 4] = [
+    (
+        ConditionType::OwnerApproved,
+        &[
+            Reason::AwaitingApproval,
+            Reason::Denied,
+            Reason::Revoked,
+            Reason::RequesterUnknown,
+            Reason::ApprovalsNotEnforced,
+        ],
+        "everybody on this side who has to approve has approved",
+    ),
+    (
+        ConditionType::ConsumerAccepted,
+        &[Reason::AwaitingApproval, Reason::AwaitingAcceptance, Reason::Rejected],
+        "every partner accepted",
+    ),
+    (
+        ConditionType::PolicyCompliant,
+        &[
+            Reason::ClassificationForbidsPattern,
+            Reason::PurposeRequired,
+            Reason::Quarantined,
+            Reason::SeveralClusters,
+            Reason::PartnerNotFound,
+        ],
+        "classification, purposes and the partners' standing allow it",
+    ),
+    (
+        ConditionType::AccessApplied,
+        &[
+            Reason::Applying,
+            Reason::ClusterNotReady,
+            Reason::ClusterNotFound,
+            Reason::ConfirmationRequired,
+            Reason::RefusedByBroker,
+        ],
+        "every broker shows what each partner should have now",
+    ),
+];
