@@ -26,7 +26,7 @@ use weir_e2e::lab::Lab;
 use brokers::Brokers;
 pub use install::{CLUSTER, NAMESPACE};
 
-pub use tenant::Tenant;
+pub use tenant::{TEST_LABEL, Tenant};
 pub use wait::{condition, until};
 
 /// Long enough for anything that is expected to happen, on a machine that is busy with other tests.

@@ -64,7 +64,6 @@ pub async fn reconcile(share: Arc<ExternalShare>, context: Arc<Context>) -> Resu
 struct Found<'a> {
     seen: Seen<'a>,
     credential: credentials::Report,
-    has_access: bool,
 }
 
 /// Looks at one partner, and takes the next step in the life of its credentials; `None` where nothing new can be said yet.
@@ -89,11 +88,12 @@ async fn look<'a>(
         guest,
         problems,
         has_credential: credential.record.as_ref().is_some_and(|r| r.current().is_some()),
-        is_left: has_access || credential.record.is_some(),
+        has_access,
+        has_identity: credential.record.is_some(),
         invitation: context.world.index().invited(share, &guest.partner, Timestamp::now()),
         ready: format!("reads {} topics; every broker shows {entries} entries", guest.resolution.topics.len()),
     };
-    Ok(Some(Found { seen, credential, has_access }))
+    Ok(Some(Found { seen, credential }))
 }
 
 /// Lets a deleted share go once the brokers have forgotten everything of it.

@@ -42,7 +42,7 @@ fn offered(guest: &Guest) -> Vec<ApprovedStream> {
 }
 
 fn partner(found: &Found<'_>, before: Option<&SharedWith>, now: Timestamp) -> SharedWith {
-    let Found { seen, credential, .. } = found;
+    let Found { seen, credential } = found;
     let (guest, phase) = (seen.guest, seen.phase());
     let (reason, message) = match seen.progress() {
         Progress::Ready(message) => ("Ready".to_owned(), message),
@@ -76,10 +76,10 @@ fn revocation(found: &Found<'_>, phase: SharePhase, before: Option<Revocation>, 
     let now = Time(whole_seconds(now));
     let begun = || Revocation { begun_at: now.clone(), access_removed_at: None, credentials_removed_at: None };
     let mut revocation = before.unwrap_or_else(begun);
-    if !found.has_access {
+    if !found.seen.has_access {
         revocation.access_removed_at.get_or_insert_with(|| now.clone());
     }
-    if found.credential.record.is_none() {
+    if !found.seen.has_identity {
         revocation.credentials_removed_at.get_or_insert(now);
     }
     Some(revocation)

@@ -14,8 +14,10 @@ pub struct Seen<'a> {
     pub problems: Vec<Problem>,
     /// A credential is current and can be fetched, or was.
     pub has_credential: bool,
-    /// Some of its access, or of its credentials, is still on the cluster.
-    pub is_left: bool,
+    /// Some broker may still show an entry of it.
+    pub has_access: bool,
+    /// Some broker may still know a credential of it.
+    pub has_identity: bool,
     /// An invitation that can still be answered.
     pub invitation: Invited,
     /// What to say where nothing stands in the way.
@@ -48,14 +50,14 @@ impl Seen<'_> {
             (Reason::Rejected, SharePhase::Rejected),
         ];
         if let Some((_, phase)) = end.into_iter().find(|(reason, _)| self.has(*reason)) {
-            return if self.is_left { SharePhase::Revoking } else { phase };
+            return if self.has_access || self.has_identity { SharePhase::Revoking } else { phase };
         }
         let stopped = [Reason::Suspended, Reason::Quarantined, Reason::ClassificationForbidsPattern];
-        let has_identity = self.guest.client.is_some();
-        if has_identity && stopped.into_iter().any(|reason| self.has(reason)) {
-            return SharePhase::Suspended;
+        let agreed = self.guest.client.is_some();
+        if agreed && stopped.into_iter().any(|reason| self.has(reason)) {
+            return if self.has_access { SharePhase::Revoking } else { SharePhase::Suspended };
         }
-        if has_identity {
+        if agreed {
             let reads = !self.guest.resolution.topics.is_empty();
             let applied = !self.has(Reason::Applying) && !self.has(Reason::ClusterNotReady);
             return if reads && applied && self.has_credential { SharePhase::Active } else { SharePhase::Provisioning };
@@ -70,9 +72,22 @@ impl Seen<'_> {
         SharePhase::PendingApproval
     }
 
-    /// For people.
+    /// For people. That it is over, or stopped, is said once no broker shows anything of it.
     pub fn progress(&self) -> Progress {
-        progress(&self.problems, Progress::Ready(self.ready.clone()))
+        progress(&self.told(), Progress::Ready(self.ready.clone()))
+    }
+
+    fn told(&self) -> Vec<Problem> {
+        if self.phase() != SharePhase::Revoking {
+            return self.problems.clone();
+        }
+        use Reason::{Applying, ClusterNotReady, ConfirmationRequired, Deleting};
+        let under_way = |p: &&Problem| matches!(p.reason, Applying | ClusterNotReady | ConfirmationRequired | Deleting);
+        let mut told: Vec<_> = self.problems.iter().filter(under_way).cloned().collect();
+        if told.is_empty() {
+            told.push(Problem::waiting(Applying, "its credentials are being removed from every broker"));
+        }
+        told
     }
 }
 
@@ -82,7 +97,8 @@ pub fn share_conditions(all: &[Seen<'_>]) -> Vec<(ConditionType, bool, Reason, S
         message: format!("Partner {}: {}", seen.guest.partner, problem.message),
         ..problem.clone()
     };
-    let mut problems: Vec<_> = all.iter().flat_map(|s| s.problems.iter().map(|p| named(s, p))).collect();
+    let mut problems: Vec<_> =
+        all.iter().flat_map(|s| s.told().iter().map(|p| named(s, p)).collect::<Vec<_>>()).collect();
     problems.sort();
     let about: Vec<_> = all.iter().map(|s| format!("Partner {}: {}", s.guest.partner, s.ready)).collect();
     let mut list = conditions(&progress(&problems, Progress::Ready(about.join("; "))));
