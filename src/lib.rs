@@ -7,7 +7,8 @@
 //! - [`ports`]: what the deciders need from the world.
 //! - [`kafka`], [`k8s`], [`pki`], [`sealing`], [`web`]: the adapters; they never import each other.
 //! - [`controllers`]: observe, validate, plan, apply, report.
-//! - [`run`]: wires all of it together; [`cli`]: what people do by hand.
+//! - [`run`]: wires all of it together; [`partners`]: what partners call; [`cli`]: what people do
+//!   by hand.
 
 // Each printer column of the derive looks like the same attribute again.
 #[allow(clippy::duplicated_attributes)]
@@ -18,6 +19,7 @@ pub mod crds;
 pub mod domain;
 pub mod k8s;
 pub mod kafka;
+pub mod partners;
 pub mod pki;
 pub mod ports;
 pub mod run;

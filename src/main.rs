@@ -30,6 +30,8 @@ enum Command {
     People(People),
     /// Run the operator
     Run(Run),
+    /// Run the partner API
+    ServePartners(ServePartners),
     /// Fail if an uninstallation would strand objects (asked by the chart before it is deleted)
     PreflightUninstall,
     /// Print the CustomResourceDefinitions as YAML
@@ -62,6 +64,28 @@ struct Run {
     log_format: LogFormat,
 }
 
+#[derive(Args)]
+struct ServePartners {
+    /// Namespace that Weir runs in: partners' encrypted credentials are there
+    #[arg(long, env = "POD_NAMESPACE")]
+    namespace: String,
+    /// Address that partners call, by HTTPS
+    #[arg(long, default_value = "0.0.0.0:8443")]
+    listen: SocketAddr,
+    /// Address of /livez, /readyz and /metrics
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    probes: SocketAddr,
+    /// Directory with tls.crt and tls.key of this server
+    #[arg(long, default_value = "/tls")]
+    certificate: PathBuf,
+    /// Which messages to log, as tracing-subscriber's EnvFilter has it
+    #[arg(long, env = "WEIR_LOG", default_value = "info")]
+    log_level: String,
+    /// How to log
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum LogFormat {
     /// One JSON object a line
@@ -85,6 +109,7 @@ fn execute(command: Command, target: Target) -> anyhow::Result<()> {
     match command {
         Command::People(people) => runtime()?.block_on(weir::cli::execute(people, target)),
         Command::Run(run) => operate(run),
+        Command::ServePartners(serve) => serve_partners(serve),
         Command::PreflightUninstall => preflight_uninstall(),
         Command::Crds { dir } => crds(dir),
     }
@@ -106,12 +131,7 @@ fn preflight_uninstall() -> anyhow::Result<()> {
 }
 
 fn operate(run: Run) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&run.log_level).context("failed to read --log-level")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stdout().is_terminal());
-    match run.log_format {
-        LogFormat::Json => log.json().init(),
-        LogFormat::Text => log.init(),
-    }
+    log(&run.log_level, run.log_format)?;
     let settings = weir::run::Settings {
         namespace: run.namespace,
         identity: run.name,
@@ -123,6 +143,31 @@ fn operate(run: Run) -> anyhow::Result<()> {
         tokio::spawn(cancel_on_signal(shutdown.clone()));
         weir::run::run(settings, shutdown).await
     })
+}
+
+fn serve_partners(serve: ServePartners) -> anyhow::Result<()> {
+    log(&serve.log_level, serve.log_format)?;
+    let settings = weir::partners::Settings {
+        namespace: serve.namespace,
+        listen: serve.listen,
+        probes: serve.probes,
+        certificate: serve.certificate,
+    };
+    runtime()?.block_on(async {
+        let shutdown = CancellationToken::new();
+        tokio::spawn(cancel_on_signal(shutdown.clone()));
+        weir::partners::run(settings, shutdown).await
+    })
+}
+
+fn log(level: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(level).context("failed to read --log-level")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stdout().is_terminal());
+    match format {
+        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.init(),
+    }
+    Ok(())
 }
 
 /// SIGTERM and Ctrl-C end the operator in good order.

@@ -29,7 +29,7 @@ pub struct Signed {
 }
 
 /// Signs a certificate for `principal`, a distinguished name as [`crate::domain::names::issued_principal`] makes it. It never
-/// outlives the authority, and is useless once its entries are gone.
+/// outlives the authority, nor `latest`, and is useless once its entries are gone.
 ///
 /// # Errors
 /// What is wrong with the authority, without its key.
@@ -38,10 +38,11 @@ pub fn sign_client_certificate(
     ca_key_pem: &Secret,
     principal: &str,
     credentials: &Credentials,
+    latest: Option<Timestamp>,
 ) -> Result<Signed, String> {
     let now = Timestamp::now();
     let authority = authority_end(ca_pem)?;
-    let end = certificate::end(credentials, now, authority)
+    let end = certificate::end(credentials, now, latest.map_or(authority, |at| at.min(authority)))
         .ok_or_else(|| format!("the authority in tls.crt ended at {authority}: put one there that is valid"))?;
     let ca_key = KeyPair::from_pem(ca_key_pem.expose()).map_err(|_| "tls.key is no private key in PEM".to_owned())?;
     let issuer =
@@ -131,7 +132,8 @@ mod tests {
     #[test]
     fn a_certificate_ends_with_its_authority_at_the_latest_and_has_its_own_key() {
         let (ca, key) = authority(SignedDuration::from_hours(30));
-        let signed = sign_client_certificate(&ca, &key, "CN=~0-1,OU=app,O=fraud", &Credentials::default()).unwrap();
+        let signed =
+            sign_client_certificate(&ca, &key, "CN=~0-1,OU=app,O=fraud", &Credentials::default(), None).unwrap();
         let (certificate_pem, key_pem) = (&signed.certificate_pem, &signed.key_pem);
         assert_eq!(signed.expires_at, authority_end(&ca).unwrap());
         assert_eq!(authority_end(certificate_pem).unwrap(), signed.expires_at, "what is told is what is signed");
@@ -142,7 +144,7 @@ mod tests {
     #[test]
     fn an_authority_that_has_ended_signs_nothing() {
         let (ca, key) = authority(SignedDuration::from_hours(-1));
-        let why = sign_client_certificate(&ca, &key, "CN=~0-1", &Credentials::default()).unwrap_err();
+        let why = sign_client_certificate(&ca, &key, "CN=~0-1", &Credentials::default(), None).unwrap_err();
         assert!(why.contains("the authority in tls.crt ended at"), "{why}");
     }
 }

@@ -1,5 +1,6 @@
 //! Wires everything together: leader election, watches, reconcilers, and the web server.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use anyhow::Context as _;
 use futures::FutureExt;
 use futures::channel::mpsc;
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -30,6 +31,7 @@ use crate::controllers::{
     data_product, decisions, external_share, partner, retention, role_binding, stream_client, stream_cluster,
     stream_role,
 };
+use crate::domain::bundle::{ROTATE_ANNOTATION, SHARE_LABEL, guest_of, share_of};
 use crate::domain::index::Update;
 use crate::domain::ledger::Installation;
 use crate::domain::names::ObjectKey;
@@ -37,7 +39,7 @@ use crate::domain::tenancy;
 use crate::k8s::bundles::Bundles;
 use crate::k8s::credentials::Secrets;
 use crate::k8s::events::Events;
-use crate::k8s::feed::{Fed, feed};
+use crate::k8s::feed::{Fed, feed, feed_labelled};
 use crate::k8s::lease::Candidate;
 use crate::k8s::policies::are_approvals_enforced;
 use crate::web::{Readiness, serve};
@@ -135,6 +137,7 @@ async fn lead(
     let partner_store = feeds.watch(&mut tasks, |key, o| Update::Partner(key.name, o));
     let share_store = feeds.watch(&mut tasks, Update::Share);
     feeds.watch(&mut tasks, Update::Invitation);
+    tasks.spawn(watch_bundles(context.clone(), settings.namespace.clone()));
     let (decided, decisions_made) = tokio::sync::mpsc::unbounded_channel();
     feeds.watch(&mut tasks, move |key, approval: Option<Arc<AccessApproval>>| {
         // The receiver is gone only while the process ends.
@@ -178,6 +181,32 @@ async fn lead(
             error!(?ended, "a task ended that never should");
             anyhow::bail!("a task ended that never should")
         }
+    }
+}
+
+/// Takes note of what partners fetched and wish for.
+async fn watch_bundles(context: Arc<Context>, namespace: String) {
+    loop {
+        let maps: Api<PartialObjectMeta<ConfigMap>> = Api::namespaced(context.client.clone(), &namespace);
+        let mut of_share = BTreeMap::new();
+        feed_labelled(maps, SHARE_LABEL, |fed| match fed {
+            Fed::Present(key, map) => {
+                let wish = map.annotations().get(ROTATE_ANNOTATION).cloned();
+                if let Some((guest, share)) = guest_of(&key.name).zip(share_of(&map.metadata)) {
+                    of_share.insert(guest.to_owned(), share.clone());
+                    context.world.apply(Update::Wish(share, guest.to_owned(), wish));
+                }
+            }
+            Fed::Gone(key) => {
+                if let Some((guest, share)) = guest_of(&key.name).and_then(|g| of_share.remove_entry(g)) {
+                    context.world.apply(Update::Wish(share, guest, None));
+                }
+            }
+            Fed::Synced => {}
+        })
+        .await;
+        // Refused: without the right, partners' wishes are not heard, and everything else goes on.
+        tokio::time::sleep(Duration::from_secs(60)).await;
     }
 }
 

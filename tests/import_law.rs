@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// The layers in their order; those of one rank do not use each other.
-const LAYERS: [(&str, u8); 15] = [
+const LAYERS: [(&str, u8); 16] = [
     ("api", 0),
     ("domain", 1),
     ("ports", 2),
@@ -24,6 +24,7 @@ const LAYERS: [(&str, u8); 15] = [
     ("controllers", 4),
     ("run", 5),
     ("cli", 5),
+    ("partners", 5),
     ("main", 6),
     ("lib", 7),
 ];

@@ -155,7 +155,7 @@ pub struct ExternalShareStatus {
     pub partners: Vec<SharedWith>,
 }
 
-/// How far a share is with one partner.
+/// How far a share is with one partner. The partner sees it, too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SharedWith {

@@ -10,8 +10,14 @@ use crate::api::{MANAGED_BY, MANAGED_BY_LABEL};
 
 /// The label that says which share a bundle is of: its UID.
 pub const SHARE_LABEL: &str = "weir.dev/share";
+/// The share's namespace.
+const NAMESPACE_LABEL: &str = "weir.dev/share-namespace";
+/// The share's name.
+const NAME_LABEL: &str = "weir.dev/share-name";
 /// When the partner fetched it; the encrypted text is gone then.
 pub const FETCHED_ANNOTATION: &str = "weir.dev/fetched-at";
+/// Each new value asks for the next version: set by the partner.
+pub const ROTATE_ANNOTATION: &str = "weir.dev/rotate";
 /// The key of the encrypted text: JSON with the contents of files by their names.
 pub const SEALED: &str = "bundle.age";
 
@@ -36,33 +42,54 @@ pub struct Bundle {
     pub sealed: Option<String>,
     /// When it was fetched.
     pub fetched_at: Option<String>,
+    /// The partner's last wish for another version.
+    pub rotate: Option<String>,
 }
+
+/// Before the UID of a guest: the name of its ConfigMap.
+const PREFIX: &str = "weir-bundle-";
 
 /// The name of a guest's ConfigMap.
 pub fn name(guest: &str) -> String {
-    format!("weir-bundle-{guest}")
+    format!("{PREFIX}{guest}")
+}
+
+/// The guest whose ConfigMap has this name.
+pub fn guest_of(name: &str) -> Option<&str> {
+    name.strip_prefix(PREFIX)
+}
+
+/// The share that a ConfigMap with this metadata is of.
+pub fn share_of(meta: &ObjectMeta) -> Option<ObjectKey> {
+    let labels = meta.labels.as_ref()?;
+    Some(ObjectKey::new(labels.get(NAMESPACE_LABEL)?, labels.get(NAME_LABEL)?))
 }
 
 impl Bundle {
     /// As it is stored.
     pub fn to_config_map(&self, namespace: &str) -> ConfigMap {
         let texts = [
-            ("share-namespace", self.share.namespace.as_str()),
-            ("share-name", &self.share.name),
-            ("partner", &self.partner),
+            ("partner", self.partner.as_str()),
             ("version", &self.version.to_string()),
             ("fingerprint", &self.fingerprint),
             ("recipient", &self.recipient),
         ];
         let mut data: BTreeMap<_, _> = texts.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
         data.extend(self.sealed.iter().map(|sealed| (SEALED.to_owned(), sealed.clone())));
-        let labels = [(MANAGED_BY_LABEL, MANAGED_BY), (SHARE_LABEL, &self.share_uid)];
+        let annotations = [(FETCHED_ANNOTATION, &self.fetched_at), (ROTATE_ANNOTATION, &self.rotate)].into_iter();
+        let annotations = annotations.filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
+        let labels = [
+            (MANAGED_BY_LABEL, MANAGED_BY),
+            (SHARE_LABEL, &self.share_uid),
+            (NAMESPACE_LABEL, &self.share.namespace),
+            (NAME_LABEL, &self.share.name),
+        ];
         ConfigMap {
             metadata: ObjectMeta {
                 namespace: Some(namespace.to_owned()),
                 name: Some(name(&self.guest)),
                 labels: Some(labels.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()),
-                annotations: self.fetched_at.as_ref().map(|at| [(FETCHED_ANNOTATION.to_owned(), at.clone())].into()),
+                annotations: Some(annotations.collect()),
                 ..ObjectMeta::default()
             },
             data: Some(data),
@@ -74,16 +101,18 @@ impl Bundle {
     pub fn from_config_map(map: &ConfigMap) -> Option<Self> {
         let (meta, data) = (&map.metadata, map.data.as_ref()?);
         let text = |key: &str| data.get(key).cloned();
+        let annotation = |key: &str| meta.annotations.as_ref().and_then(|a| a.get(key)).cloned();
         Some(Self {
-            guest: meta.name.as_ref()?.strip_prefix("weir-bundle-")?.to_owned(),
-            share: ObjectKey::new(text("share-namespace")?, text("share-name")?),
+            guest: guest_of(meta.name.as_ref()?)?.to_owned(),
+            share: share_of(meta)?,
             share_uid: meta.labels.as_ref()?.get(SHARE_LABEL)?.clone(),
             partner: text("partner")?,
             version: text("version")?.parse().ok()?,
             fingerprint: text("fingerprint")?,
             recipient: text("recipient")?,
             sealed: text(SEALED),
-            fetched_at: meta.annotations.as_ref().and_then(|a| a.get(FETCHED_ANNOTATION)).cloned(),
+            fetched_at: annotation(FETCHED_ANNOTATION),
+            rotate: annotation(ROTATE_ANNOTATION),
         })
     }
 }
@@ -105,6 +134,7 @@ mod tests {
             recipient: "age1x".into(),
             sealed: Some("s".into()),
             fetched_at: None,
+            rotate: Some("r".into()),
         };
         let fetched = Bundle { sealed: None, fetched_at: Some("2026-01-01T00:00:00Z".into()), ..bundle.clone() };
         for bundle in [bundle, fetched] {

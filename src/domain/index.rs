@@ -51,6 +51,8 @@ pub struct Index {
     approvals: BTreeMap<ObjectKey, Arc<AccessApproval>>,
     partners: BTreeMap<String, Arc<Partner>>,
     shares: BTreeMap<ObjectKey, Arc<ExternalShare>>,
+    /// By guest's UID: the partner's last wish for another version of its credential.
+    wishes: BTreeMap<String, String>,
     invitations: BTreeMap<ObjectKey, Arc<Invitation>>,
     /// By share. Their clients and resolutions stand among the others, under the guests' keys.
     guests: BTreeMap<ObjectKey, Arc<Guests>>,

@@ -14,6 +14,7 @@ pub mod certificate;
 pub mod conditions;
 pub mod connection;
 pub mod event;
+pub mod exchange;
 pub mod foreign_edit;
 pub mod index;
 pub mod ledger;

@@ -246,7 +246,7 @@ fn agreed(
     resolution.problems.extend(consent::awaiting(&key, guest));
     if guest.acceptance.is_some() && consent.is_agreed() && !offer.cluster.is_empty() {
         guest.ends_at = Some(consent.end().map_or(end, |at| at.min(end)));
-        guest.client = Some(Arc::new(client(share, guest, &offer.cluster)));
+        guest.client = Some(Arc::new(client(share, guest, &offer.cluster, index.wish(&guest.uid))));
     }
     if let Some(problem) = withheld(share, partner, now) {
         resolution.problems.push(problem);
@@ -272,15 +272,14 @@ fn withheld(share: &ExternalShare, partner: &Partner, now: Timestamp) -> Option<
 }
 
 /// The identity, as if somebody had made a StreamClient.
-fn client(share: &ExternalShare, guest: &Guest, cluster: &str) -> StreamClient {
+fn client(share: &ExternalShare, guest: &Guest, cluster: &str, wish: Option<&String>) -> StreamClient {
     let key = guest_key(&ObjectKey::new(share.namespace().unwrap_or_default(), share.name_any()), &guest.partner);
-    let asked = share.annotations().get(&rotate_annotation(&guest.partner));
     StreamClient {
         metadata: ObjectMeta {
             namespace: Some(key.namespace),
             name: Some(key.name),
             uid: Some(guest.uid.clone()),
-            annotations: asked.map(|at| BTreeMap::from([(ROTATE.to_owned(), at.clone())])),
+            annotations: wish.map(|at| BTreeMap::from([(ROTATE.to_owned(), at.clone())])),
             ..ObjectMeta::default()
         },
         spec: StreamClientSpec {
@@ -293,11 +292,6 @@ fn client(share: &ExternalShare, guest: &Guest, cluster: &str) -> StreamClient {
         },
         status: None,
     }
-}
-
-/// Annotation on an ExternalShare: each new value asks for a new version of a partner's credential.
-pub fn rotate_annotation(partner: &str) -> String {
-    format!("partners.weir.dev/{partner}.rotate")
 }
 
 fn grant(

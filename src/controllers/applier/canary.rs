@@ -163,7 +163,7 @@ impl Canary {
 /// A certificate without any entry, with its key.
 async fn signed(context: &Context, signer: &str) -> Result<(String, Secret), String> {
     let (ca, key) = context.secrets.signer(signer).await.map_err(|e| e.to_string())?;
-    let signed = sign_client_certificate(&ca, &key, DISTINGUISHED_NAME, &certificate())
+    let signed = sign_client_certificate(&ca, &key, DISTINGUISHED_NAME, &certificate(), None)
         .map_err(|why| format!("Secret {signer}: {why}"))?;
     Ok((signed.certificate_pem, signed.key_pem))
 }

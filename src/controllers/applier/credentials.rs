@@ -177,7 +177,9 @@ impl Session<'_> {
                     .signer(&signer)
                     .await
                     .map_err(|e| Problem::waiting(Reason::SecretInvalid, e.to_string()))?;
-                sign_client_certificate(&ca_pem, &ca_key, principal, &client.spec.credentials)
+                let guest = ObjectKey::new(client.namespace().unwrap_or_default(), client.name_any());
+                let latest = self.context.world.index().guest(&guest).and_then(|g| g.ends_at);
+                sign_client_certificate(&ca_pem, &ca_key, principal, &client.spec.credentials, latest)
                     .map(|Signed { certificate_pem, key_pem, expires_at }| {
                         (Issued::Certificate { certificate_pem, key_pem }, Some(expires_at))
                     })

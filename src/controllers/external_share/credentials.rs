@@ -42,7 +42,8 @@ pub async fn advance(context: &Context, share: &ExternalShare, guest: &Guest) ->
     let mut report = Report { record, ..Report::default() };
     let Some((client, acceptance)) = guest.client.as_ref().zip(guest.acceptance.as_ref()) else { return Ok(report) };
     let life = match Life::of(context, client, |spec, kind| external_listener(spec, kind).is_some()) {
-        Ok(life) => life,
+        // No certificate outlives the share.
+        Ok(life) => Life { authority: life.authority.into_iter().chain(guest.ends_at).min(), ..life },
         Err(problem) => {
             report.problems.push(problem);
             return Ok(report);
@@ -119,8 +120,9 @@ async fn put(
         recipient: recipient.to_owned(),
         sealed: Some(sealed),
         fetched_at: None,
+        rotate: None,
     };
-    Ok(context.bundles.put(&bundle).await?)
+    Ok(context.bundles.put(bundle).await?)
 }
 
 /// What the partner gets: the contents of files by their names, as JSON.

@@ -45,6 +45,11 @@ impl Index {
         shares.collect::<BTreeSet<_>>().len()
     }
 
+    /// A partner's last wish for another version of its credential.
+    pub fn wish(&self, guest: &str) -> Option<&String> {
+        self.wishes.get(guest)
+    }
+
     /// What became of the invitations of a partner to a share.
     pub fn invited(&self, share: &ExternalShare, partner: &str, now: Timestamp) -> Invited {
         let partner = self.partner(partner).and_then(|p| p.metadata.uid.as_deref());

@@ -41,6 +41,8 @@ pub enum Update {
     Share(ObjectKey, Option<Arc<ExternalShare>>),
     /// An Invitation.
     Invitation(ObjectKey, Option<Arc<Invitation>>),
+    /// A partner's last wish for another version, by its guest's UID; of the share named.
+    Wish(ObjectKey, String, Option<String>),
     /// Whether the API server holds reviewers and requesters to their names.
     ApprovalsEnforced(bool),
     /// A ServiceAccount's UID.
@@ -74,6 +76,10 @@ impl Index {
             }
             Update::Partner(name, object) => self.set_partner(name, object, &mut touched),
             Update::Invitation(key, object) => self.set_invitation(key, object, &mut touched),
+            Update::Wish(share, guest, wish) => {
+                set(&mut self.wishes, guest, wish);
+                touched.shares.insert(share);
+            }
             Update::Share(key, object) => self.set_share(key, object, &mut touched),
             Update::Account(key, uid) => self.set_account(key, uid, &mut touched),
             Update::Ledger(cluster, ledger) => self.set_ledger(cluster, *ledger, &mut touched),
