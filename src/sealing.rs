@@ -30,6 +30,15 @@ pub fn new_identity() -> (Secret, String) {
     (Secret::new(identity.to_string().expose_secret()), identity.to_public().to_string())
 }
 
+/// The recipient of an identity.
+///
+/// # Errors
+/// See [`SealingError`].
+pub fn recipient_of(identity: &Secret) -> Result<String, SealingError> {
+    let identity = x25519::Identity::from_str(identity.expose().trim()).map_err(SealingError::Identity)?;
+    Ok(identity.to_public().to_string())
+}
+
 /// Encrypts `text` for `recipient`, as armoured text.
 ///
 /// # Errors

@@ -70,12 +70,18 @@ pub enum Action {
     AccessRevoked,
     /// A binding, product or client was refused.
     RequestRefused,
-    /// Somebody approved what a binding asks for.
+    /// Somebody approved what a binding, or a share, asks for.
     RequestApproved,
     /// Somebody denied it.
     RequestDenied,
     /// Somebody took it back.
     RequestRevoked,
+    /// A partner accepted what is shared with it.
+    ShareAccepted,
+    /// A partner did not accept it.
+    ShareRejected,
+    /// A partner took its acceptance back.
+    ShareWithdrawn,
     /// A partner can read what is shared with it.
     ShareStarted,
     /// A share with a partner was stopped for the time being.

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
 use sha2::{Digest, Sha256};
 
@@ -56,6 +56,16 @@ pub async fn invite(client: &Client, namespace: &str, whom: Invite) -> anyhow::R
     let made = invitations.create(&PostParams::default(), &invitation).await;
     let made =
         made.with_context(|| format!("failed to invite Partner {partner} to ExternalShare {namespace}/{name}"))?;
+    let former = invitations.list(&ListParams::default()).await.context("failed to list Invitations")?;
+    let replaced = |i: &Invitation| {
+        (&i.spec.share_ref, &i.spec.partner_ref) == (&made.spec.share_ref, &made.spec.partner_ref)
+            && i.uid() != made.uid()
+    };
+    for invitation in former.into_iter().filter(replaced) {
+        let name = invitation.name_any();
+        let gone = invitations.delete(&name, &DeleteParams::default()).await;
+        gone.with_context(|| format!("failed to delete the Invitation {name}, which is void now"))?;
+    }
     eprintln!(
         "invitation.weir.dev/{} made; it is void after {expires_at}, after it is answered, or with the next.",
         made.name_any()

@@ -2,6 +2,7 @@
 
 mod decide;
 mod invite;
+mod partner;
 mod requests;
 
 use anyhow::Context;
@@ -10,6 +11,8 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+
+use crate::api::Decision;
 
 /// Where, and as whom.
 #[derive(Args, Debug)]
@@ -28,6 +31,15 @@ pub struct Target {
 /// Commands for people.
 #[derive(Debug, Subcommand)]
 pub enum People {
+    /// What a partner does, without any access to Kubernetes
+    Partner(partner::Partner),
+    #[command(flatten)]
+    Colleagues(Colleagues),
+}
+
+/// Commands for those who have access to Kubernetes.
+#[derive(Debug, Subcommand)]
+pub enum Colleagues {
     /// List what waits for an approval in a namespace
     Requests(requests::Requests),
     /// Approve what waits: what comes later needs another approval
@@ -45,13 +57,17 @@ pub enum People {
 /// # Errors
 /// Says what did not work, and what to do.
 pub async fn execute(command: People, target: Target) -> anyhow::Result<()> {
+    let command = match command {
+        People::Partner(partner) => return partner::execute(partner).await,
+        People::Colleagues(command) => command,
+    };
     let (client, namespace) = connect(target).await?;
     match command {
-        People::Requests(requests) => requests::list(&client, &namespace, &requests).await,
-        People::Approve(approve) => decide::approve(&client, &namespace, approve).await,
-        People::Deny(against) => decide::against(&client, &namespace, against, crate::api::Decision::Denied).await,
-        People::Invite(invite) => invite::invite(&client, &namespace, invite).await,
-        People::Revoke(against) => decide::against(&client, &namespace, against, crate::api::Decision::Revoked).await,
+        Colleagues::Requests(which) => requests::list(&client, &namespace, &which).await,
+        Colleagues::Approve(what) => decide::approve(&client, &namespace, what).await,
+        Colleagues::Deny(what) => decide::against(&client, &namespace, what, Decision::Denied).await,
+        Colleagues::Revoke(what) => decide::against(&client, &namespace, what, Decision::Revoked).await,
+        Colleagues::Invite(whom) => invite::invite(&client, &namespace, whom).await,
     }
 }
 

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::context::Context;
-use crate::api::{AccessApproval, Action, Decision, Outcome};
+use crate::api::{AccessApproval, Action, Decision, Outcome, Side};
 use crate::domain::event::Happening;
 use crate::k8s::objects::object_ref;
 
@@ -26,20 +26,27 @@ pub async fn announce(context: Arc<Context>, mut decisions: UnboundedReceiver<Ar
 
 fn happening(context: &Context, approval: &AccessApproval) -> Happening {
     let spec = &approval.spec;
-    let (action, word) = match spec.decision {
-        Decision::Approved => (Action::RequestApproved, "approved"),
-        Decision::Denied => (Action::RequestDenied, "denied"),
-        Decision::Revoked => (Action::RequestRevoked, "revoked"),
+    let (action, word) = match (spec.side, spec.decision) {
+        (Side::Consumer, Decision::Approved) => (Action::ShareAccepted, "accepted"),
+        (Side::Consumer, Decision::Denied) => (Action::ShareRejected, "rejected"),
+        (Side::Consumer, Decision::Revoked) => (Action::ShareWithdrawn, "withdrawn"),
+        (_, Decision::Approved) => (Action::RequestApproved, "approved"),
+        (_, Decision::Denied) => (Action::RequestDenied, "denied"),
+        (_, Decision::Revoked) => (Action::RequestRevoked, "revoked"),
     };
     let key = context.world.index().key_of(approval);
-    let (request, role) = (&spec.request_ref, &spec.target_ref.name);
+    let (request, target) = (&spec.request_ref, &spec.target_ref);
+    let whose = match &spec.partner_ref {
+        Some(partner) => format!("Partner {}", partner.name),
+        None => format!("RoleBinding {}/{}", request.namespace, request.name),
+    };
     let why = spec.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     Happening {
         action,
         object: object_ref("AccessApproval", &key, approval.uid()),
         outcome: Outcome::Success,
         reason: format!("{:?}", spec.decision),
-        message: format!("StreamRole {role} {word} for RoleBinding {}/{}{why}", request.namespace, request.name),
+        message: format!("{:?} {} {word} for {whose}{why}", target.kind, target.name),
         cluster: None,
         principals: Vec::new(),
     }

@@ -95,15 +95,15 @@ impl Desk {
         Ok(desk)
     }
 
-    /// What an invitation is to.
-    pub async fn look(&self, secret: &Secret) -> Result<Offer, Refused> {
-        let (_, between) = self.invited(secret).await?;
+    /// What an invitation is to; also for who accepted it already.
+    pub async fn look(&self, secret: &Secret, key: Option<&str>) -> Result<Offer, Refused> {
+        let (_, between) = self.invited_or_answered(secret, key).await?;
         Ok(self.offer(&between))
     }
 
     /// Accepts it, for a key.
     pub async fn accept(&self, secret: &Secret, key: &str, accept: Accept) -> Result<Offer, Refused> {
-        let (invitation, between) = self.invited_or_answered(secret, key).await?;
+        let (invitation, between) = self.invited_or_answered(secret, Some(key)).await?;
         let offer = self.offer(&between);
         if offer.hash != accept.terms {
             return Err(Refused::new(StatusCode::CONFLICT, "the terms are not those that you looked at: look again"));
@@ -124,7 +124,7 @@ impl Desk {
 
     /// Rejects it.
     pub async fn reject(&self, secret: &Secret, why: Because) -> Result<(), Refused> {
-        let (invitation, between) = self.invited(secret).await?;
+        let (invitation, between) = self.invited_or_answered(secret, None).await?;
         self.answer(&invitation, &between, (Decision::Denied, None, None), why.reason).await
     }
 
@@ -171,22 +171,16 @@ impl Desk {
         self.write(&approval).await.map(drop)
     }
 
-    /// The share that an invitation is to, which can still be answered.
-    async fn invited(&self, secret: &Secret) -> Result<(Arc<Invitation>, Between), Refused> {
+    /// The share that an invitation is to, which can still be answered; or was, with this very key: the answer may have been lost.
+    async fn invited_or_answered(
+        &self,
+        secret: &Secret,
+        key: Option<&str>,
+    ) -> Result<(Arc<Invitation>, Between), Refused> {
         let (invitation, between) = self.invitation(secret).await?;
-        if self.answered(&invitation).await?.is_some() {
-            return Err(void());
-        }
-        Ok((invitation, between))
-    }
-
-    /// The same; or one that was accepted with this very key: the answer to that may have been lost.
-    async fn invited_or_answered(&self, secret: &Secret, key: &str) -> Result<(Arc<Invitation>, Between), Refused> {
-        let (invitation, between) = self.invitation(secret).await?;
-        match self.answered(&invitation).await? {
-            Some(answer) if answer.spec.acceptance.as_ref().is_none_or(|a| a.public_key_hash != key) => Err(void()),
-            _ => Ok((invitation, between)),
-        }
+        let Some(answer) = self.answered(&invitation).await? else { return Ok((invitation, between)) };
+        let by = answer.spec.acceptance.as_ref().map(|a| a.public_key_hash.as_str());
+        if by.is_some() && by == key { Ok((invitation, between)) } else { Err(void()) }
     }
 
     async fn invitation(&self, secret: &Secret) -> Result<(Arc<Invitation>, Between), Refused> {

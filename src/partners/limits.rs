@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 /// Calls a minute from one address (of IPv6, from one network of 64 bits).
-const FROM_ONE: u32 = 60;
+const FROM_ONE: u32 = 120;
 /// Calls a minute without a known key, which are those with an invitation, from everywhere.
-const OF_STRANGERS: u32 = 300;
+const OF_STRANGERS: u32 = 600;
 /// After so many calls, addresses that were quiet are forgotten.
 const FORGET_EVERY: u32 = 1000;
 

@@ -79,7 +79,7 @@ fn too_many() -> Refused {
 }
 
 async fn look(State(call): State<Call>, headers: HeaderMap) -> Response {
-    let done = async { call.desk.look(&call.invitation(&headers)?).await };
+    let done = async { call.desk.look(&call.invitation(&headers)?, call.peer.key.as_deref()).await };
     answer(StatusCode::OK, done.await)
 }
 

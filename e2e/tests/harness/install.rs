@@ -1,5 +1,6 @@
 //! Weir, installed by its chart, with the lab's Kafka as StreamCluster `main`.
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use serde_json::{Value, json};
 use weir::api::StreamCluster;
@@ -10,6 +11,10 @@ use super::tenant::{TEST_LABEL, Tenant};
 
 /// Where Weir runs.
 pub const NAMESPACE: &str = "weir-system";
+/// Where partners call.
+pub const PARTNERS_HOST: &str = "weir-partners.weir-system.svc.cluster.local";
+/// The Secret of the partner API's certificate.
+pub const PARTNERS_TLS: &str = "weir-partners-tls";
 /// The StreamCluster.
 pub const CLUSTER: &str = "main";
 
@@ -23,11 +28,26 @@ pub async fn install(lab: &Lab, client: &Client) {
         let _ = try_run("kubectl", command, "").await;
     }
     let _ = try_run("kubectl", &["delete", "namespaces", "-l", TEST_LABEL, "--wait=false"], "").await;
+    partners_certificate(client).await;
     helm_install(lab, &[]).await;
     secrets(lab, client).await;
     let platform = Tenant::platform(client.clone());
     platform.apply_value(cluster_manifest()).await;
     platform.ready::<StreamCluster>(CLUSTER).await;
+}
+
+/// The certificate of the partner API, with the authority that partners trust.
+async fn partners_certificate(client: &Client) {
+    let platform = Tenant::platform(client.clone());
+    platform.apply_value(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})).await;
+    let own = Tenant::existing(client.clone(), NAMESPACE);
+    if own.get::<Secret>(PARTNERS_TLS).await.is_none() {
+        let made = rcgen::generate_simple_self_signed([PARTNERS_HOST.to_owned()]).unwrap();
+        let data = json!({"tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem()});
+        own.apply_value(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": PARTNERS_TLS},
+            "type": "kubernetes.io/tls", "stringData": data}))
+            .await;
+    }
 }
 
 /// `helm upgrade --install` of the chart, with the image that is loaded now.
@@ -39,6 +59,8 @@ pub async fn helm_install(lab: &Lab, more: &[&str]) {
     let annotation = format!("podAnnotations.image-digest={digest}");
     let mut arguments = vec!["upgrade", "--install", "weir", "charts/weir", "-n", NAMESPACE, "--create-namespace"];
     arguments.extend(["--wait", "--timeout=120s", "--set-string", &annotation]);
+    let partners = format!("partners.enabled=true,partners.tls.secretName={PARTNERS_TLS}");
+    arguments.extend(["--set", &partners]);
     arguments.extend(more);
     run("helm", &arguments).await;
 }

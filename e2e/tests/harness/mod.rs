@@ -14,7 +14,7 @@ pub mod operator;
 pub mod other_kafka;
 pub mod second_kubernetes;
 pub mod shell;
-mod tenant;
+pub mod tenant;
 mod wait;
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ use weir_e2e::lab::Lab;
 use brokers::Brokers;
 pub use install::{CLUSTER, NAMESPACE};
 
-pub use tenant::{TEST_LABEL, Tenant};
+pub use tenant::Tenant;
 pub use wait::{condition, until};
 
 /// Long enough for anything that is expected to happen, on a machine that is busy with other tests.
