@@ -43,7 +43,6 @@ pub struct ExternalShareSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub partner_refs: Vec<PartnerRef>,
     /// How.
-    #[x_kube(validation = Rule::new("self == oldSelf").message("pattern is immutable: make another share"))]
     pub pattern: Pattern,
     /// What for. Products that name purposes want one of theirs.
     #[serde(skip_serializing_if = "Option::is_none")]

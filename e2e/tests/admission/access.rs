@@ -6,7 +6,9 @@ use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
 
-use crate::cases::Persona::{self, Consumer, NamespaceAdmin, NamespaceEditor, Owner, Platform, Stranger, Viewer, Weir};
+use crate::cases::Persona::{
+    self, Consumer, NamespaceAdmin, NamespaceEditor, Owner, Partners, Platform, Security, Stranger, Viewer, Weir,
+};
 use crate::cluster::{Cluster, eventually};
 
 /// Where.
@@ -30,10 +32,24 @@ const RIGHTS: &[Right] = &[
     (Platform, true, &["list"], &["weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/rolebindings", "weir.dev/securityevents"], Everywhere),
     (Platform, false, &["create", "patch", "delete"], &["weir.dev/dataproducts", "weir.dev/rolebindings"], InOwner),
     (Platform, false, &["create"], &["weir.dev/securityevents"], InOwner),
+    (Platform, true, &["list", "create", "patch", "delete"], &["weir.dev/partners"], Everywhere),
+    (Platform, false, &["create", "patch", "approve", "invite"], &["weir.dev/externalshares"], InOwner),
+    (Security, true, &["approve-security"], &["weir.dev/externalshares"], InOwner),
+    (Security, false, &["approve", "invite", "create", "patch"], &["weir.dev/externalshares"], InOwner),
+    (Partners, true, &["get", "list", "watch"], &["weir.dev/externalshares", "weir.dev/partners", "weir.dev/invitations", "weir.dev/dataproducts"], Everywhere),
+    (Partners, true, &["create"], &["weir.dev/accessapprovals"], InOwner),
+    (Partners, true, &["get", "update"], &["/configmaps"], InSystem),
+    (Partners, false, &["get", "list", "watch", "create", "update", "patch"], &["/secrets"], InSystem),
+    (Partners, false, &["get", "list"], &["/secrets", "/configmaps"], InConsumer),
+    (Partners, false, &["patch", "update", "create", "delete"], &["weir.dev/externalshares", "weir.dev/partners", "weir.dev/invitations", "weir.dev/externalshares/status"], InOwner),
     (Platform, false, &["get"], &["/secrets"], InSystem),
 
     (Owner, true, &["create", "patch", "delete"], &["weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/rolebindings", "weir.dev/streamclients"], InOwner),
     (Owner, true, &["bind", "approve"], &["weir.dev/streamroles"], InOwner),
+    (Owner, true, &["create", "patch", "delete", "approve", "invite"], &["weir.dev/externalshares"], InOwner),
+    (Owner, false, &["approve-security"], &["weir.dev/externalshares"], InOwner),
+    (Owner, true, &["create", "delete"], &["weir.dev/invitations"], InOwner),
+    (Owner, false, &["create", "patch"], &["weir.dev/partners"], Everywhere),
     (Owner, true, &["list", "create", "delete"], &["weir.dev/accessapprovals"], InOwner),
     (Owner, false, &["update", "patch"], &["weir.dev/accessapprovals"], InOwner),
     (Owner, true, &["list"], &["weir.dev/securityevents"], InOwner),
@@ -62,13 +78,14 @@ const RIGHTS: &[Right] = &[
     (Stranger, false, &["list", "create"], &["weir.dev/rolebindings", "weir.dev/dataproducts", "weir.dev/securityevents"], InOwner),
 
     // Weir itself.
-    (Weir, true, &["get", "list", "watch"], &["weir.dev/streamclusters", "weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/streamclients", "weir.dev/rolebindings", "weir.dev/accessapprovals", "/namespaces", "/serviceaccounts"], Everywhere),
+    (Weir, true, &["get", "list", "watch"], &["weir.dev/streamclusters", "weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/streamclients", "weir.dev/rolebindings", "weir.dev/accessapprovals", "weir.dev/partners", "weir.dev/externalshares", "weir.dev/invitations", "/namespaces", "/serviceaccounts"], Everywhere),
     (Weir, true, &["patch"], &["weir.dev/dataproducts", "weir.dev/dataproducts/status", "weir.dev/rolebindings/status", "weir.dev/streamroles/status", "weir.dev/streamclusters/status"], Everywhere),
     (Weir, true, &["create", "list", "delete"], &["weir.dev/securityevents"], Everywhere),
     (Weir, true, &["create", "patch"], &["/events", "events.k8s.io/events"], Everywhere),
     (Weir, true, &["get", "list", "watch"], &["/secrets"], InSystem),
     (Weir, true, &["get", "create", "update", "patch"], &["coordination.k8s.io/leases"], InSystem),
-    (Weir, false, &["create", "update", "patch", "delete"], &["/secrets", "/configmaps"], InSystem),
+    (Weir, false, &["create", "update", "patch", "delete"], &["/secrets"], InSystem),
+    (Weir, true, &["get", "list", "watch", "create", "update", "delete"], &["/configmaps"], InSystem),
     (Weir, false, &["get", "list", "watch", "create", "update", "patch", "delete"], &["/secrets", "/configmaps"], InConsumer),
     (Weir, false, &["list", "watch"], &["/secrets", "/configmaps"], Everywhere),
     (Weir, false, &["create", "delete"], &["weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/rolebindings", "weir.dev/streamclusters"], Everywhere),

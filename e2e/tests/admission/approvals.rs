@@ -80,7 +80,7 @@ fn reviewer() -> Vec<Case> {
 }
 
 fn right() -> Vec<Case> {
-    let rule = "a decision about a StreamRole takes the verb approve on it";
+    let rule = "a decision takes the verb approve, or approve-security, on what it is about";
     let refused = Refused("takes the verb approve on streamroles.weir.dev");
     let rbac = Refused("is forbidden: User");
     let new = || decision("new", "{me}", APPROVED);
@@ -93,7 +93,13 @@ fn right() -> Vec<Case> {
             ("a viewer who may make approvals, but not approve", Viewer, Create, new(), refused),
             ("who may approve one role approves it", Viewer, Create, new().replace("reader", "approvable"), Accepted),
             ("a viewer takes a denial back", Viewer, Delete, stored(), refused),
-            ("a viewer takes all denials back", Viewer, DeleteCollection, stored(), refused),
+            (
+                "a viewer takes all denials back",
+                Viewer,
+                DeleteCollection,
+                stored(),
+                Refused("with binding 'weir-approvals'"),
+            ),
             ("the owner takes a denial back", Owner, Delete, stored(), Accepted),
             ("a decision goes with its namespace", NamespaceController, DeleteCollection, stored(), Accepted),
             ("a consumer approves", Consumer, Create, new(), rbac),
@@ -176,8 +182,8 @@ fn request(name: &str, metadata: &str) -> String {
     .replace("metadata: {", &format!("metadata: {{{metadata}"))
 }
 
-/// Takes away what stamps requests, and stores what the cases change.
-pub async fn store_unstamped(cluster: &Cluster) -> Result<()> {
+/// Takes away what stamps requests, so that what is stored has no stamp but where it says so.
+pub async fn stop_stamping(cluster: &Cluster) -> Result<()> {
     for policy in stamping(cluster)? {
         let gone = cluster.api(&cluster.admin, &policy).delete(&policy.name_any(), &DeleteParams::default()).await;
         match gone {
@@ -190,7 +196,19 @@ pub async fn store_unstamped(cluster: &Cluster) -> Result<()> {
         ensure!(stamp(&made).is_none(), "stamped with {:?}", stamp(&made));
         Ok(())
     })
-    .await?;
+    .await
+}
+
+/// Puts it back.
+pub async fn stamp_again(cluster: &Cluster) -> Result<()> {
+    for policy in stamping(cluster)? {
+        cluster.apply_as_helm(policy).await?;
+    }
+    Ok(())
+}
+
+/// Stores what the cases change.
+pub async fn store(cluster: &Cluster) -> Result<()> {
     for (name, metadata) in REQUESTS {
         let (api, object) = target(cluster, Consumer, &request(name, metadata))?;
         api.create(&PostParams::default(), &object).await.with_context(|| format!("failed to store {name}"))?;
@@ -200,9 +218,7 @@ pub async fn store_unstamped(cluster: &Cluster) -> Result<()> {
 
 /// With the policy that stamps them, requests bear the names of those who made and changed them, whatever they say.
 pub async fn requests_are_stamped(cluster: &Cluster) -> Result<()> {
-    for policy in stamping(cluster)? {
-        cluster.apply_as_helm(policy).await?;
-    }
+    stamp_again(cluster).await?;
     let asks = cluster.user(Consumer);
     let forged = request("new", "annotations: {weir.dev/requesters: alice}, ");
     eventually("requests with a stamp", || async {

@@ -21,8 +21,12 @@ pub enum Persona {
     Stranger,
     /// May do everything, by group system:masters.
     Root,
+    /// Has weir-security in the owner's namespace.
+    Security,
     /// Weir's ServiceAccount.
     Weir,
+    /// The partner API's ServiceAccount.
+    Partners,
     /// The namespace controller.
     NamespaceController,
 }

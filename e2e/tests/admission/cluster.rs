@@ -11,8 +11,9 @@ use kube::core::{ApiResource, GroupVersionKind, Request};
 use kube::{Client, Config, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::approvals::{DENIED, decision};
+use crate::approvals::{self, DENIED, decision};
 use crate::cases::{Action, Case, Persona};
+use crate::shares;
 
 /// Weir's account in the chart's default installation.
 pub const WEIR: &str = "system:serviceaccount:weir-system:weir";
@@ -48,7 +49,11 @@ impl Cluster {
         let admin = Client::try_default().await.context("failed to read KUBECONFIG: run inside the lab")?;
         let suffix = format!("{:x}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() & 0xff_ffff_ffff);
         let mut cluster = Self {
-            rendered: render(&["--no-hooks", "--set", &format!("admission.reservedPrincipals={{{RESERVED}}}")])?,
+            rendered: render(&[
+                "--no-hooks",
+                "--set=partners.enabled=true,partners.tls.secretName=none",
+                &format!("--set=admission.reservedPrincipals={{{RESERVED}}}"),
+            ])?,
             owner: format!("admission-owner-{suffix}"),
             consumer: format!("admission-consumer-{suffix}"),
             admin,
@@ -57,6 +62,7 @@ impl Cluster {
         };
         cluster.install().await?;
         cluster.make_personas().await?;
+        eventually("the end of stamps", || approvals::stop_stamping(&cluster)).await?;
         // The definitions are served a moment after they are written.
         eventually("the stored objects", || cluster.store()).await?;
         Ok(cluster)
@@ -66,6 +72,7 @@ impl Cluster {
     pub fn user(&self, persona: Persona) -> String {
         match persona {
             Persona::Weir => WEIR.to_owned(),
+            Persona::Partners => format!("{WEIR}-partners"),
             Persona::NamespaceController => "system:serviceaccount:kube-system:namespace-controller".to_owned(),
             _ => format!("weir-e2e:{persona:?}:{}", self.suffix),
         }
@@ -189,7 +196,9 @@ impl Cluster {
             Persona::Tenant,
             Persona::Stranger,
             Persona::Root,
+            Persona::Security,
             Persona::Weir,
+            Persona::Partners,
             Persona::NamespaceController,
         ] {
             let mut config = Config::infer().await?;
@@ -227,6 +236,7 @@ impl Cluster {
             bind(&self.owner, "ClusterRole", "weir-consumer", Persona::Consumer),
             bind(&self.consumer, "ClusterRole", "weir-consumer", Persona::Consumer),
             bind(&self.owner, "ClusterRole", "weir-viewer", Persona::Viewer),
+            bind(&self.owner, "ClusterRole", "weir-security", Persona::Security),
             bind(&self.owner, "ClusterRole", "admin", Persona::NamespaceAdmin),
             bind(&self.owner, "ClusterRole", "edit", Persona::NamespaceEditor),
             role("everything", json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}])),
@@ -239,7 +249,7 @@ impl Cluster {
             bind(&self.owner, "Role", "bind-one", Persona::Consumer),
             role(
                 "approve-one",
-                json!([{"apiGroups": ["weir.dev"], "resources": ["accessapprovals"],
+                json!([{"apiGroups": ["weir.dev"], "resources": ["accessapprovals", "invitations"],
                     "verbs": ["create", "delete", "deletecollection"]},
                 {"apiGroups": ["weir.dev"], "resources": ["streamroles"],
                     "resourceNames": ["approvable"], "verbs": ["approve"]}]),
@@ -273,12 +283,15 @@ impl Cluster {
             format!(
                 "{{kind: RoleBinding, metadata: {{namespace: '{{consumer}}', name: asks}}, spec: {{roleRef: {{namespace: '{{owner}}', name: reader}}, {subjects}}}}}"
             ),
+            format!("{{{}}}", shares::STORED),
         ] {
             let manifest = manifest.replacen('{', "{apiVersion: weir.dev/v1alpha1, ", 1);
             self.apply("weir-e2e", &parse(&manifest, &self.owner, &self.consumer)?).await?;
         }
         self.create_as(Persona::Weir, &event("{owner}", "seen")).await?;
-        self.create_as(Persona::Owner, &decision("stored", "{me}", DENIED)).await
+        self.create_as(Persona::Owner, &decision("stored", "{me}", DENIED)).await?;
+        self.create_as(Persona::Owner, &shares::invitation("invited", "{me}")).await?;
+        self.create_as(Persona::Partners, &shares::by_partner()).await
     }
 
     /// Creates what not everybody may create, unless it is there.
@@ -310,6 +323,7 @@ impl Cluster {
 
     /// Removes the namespaces and waits until they are gone.
     pub async fn tear_down(&self) -> Result<()> {
+        approvals::stamp_again(self).await?;
         for (kind, name) in [
             ("DataProduct", "orders"),
             ("StreamClient", "app"),

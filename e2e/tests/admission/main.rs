@@ -10,6 +10,7 @@ mod cluster;
 mod coverage;
 mod policies;
 mod rules;
+mod shares;
 mod strict;
 
 use anyhow::Result;
@@ -20,9 +21,9 @@ use cluster::{Cluster, eventually};
 #[ignore = "needs the lab: make test"]
 async fn every_rule_and_policy_accepts_what_it_should_and_refuses_what_it_should() -> Result<()> {
     within_cluster(async |cluster| {
-        let cases: Vec<Case> = [rules::cases(), policies::cases(), approvals::cases()].concat();
+        let cases: Vec<Case> = [rules::cases(), policies::cases(), approvals::cases(), shares::cases()].concat();
         coverage::of_policies(&cluster.rendered, &cases)?;
-        approvals::store_unstamped(cluster).await?;
+        approvals::store(cluster).await?;
         // Policies and rights take effect a moment after they are written.
         eventually("every case", || failures(cluster, &cases)).await?;
         // And from then on they hold each time.

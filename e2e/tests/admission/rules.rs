@@ -5,9 +5,11 @@ use crate::cases::Action::{Create, Patch};
 use crate::cases::Expect::{Accepted, Refused};
 use crate::cases::Persona::{Consumer, Owner, Platform, Root, Weir};
 use crate::cases::{Case, about, object};
+use crate::shares;
 
 pub fn cases() -> Vec<Case> {
-    [clusters(), products(), clients(), roles(), bindings(), subjects(), events(), approvals::rules()].concat()
+    [clusters(), products(), clients(), roles(), bindings(), subjects(), events(), approvals::rules(), shares::rules()]
+        .concat()
 }
 
 fn cluster(spec: &str) -> String {
