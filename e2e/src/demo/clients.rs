@@ -31,7 +31,8 @@ pub const STEP: Step = Step {
 };
 
 /// The producer, in Java.
-const ORDERS_SERVICE: Pod = Pod { namespace: "payments", name: "orders-service" };
+/// Writes.
+pub const ORDERS_SERVICE: Pod = Pod { namespace: "payments", name: "orders-service" };
 /// The consumer with a token, in Java.
 const SCORER: Pod = Pod { namespace: "fraud", name: "scorer" };
 /// The consumer with a Secret, in C.

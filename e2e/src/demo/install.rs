@@ -75,14 +75,20 @@ fn nothing_is_left_of_an_earlier_run(stage: &Stage) -> Result<()> {
     stage.doing(&format!("removing what an earlier run left: {}", left.join(", ")));
     for team in &left {
         sh(&format!("kubectl -n {team} delete deployments,pods --all --grace-period=1 --wait=false"))?;
-        sh(&format!("kubectl -n {team} delete rolebindings.weir.dev,streamclients --all --timeout=60s"))?;
+        sh(&format!(
+            "kubectl -n {team} delete externalshares,rolebindings.weir.dev,streamclients --all --timeout=60s"
+        ))?;
     }
     // The samples keep the topics; here the records of the run before would be in the way.
-    try_sh("kubectl -n payments patch dataproduct orders --type=merge -p '{\"spec\":{\"deletionPolicy\":\"Delete\"}}'");
+    for product in ["orders", "rates"] {
+        let deleted = "{\"spec\":{\"deletionPolicy\":\"Delete\"}}";
+        try_sh(&format!("kubectl -n payments patch dataproduct {product} --type=merge -p '{deleted}'"));
+    }
     for team in &left {
         sh(&format!("kubectl -n {team} delete streamroles,dataproducts --all --timeout=60s"))?;
     }
     sh(&format!("kubectl delete namespace {} --timeout=90s", left.join(" ")))?;
     sh("kubectl delete streamcluster main --ignore-not-found --timeout=60s")?;
+    sh("kubectl delete partners --all --timeout=60s")?;
     Ok(())
 }

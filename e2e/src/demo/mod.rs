@@ -1,4 +1,5 @@
-//! The demonstration: Helm installs Weir, three teams share a data product, and real Kafka clients show what they may.
+//! The demonstration: Helm installs Weir, three teams and another organisation share data products, and real
+//! Kafka clients show what they may.
 //!
 //! Every step says what it shows, the command with which to look for oneself, and what was seen. A step that does not hold
 //! ends the demonstration with the state of what it is about. It does what a person would do, with the same programs:
@@ -8,10 +9,11 @@
 //! | --- | --- |
 //! | [`stage`] | what the steps need: the lab, the clock, waiting |
 //! | [`shell`] | running commands, alone and in pods |
-//! | [`install`], [`platform`], [`sharing`], [`clients`], [`revocation`], [`rotation`], [`trail`] | the steps |
+//! | [`install`], [`platform`], [`sharing`], [`clients`], [`revocation`], [`rotation`], [`partner`], [`trail`] | the steps |
 
 pub mod clients;
 pub mod install;
+pub mod partner;
 pub mod platform;
 pub mod revocation;
 pub mod rotation;
@@ -39,8 +41,16 @@ pub struct Step {
     pub run: fn(&mut Stage) -> Result<()>,
 }
 
-const STEPS: [Step; 7] =
-    [install::STEP, platform::STEP, sharing::STEP, clients::STEP, revocation::STEP, rotation::STEP, trail::STEP];
+const STEPS: [Step; 8] = [
+    install::STEP,
+    platform::STEP,
+    sharing::STEP,
+    clients::STEP,
+    revocation::STEP,
+    rotation::STEP,
+    partner::STEP,
+    trail::STEP,
+];
 
 /// How many lines of a command's output are shown when a step fails.
 const STATE_LINES: usize = 40;

@@ -1,4 +1,4 @@
-//! Step 7: the SecurityEvents of all that.
+//! Step 8: the SecurityEvents of all that.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub const STEP: Step = Step {
 };
 
 /// What must be told: action, namespace, object.
-const WANTED: [(&str, &str, &str); 8] = [
+const WANTED: [(&str, &str, &str); 11] = [
     ("CredentialIssued", "payments", "orders-service"),
     ("CredentialIssued", "billing", "invoicer"),
     ("AccessGranted", "payments", "orders-service-writes"),
@@ -32,6 +32,9 @@ const WANTED: [(&str, &str, &str); 8] = [
     ("AccessRevoked", "fraud", "scorer-reads-placed"),
     ("CredentialRotated", "billing", "invoicer"),
     ("CredentialRevoked", "billing", "invoicer"),
+    ("ShareStarted", "payments", "rates-out"),
+    ("CredentialFetched", "payments", "rates-out"),
+    ("ShareEnded", "payments", "rates-out"),
 ];
 
 fn told(stage: &mut Stage) -> Result<()> {
