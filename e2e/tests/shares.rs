@@ -6,7 +6,7 @@ mod harness;
 
 use std::path::PathBuf;
 
-use harness::brokers::{Login, groups, reads};
+use harness::brokers::{Login, groups, login_with, reads};
 use harness::install::{PARTNERS_HOST, PARTNERS_TLS};
 use harness::manifests::product_with;
 use harness::shell::{kubectl, try_run};
@@ -14,16 +14,19 @@ use harness::{Harness, SOON, Tenant, until};
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use serde_json::json;
 use weir::api::{Action, DataProduct, ExternalShare, Partner, Reason, SharePhase, SharedWith};
-use weir::domain::secret::Secret;
-use weir::ports::{KafkaEndpoint, KafkaSasl, KafkaTls, ProbeOutcome};
+use weir::ports::ProbeOutcome;
 use weir::sealing::new_identity;
 
 /// An owner with a Public product, whose eve asks and whose olga approves, and a partner.
 struct Sharing {
     h: Harness,
     owner: Tenant,
+    who: Outside,
+}
+
+/// A partner: its name, and its own files.
+struct Outside {
     partner: String,
-    /// The partner's own files.
     home: PathBuf,
 }
 
@@ -43,32 +46,21 @@ impl Sharing {
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "weir-owner"},
                 "subjects": people}))
             .await;
-        let partner = owner.name.replace("owner", "acme");
-        let home = std::env::temp_dir().join(&partner);
-        std::fs::create_dir_all(&home).unwrap();
-        let tls = h.own_namespace().get::<KubeSecret>(PARTNERS_TLS).await.unwrap();
-        std::fs::write(home.join("ca.crt"), &tls.data.unwrap()["tls.crt"].0).unwrap();
-        let sharing = Self { h, owner, partner, home };
-        sharing.stand("Active").await;
-        sharing
+        let who = Outside::register(&h, &owner.name.replace("owner", "acme")).await;
+        Self { h, owner, who }
     }
 
     async fn stand(&self, standing: &str) {
-        let (key, value) = harness::tenant::TEST_LABEL.split_once('=').unwrap();
-        self.h
-            .platform()
-            .apply_value(json!({"apiVersion": "weir.dev/v1alpha1", "kind": "Partner",
-                "metadata": {"name": self.partner, "labels": {key: value}},
-                "spec": {"organisation": "Acme", "standing": standing}}))
-            .await;
+        self.who.stand(&self.h, standing).await;
     }
 
     fn manifest(&self, more: &str) -> String {
+        let partners = format!("partnerRefs: [{{name: {}}}],", self.who.partner);
+        let partners = if more.contains("partnerRefs") { "" } else { &partners };
         let validity = if more.contains("validity") { "" } else { "validity: {notAfter: 2099-01-01T00:00:00Z}," };
         format!(
             "{{apiVersion: weir.dev/v1alpha1, kind: ExternalShare, metadata: {{name: out}}, spec: {{products: [{{name: orders}}], \
-             partnerRefs: [{{name: {}}}], pattern: Direct, {validity} {more}}}}}",
-            self.partner
+             {partners} pattern: Direct, {validity} {more}}}}}"
         )
     }
 
@@ -88,20 +80,20 @@ impl Sharing {
 
     async fn decide(&self, verb: &str, more: &[&str]) {
         let olga = ["weir", "--as", "olga", "--namespace", &self.owner.name, verb];
-        let all = [&olga[..], &["--share", "out", "--partner", &self.partner], more].concat();
+        let all = [&olga[..], &["--share", "out", "--partner", &self.who.partner], more].concat();
         kubectl(&all).await;
     }
 
     /// Olga invites the partner: the secret.
     async fn invite(&self) -> String {
         let olga =
-            ["weir", "--as", "olga", "--namespace", &self.owner.name, "invite", "out", "--partner", &self.partner];
+            ["weir", "--as", "olga", "--namespace", &self.owner.name, "invite", "out", "--partner", &self.who.partner];
         kubectl(&olga).await.lines().next().unwrap().to_owned()
     }
 
     /// What `weir partner` says to the partner, which has no kubeconfig.
     async fn partner(&self, invitation: &str, arguments: &[&str]) -> Result<String, String> {
-        let path = |name: &str| self.home.join(name).display().to_string();
+        let path = |name: &str| self.who.home.join(name).display().to_string();
         let (ca, keys) = (path("ca.crt"), path("keys"));
         let home = ["-u", "KUBECONFIG", &format!("WEIR_INVITATION={invitation}"), "weir", "partner"];
         let place = ["--server", &format!("https://{PARTNERS_HOST}"), "--ca", &ca, "--keys", &keys];
@@ -123,7 +115,8 @@ impl Sharing {
             .until(&format!("the share is {phase:?} for {reason}"), || async {
                 let share = self.owner.get::<ExternalShare>("out").await.ok_or("no share")?;
                 let status = share.status.ok_or("no status")?;
-                let partner = status.partners.into_iter().next().ok_or("no partner")?;
+                let mut partners = status.partners.into_iter();
+                let partner = partners.find(|p| p.name == self.who.partner).ok_or("no partner")?;
                 let holds = (partner.phase, partner.reason.as_str()) == (phase, reason.as_str());
                 if holds { Ok(partner) } else { Err(format!("{partner:#?}")) }
             })
@@ -132,16 +125,14 @@ impl Sharing {
 
     /// What the partner can log in with, once it can be fetched.
     async fn fetch(&self) -> Login {
-        let to = self.home.join("credential");
+        let to = self.who.home.join("credential");
         let output = to.display().to_string();
         let arguments = ["credential", "--output", &output];
         until(SOON, &[], "a credential", || self.partner("", &arguments)).await;
-        let text = |name: &str| std::fs::read_to_string(to.join(name)).unwrap();
-        KafkaEndpoint {
-            bootstrap_servers: text("bootstrapServers").split(',').map(str::to_owned).collect(),
-            tls: Some(KafkaTls { ca_pem: Some(text("ca.crt")), client: None }),
-            sasl: Some(KafkaSasl::ScramSha512 { username: text("username"), password: Secret::new(text("password")) }),
-        }
+        let login = login_with(|name| std::fs::read_to_string(to.join(name)).ok());
+        // Of the next credential, which may be of another kind, nothing of this one is to be left.
+        std::fs::remove_dir_all(to).unwrap();
+        login
     }
 
     fn topic(&self, stream: &str) -> String {
@@ -151,7 +142,32 @@ impl Sharing {
     async fn end(self) {
         self.owner.delete_and_wait::<ExternalShare>("out").await;
         self.owner.end().await;
-        self.h.platform().delete::<Partner>(&self.partner).await;
+        self.who.leave(&self.h).await;
+    }
+}
+
+impl Outside {
+    async fn register(h: &Harness, name: &str) -> Self {
+        let home = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&home).unwrap();
+        let tls = h.own_namespace().get::<KubeSecret>(PARTNERS_TLS).await.unwrap();
+        std::fs::write(home.join("ca.crt"), &tls.data.unwrap()["tls.crt"].0).unwrap();
+        let outside = Self { partner: name.to_owned(), home };
+        outside.stand(h, "Active").await;
+        outside
+    }
+
+    async fn stand(&self, h: &Harness, standing: &str) {
+        let (key, value) = harness::tenant::TEST_LABEL.split_once('=').unwrap();
+        h.platform()
+            .apply_value(json!({"apiVersion": "weir.dev/v1alpha1", "kind": "Partner",
+                "metadata": {"name": self.partner, "labels": {key: value}},
+                "spec": {"organisation": "Acme", "standing": standing}}))
+            .await;
+    }
+
+    async fn leave(self, h: &Harness) {
+        h.platform().delete::<Partner>(&self.partner).await;
         std::fs::remove_dir_all(&self.home).unwrap();
     }
 }
@@ -241,7 +257,7 @@ async fn what_is_not_public_is_not_shared_directly_and_nobody_approves_for_thems
     s.ask("").await;
     s.phase(SharePhase::PendingApproval, Reason::AwaitingApproval).await;
     let eve =
-        ["weir", "--as", "eve", "--namespace", &s.owner.name, "approve", "--share", "out", "--partner", &s.partner];
+        ["weir", "--as", "eve", "--namespace", &s.owner.name, "approve", "--share", "out", "--partner", &s.who.partner];
     kubectl(&eve).await;
     s.accept().await;
     s.phase(SharePhase::PendingApproval, Reason::AwaitingApproval).await;
@@ -280,24 +296,24 @@ async fn an_invitation_is_answered_once_by_whoever_has_the_newest() {
     until(SOON, &[], "the partner accepts", || s.partner(&second, &["accept", "--yes"])).await;
     // The same keys again: as when the answer was lost.
     s.partner(&second, &["accept", "--yes"]).await.unwrap();
-    std::fs::rename(s.home.join("keys"), s.home.join("kept")).unwrap();
+    std::fs::rename(s.who.home.join("keys"), s.who.home.join("kept")).unwrap();
     let stolen = s.partner(&second, &["accept", "--yes"]).await.unwrap_err();
     assert!(stolen.contains(void), "{stolen}");
     let other = rcgen::generate_simple_self_signed(["other".to_owned()]).unwrap();
-    std::fs::create_dir(s.home.join("keys")).unwrap();
+    std::fs::create_dir(s.who.home.join("keys")).unwrap();
     for (name, text) in [
         ("tls.crt", other.cert.pem()),
         ("tls.key", other.signing_key.serialize_pem()),
         ("identity.age", new_identity().0.expose().to_owned()),
     ] {
-        std::fs::write(s.home.join("keys").join(name), text).unwrap();
+        std::fs::write(s.who.home.join("keys").join(name), text).unwrap();
     }
     let stolen = s.partner(&second, &["accept", "--yes"]).await.unwrap_err();
     assert!(stolen.contains(void), "{stolen}");
     let others = s.partner("", &["shares", "--json"]).await.unwrap();
     assert_eq!(others.trim(), "[]", "another's keys show nothing");
-    std::fs::remove_dir_all(s.home.join("keys")).unwrap();
-    std::fs::rename(s.home.join("kept"), s.home.join("keys")).unwrap();
+    std::fs::remove_dir_all(s.who.home.join("keys")).unwrap();
+    std::fs::rename(s.who.home.join("kept"), s.who.home.join("keys")).unwrap();
     let principal = s.phase(SharePhase::Active, Reason::Ready).await.principal.unwrap();
     let old = s.fetch().await;
     s.partner("", &["rotate"]).await.unwrap();
@@ -322,5 +338,66 @@ async fn an_invitation_is_answered_once_by_whoever_has_the_newest() {
     for login in [&old, &new] {
         assert_eq!(s.h.brokers.fetch(login, &s.topic("placed")).await, Ok(ProbeOutcome::LoginRefused));
     }
+    s.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn a_partner_s_certificate_ends_with_the_share() {
+    let s = Sharing::begin().await;
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(30);
+    s.ask(&format!("validity: {{notAfter: '{end:.0}'}}, credentials: {{type: Mtls}}")).await;
+    s.phase(SharePhase::PendingApproval, Reason::AwaitingApproval).await;
+    s.decide("approve", &[]).await;
+    s.phase(SharePhase::Invited, Reason::AwaitingAcceptance).await;
+    s.accept().await;
+    let shared = s.phase(SharePhase::Active, Reason::Ready).await;
+    let expires = shared.credentials[0].expires_at.as_ref().unwrap().0;
+    assert!(expires <= end, "{expires} is after {end}");
+    let login = s.fetch().await;
+    s.h.brokers.let_fetch(&login, &s.topic("placed"), ProbeOutcome::Allowed).await;
+    s.owner.patch::<ExternalShare>("out", json!({"spec": {"revoke": {"reason": "breach"}}})).await;
+    let ended = s.phase(SharePhase::Revoked, Reason::Revoked).await;
+    assert!(ended.message.ends_with("was revoked: breach"), "{}", ended.message);
+    // A certificate still logs in, and can do nothing.
+    assert_eq!(s.h.brokers.fetch(&login, &s.topic("placed")).await, Ok(ProbeOutcome::Denied));
+    s.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn of_two_partners_each_has_its_own() {
+    let mut s = Sharing::begin().await;
+    let mut other = Outside::register(&s.h, &s.owner.name.replace("owner", "umbrella")).await;
+    let both = format!("partnerRefs: [{{name: {}}}, {{name: {}}}]", s.who.partner, other.partner);
+    s.ask(&both).await;
+    let mut logins = Vec::new();
+    for _ in 0..2 {
+        s.phase(SharePhase::PendingApproval, Reason::AwaitingApproval).await;
+        s.decide("approve", &[]).await;
+        s.phase(SharePhase::Invited, Reason::AwaitingAcceptance).await;
+        s.accept().await;
+        let shared = s.phase(SharePhase::Active, Reason::Ready).await;
+        let login = s.fetch().await;
+        s.h.brokers.let_fetch(&login, &s.topic("placed"), ProbeOutcome::Allowed).await;
+        logins.push((shared.principal.unwrap(), login));
+        std::mem::swap(&mut s.who, &mut other);
+    }
+    s.decide("revoke", &[]).await;
+    s.phase(SharePhase::Revoked, Reason::Revoked).await;
+    let (first, second) = (&logins[0], &logins[1]);
+    assert_eq!(s.h.brokers.entries(&first.0).await, Ok([].into()));
+    assert_eq!(s.h.brokers.fetch(&first.1, &s.topic("placed")).await, Ok(ProbeOutcome::LoginRefused));
+    assert_eq!(s.h.brokers.fetch(&second.1, &s.topic("placed")).await, Ok(ProbeOutcome::Allowed));
+    // One that the share names no more loses what it had.
+    s.ask("").await;
+    let ended = s.owner.until("an end for each", || async {
+        let ended = s.owner.security_events(Action::ShareEnded).await;
+        if ended.len() == 2 { Ok(ended) } else { Err(format!("{ended:?}")) }
+    });
+    assert!(ended.await.iter().any(|e| e.spec.reason == "Removed"));
+    assert_eq!(s.h.brokers.entries(&second.0).await, Ok([].into()));
+    assert_eq!(s.h.brokers.fetch(&second.1, &s.topic("placed")).await, Ok(ProbeOutcome::LoginRefused));
+    other.leave(&s.h).await;
     s.end().await;
 }

@@ -185,8 +185,12 @@ impl Brokers {
 /// The way in that a client's Secret describes.
 pub fn login(secret: &KubeSecret) -> Login {
     let data = secret.data.as_ref().unwrap();
-    let get = |key: &str| data.get(key).map(|v| String::from_utf8(v.0.clone()).unwrap());
-    let need = |key: &str| get(key).unwrap_or_else(|| panic!("the Secret has no {key}"));
+    login_with(|key| data.get(key).map(|v| String::from_utf8(v.0.clone()).unwrap()))
+}
+
+/// The way in that these contents of files, by their names, describe.
+pub fn login_with(get: impl Fn(&str) -> Option<String>) -> Login {
+    let need = |key: &str| get(key).unwrap_or_else(|| panic!("there is no {key}"));
     let certificate = get("tls.crt").map(|cert| (cert, Secret::new(need("tls.key"))));
     let sasl =
         get("username").map(|username| KafkaSasl::ScramSha512 { username, password: Secret::new(need("password")) });

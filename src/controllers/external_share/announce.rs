@@ -58,6 +58,16 @@ fn steps(was: Option<&SharedWith>, now: &SharedWith) -> Vec<(api::Action, &'stat
     steps
 }
 
+/// Tells that partners which the share names no more are gone from every broker.
+pub async fn removed(context: &Context, share: &ExternalShare, key: &ObjectKey, gone: &[SharedWith]) {
+    for was in gone.iter().filter(|p| p.phase == SharePhase::Revoking || p.principal.is_some()) {
+        let message = format!("the share does not name Partner {} any more; no broker shows anything of it", was.name);
+        let happening = happening(share, key, was, (api::Action::ShareEnded, "Removed", &message));
+        let version = share.resource_version().unwrap_or_default();
+        context.record(happening, &format!("{version}/{}/removed", was.name)).await;
+    }
+}
+
 /// Tells that a deleted share is gone from every broker, for each partner that had something of it.
 pub async fn ended(context: &Context, share: &ExternalShare, key: &ObjectKey, guests: &Guests) {
     let before = share.status.clone().unwrap_or_default();

@@ -14,9 +14,9 @@ use super::context::Context;
 use super::live::live;
 use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
-use crate::api::{ABANDON_ANNOTATION, ExternalShare};
+use crate::api::{ABANDON_ANNOTATION, ExternalShare, SharedWith};
 use crate::controllers::applier::Link;
-use crate::domain::names::ObjectKey;
+use crate::domain::names::{ObjectKey, guest_uid};
 use crate::domain::share::progress::Seen;
 use crate::domain::share::{Guest, Guests};
 use crate::k8s::objects::{add_finalizer, has_finalizer, remove_finalizer, write_status};
@@ -51,9 +51,12 @@ pub async fn reconcile(share: Arc<ExternalShare>, context: Arc<Context>) -> Resu
     if passing.iter().any(|progress| context.patience.waits(share.metadata.uid.as_deref(), progress)) {
         return Ok(Action::requeue(patience::LIMIT));
     }
-    let after = status::status(&share, &seen, now);
+    let mut after = status::status(&share, &seen, now);
+    let (leaving, gone) = departed(&context, &share, &guests);
+    after.partners.extend(leaving);
     if share.status.as_ref() != Some(&after) {
         announce::announce(&context, &share, &key, &after).await;
+        announce::removed(&context, &share, &key, &gone).await;
         write_status(&context.client, share.as_ref(), &after).await?;
     }
     let wait = wake.map(|at| at.duration_since(now)).and_then(|d| std::time::Duration::try_from(d).ok());
@@ -94,6 +97,18 @@ async fn look<'a>(
         ready: format!("reads {} topics; every broker shows {entries} entries", guest.resolution.topics.len()),
     };
     Ok(Some(Found { seen, credential }))
+}
+
+/// Partners that the share names no more: those of which something is left, and those of which nothing is.
+fn departed(context: &Context, share: &ExternalShare, guests: &Guests) -> (Vec<SharedWith>, Vec<SharedWith>) {
+    let before = share.status.clone().unwrap_or_default().partners.into_iter();
+    let departed = before.filter(|was| !guests.values().any(|g| g.partner == was.name));
+    let (leaving, gone): (Vec<_>, Vec<_>) = departed.partition(|was| {
+        let uid = guest_uid(&share.uid().unwrap_or_default(), was.uid.as_deref().unwrap_or_default());
+        let known = context.world.index().client_record(&uid).is_some();
+        known || context.world.handles().values().any(|handle| !handle.state().is_free_of(&uid))
+    });
+    (leaving.into_iter().map(status::leaving).collect(), gone)
 }
 
 /// Lets a deleted share go once the brokers have forgotten everything of it.

@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Found;
-use crate::api::{Access, ApprovedStream, ExternalShare, ExternalShareStatus, Revocation, SharePhase, SharedWith};
+use crate::api::{
+    Access, ApprovedStream, ExternalShare, ExternalShareStatus, Reason, Revocation, SharePhase, SharedWith,
+};
 use crate::controllers::stream_client::credential_statuses;
 use crate::domain::conditions::{Progress, merge, whole_seconds};
 use crate::domain::ledger::ClientRecord;
@@ -64,6 +66,17 @@ fn partner(found: &Found<'_>, before: Option<&SharedWith>, now: Timestamp) -> Sh
         fetched_at: credential.fetched_at.clone(),
         ends_at: guest.ends_at.map(|at| Time(whole_seconds(at))),
         revocation: revocation(found, phase, before.and_then(|b| b.revocation.clone()), now),
+    }
+}
+
+/// A partner that the share names no more.
+pub fn leaving(was: SharedWith) -> SharedWith {
+    SharedWith {
+        phase: SharePhase::Revoking,
+        reason: Reason::Applying.to_string(),
+        message: "the share does not name it any more, and what it had is being removed".into(),
+        topics: Vec::new(),
+        ..was
     }
 }
 
