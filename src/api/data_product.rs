@@ -163,6 +163,9 @@ pub struct DataProductStatus {
     /// How many bindings give access to it now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bindings: Option<i64>,
+    /// How many ExternalShares do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shares: Option<i64>,
     /// Its topics.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]

@@ -15,6 +15,7 @@ pub mod partner;
 pub mod patience;
 pub mod publisher;
 pub mod reconcile;
+pub mod removal;
 pub mod retention;
 pub mod role_binding;
 pub mod stream_client;

@@ -35,7 +35,7 @@ impl Patience {
 }
 
 /// It is being carried out, or misses something that may be applied together with it.
-fn is_passing(progress: &Progress) -> bool {
+pub fn is_passing(progress: &Progress) -> bool {
     use Reason::{Applying, ClusterNotFound, ProductNotFound, RoleNotFound, StreamNotFound, SubjectNotFound};
     match progress {
         Progress::Ready(_) => false,

@@ -269,6 +269,11 @@ impl Index {
         self.client_records.get(uid).map(|(_, record)| record)
     }
 
+    /// The cluster whose ledger has something of a client.
+    pub fn client_cluster(&self, uid: &str) -> Option<&str> {
+        self.client_records.get(uid).map(|(cluster, _)| cluster.as_str())
+    }
+
     /// The principals that a client has now: every version that is not retired.
     pub fn client_principals(&self, client: &StreamClient) -> Vec<String> {
         let record = client.uid().and_then(|uid| self.client_record(&uid));

@@ -10,6 +10,7 @@ pub mod progress;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -309,6 +310,7 @@ fn grant(
     access.quotas = bounded(&quota_map(share.spec.quotas.as_ref()), &quota_map(tenant.limits.quotas.as_ref()));
     let prefixes = BTreeSet::from([guest.group_prefix.clone()]);
     let hosts = hosts(partner);
+    let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
     for principal in index.client_principals(client) {
         resolution.grants.push(Arc::new(Grant {
             entries: entries(&principal, &access, &prefixes, None, &hosts),
@@ -324,14 +326,17 @@ fn grant(
     Ok(())
 }
 
-/// The hosts that brokers let a partner in from. Kafka's entries know addresses and no ranges.
-pub fn hosts(partner: &Partner) -> Vec<&str> {
-    let single = |network: &'_ String| {
+/// The hosts that brokers let a partner in from. Kafka's entries know addresses and no ranges; it compares them with what Java's
+/// `InetAddress.getHostAddress` says, which leaves nothing of an IPv6 address out.
+pub fn hosts(partner: &Partner) -> Vec<String> {
+    let single = |network: &String| {
         let (address, bits) = network.split_once('/')?;
-        let whole = if address.contains(':') { "128" } else { "32" };
-        (bits == whole).then(|| network.len() - bits.len() - 1)
+        match (address.parse().ok()?, bits) {
+            (IpAddr::V4(v4), "32") => Some(v4.to_string()),
+            (IpAddr::V6(v6), "128") => Some(v6.segments().map(|s| format!("{s:x}")).join(":")),
+            _ => None,
+        }
     };
-    let networks = &partner.spec.networks;
-    let addresses: Option<Vec<_>> = networks.iter().map(|n| single(n).map(|end| &n[..end])).collect();
-    addresses.filter(|a| !a.is_empty()).unwrap_or_else(|| ANYWHERE.to_vec())
+    let addresses: Option<Vec<_>> = partner.spec.networks.iter().map(single).collect();
+    addresses.filter(|a| !a.is_empty()).unwrap_or_else(|| ANYWHERE.map(str::to_owned).to_vec())
 }

@@ -79,8 +79,9 @@ fn status(
         _ if product.metadata.deletion_timestamp.is_some() => problems.push(Problem::waiting(
             Reason::Deleting,
             format!(
-                "{} bindings still give access to it, or their access is being removed",
-                index.bindings_of_product(&key)
+                "{} bindings and {} shares still give access to it, or their access is being removed",
+                index.bindings_of_product(&key),
+                index.shares_of_product(&key)
             ),
         )),
         (_, None) if index.cluster(cluster).is_none() => {
@@ -111,6 +112,7 @@ fn status(
         classification: Some(product::classification(&index, product)),
         offered_by: offered_by(&index, &key),
         bindings: i64::try_from(index.bindings_of_product(&key)).ok(),
+        shares: i64::try_from(index.shares_of_product(&key)).ok(),
         streams: streams.collect(),
     };
     (status, far)

@@ -6,7 +6,6 @@ use crate::api::{self, ExternalShare, ExternalShareStatus, SharePhase, SharedWit
 use crate::controllers::context::Context;
 use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
-use crate::domain::share::Guests;
 use crate::k8s::objects::object_ref;
 
 /// Tells of what changed since the status before.
@@ -68,13 +67,21 @@ pub async fn removed(context: &Context, share: &ExternalShare, key: &ObjectKey, 
     }
 }
 
-/// Tells that a deleted share is gone from every broker, for each partner that had something of it.
-pub async fn ended(context: &Context, share: &ExternalShare, key: &ObjectKey, guests: &Guests) {
+/// Tells that a deleted share is gone from every broker, for each partner that had something of it; but for a cluster that was
+/// given up.
+pub async fn ended(context: &Context, share: &ExternalShare, key: &ObjectKey, abandoned: Option<&str>) {
     let before = share.status.clone().unwrap_or_default();
     for was in before.partners.iter().filter(|p| p.principal.is_some() || p.phase == SharePhase::Revoking) {
-        let message = format!("the share with Partner {} was deleted; no broker shows anything of it", was.name);
-        let happening = happening(share, key, was, (api::Action::ShareEnded, "Deleted", &message));
-        context.record(happening, &format!("deleted/{}/{}", was.name, guests.len())).await;
+        let (action, reason, how) = match abandoned {
+            None => (api::Action::ShareEnded, "Deleted", "no broker shows anything of it".to_owned()),
+            Some(cluster) => {
+                let how = format!("StreamCluster {cluster} is abandoned: what is left there goes when it returns");
+                (api::Action::AccessOrphaned, "ClusterAbandoned", how)
+            }
+        };
+        let message = format!("the share with Partner {} was deleted; {how}", was.name);
+        let happening = happening(share, key, was, (action, reason, &message));
+        context.record(happening, &format!("deleted/{}", was.name)).await;
     }
 }
 

@@ -4,18 +4,21 @@ mod announce;
 mod credentials;
 mod status;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
+use super::applier::ClusterHandle;
 use super::context::Context;
 use super::live::live;
 use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
-use crate::api::{ABANDON_ANNOTATION, ExternalShare, SharedWith};
-use crate::controllers::applier::Link;
+use super::removal::blocking;
+use crate::api::{ExternalShare, Reason, SharedWith};
+use crate::domain::conditions::Progress;
 use crate::domain::names::{ObjectKey, guest_uid};
 use crate::domain::share::progress::Seen;
 use crate::domain::share::{Guest, Guests};
@@ -47,8 +50,10 @@ pub async fn reconcile(share: Arc<ExternalShare>, context: Arc<Context>) -> Resu
     let living: Vec<_> = guests.values().filter(|g| g.client.is_some()).map(|g| g.uid.as_str()).collect();
     context.bundles.keep_only(&share.uid().unwrap_or_default(), &living).await?;
     let now = Timestamp::now();
-    let passing = seen.iter().map(|s| s.seen.progress()).collect::<Vec<_>>();
-    if passing.iter().any(|progress| context.patience.waits(share.metadata.uid.as_deref(), progress)) {
+    let far: Vec<_> = seen.iter().map(|s| s.seen.progress()).collect();
+    // One partner that is on its way is what the others wait for.
+    let slowest = far.iter().find(|p| patience::is_passing(p)).or(far.first());
+    if slowest.is_some_and(|progress| context.patience.waits(share.metadata.uid.as_deref(), progress)) {
         return Ok(Action::requeue(patience::LIMIT));
     }
     let mut after = status::status(&share, &seen, now);
@@ -116,27 +121,51 @@ async fn finish(share: &ExternalShare, key: &ObjectKey, context: &Context) -> Re
     if !has_finalizer(share) {
         return Ok(Action::await_change());
     }
-    context.bundles.keep_only(&share.uid().unwrap_or_default(), &[]).await?;
-    let guests = context.world.index().guests(key).cloned().unwrap_or_default();
-    if is_anything_left(context, &guests) {
+    let uid = share.uid().unwrap_or_default();
+    context.bundles.keep_only(&uid, &[]).await?;
+    let guests = everybody(context, share, key);
+    let uids: Vec<_> = guests.iter().map(String::as_str).collect();
+    let blocking = blocking(context, concerned(context, share, &uids), &uids);
+    if blocking.waiting.is_empty() {
+        announce::ended(context, share, key, blocking.abandoned.as_deref()).await;
+        context.patience.forget(Some(&uid));
+        remove_finalizer(&context.client, share).await?;
+        return Ok(Action::await_change());
+    }
+    let (progress, working) = blocking.progress();
+    if working && context.patience.waits(Some(&uid), &Progress::Reconciling(Reason::Applying, String::new())) {
         return Ok(Action::requeue(patience::LIMIT));
     }
-    announce::ended(context, share, key, &guests).await;
-    context.patience.forget(share.metadata.uid.as_deref());
-    remove_finalizer(&context.client, share).await?;
-    Ok(Action::await_change())
+    let after = status::deleting(share, &progress, Timestamp::now());
+    if share.status.as_ref() != Some(&after) {
+        write_status(&context.client, share, &after).await?;
+    }
+    Ok(Action::requeue(patience::LIMIT))
 }
 
-/// Whether any cluster may still have something of the share. One that is given up is not waited for.
-fn is_anything_left(context: &Context, guests: &Guests) -> bool {
-    let handles = context.world.handles();
+/// UIDs of all guests that the share has, or had of late.
+fn everybody(context: &Context, share: &ExternalShare, key: &ObjectKey) -> BTreeSet<String> {
+    let now = context.world.index().guests(key).cloned().unwrap_or_default();
+    let uid = share.uid().unwrap_or_default();
+    let before = share.status.iter().flat_map(|s| &s.partners);
+    let before = before.map(|p| guest_uid(&uid, p.uid.as_deref().unwrap_or_default()));
+    now.values().map(|guest| guest.uid.clone()).chain(before).collect()
+}
+
+/// Clusters that the share concerns by what it says, and those that still have something of it.
+fn concerned(context: &Context, share: &ExternalShare, guests: &[&str]) -> BTreeSet<String> {
     let index = context.world.index();
-    let recorded = guests.values().any(|g| index.client_record(&g.uid).is_some());
-    let given_up = |name: &str| index.cluster(name).is_none_or(|c| c.annotations().contains_key(ABANDON_ANNOTATION));
-    let holds = |name: &str, handle: &super::applier::ClusterHandle| {
+    let namespace = share.namespace().unwrap_or_default();
+    let product = |name: &String| index.product(&ObjectKey::new(&namespace, name));
+    let products: Option<BTreeSet<_>> =
+        share.spec.products.iter().map(|p| Some(product(&p.name)?.spec.cluster_ref.name.clone())).collect();
+    let mut names = products.unwrap_or_else(|| index.cluster_names().map(str::to_owned).collect());
+    names.extend(guests.iter().filter_map(|uid| index.client_cluster(uid)).map(str::to_owned));
+    drop(index);
+    let has_something = |handle: &Arc<ClusterHandle>| {
         let state = handle.state();
-        let governing = state.link == Link::Governing;
-        (governing || !given_up(name)) && guests.values().any(|g| !state.is_free_of(&g.uid))
+        state.ledger_read && guests.iter().any(|uid| !state.is_free_of(uid))
     };
-    recorded || handles.iter().any(|(name, handle)| holds(name, handle))
+    names.extend(context.world.handles().into_iter().filter(|(_, h)| has_something(h)).map(|(name, _)| name));
+    names
 }

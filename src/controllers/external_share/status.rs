@@ -8,7 +8,7 @@ use crate::api::{
     Access, ApprovedStream, ExternalShare, ExternalShareStatus, Reason, Revocation, SharePhase, SharedWith,
 };
 use crate::controllers::stream_client::credential_statuses;
-use crate::domain::conditions::{Progress, merge, whole_seconds};
+use crate::domain::conditions::{Progress, conditions, merge, whole_seconds};
 use crate::domain::ledger::ClientRecord;
 use crate::domain::share::Guest;
 use crate::domain::share::progress::share_conditions;
@@ -66,6 +66,18 @@ fn partner(found: &Found<'_>, before: Option<&SharedWith>, now: Timestamp) -> Sh
         fetched_at: credential.fetched_at.clone(),
         ends_at: guest.ends_at.map(|at| Time(whole_seconds(at))),
         revocation: revocation(found, phase, before.and_then(|b| b.revocation.clone()), now),
+    }
+}
+
+/// The status of a share that is being deleted and cannot go yet.
+pub fn deleting(share: &ExternalShare, progress: &Progress, now: Timestamp) -> ExternalShareStatus {
+    let before = share.status.clone().unwrap_or_default();
+    let generation = share.metadata.generation;
+    ExternalShareStatus {
+        observed_generation: generation,
+        conditions: merge(&before.conditions, conditions(progress), generation, now),
+        phase: Some(SharePhase::Revoking),
+        ..before
     }
 }
 

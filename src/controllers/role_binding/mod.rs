@@ -3,18 +3,19 @@
 mod publish;
 mod status;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-use super::applier::{ClusterHandle, Link};
+use super::applier::ClusterHandle;
 use super::context::Context;
 use super::live::live;
 use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
+use super::removal::blocking;
 use crate::api::{self, RoleBinding, RoleBindingStatus};
 use crate::domain::binding::clusters_of;
 use crate::domain::conditions::Progress;
@@ -65,7 +66,7 @@ async fn finish(binding: &RoleBinding, key: &ObjectKey, context: &Context) -> Re
         return Ok(Action::await_change());
     }
     let uid = binding.uid().unwrap_or_default();
-    let blocking = blocking_clusters(context, binding, &uid);
+    let blocking = blocking(context, concerned(context, binding, &uid), &[uid.as_str()]);
     let before = binding.status.clone().unwrap_or_default();
     if blocking.waiting.is_empty() {
         context.patience.forget(Some(&uid));
@@ -95,74 +96,6 @@ async fn finish(binding: &RoleBinding, key: &ObjectKey, context: &Context) -> Re
         write_status(&context.client, binding, &after).await?;
     }
     Ok(Action::requeue(PERIODICALLY))
-}
-
-/// Clusters that may still have something of a binding.
-struct Blocking {
-    /// By name.
-    waiting: BTreeMap<String, Removal>,
-    /// One that is out of reach and given up by the platform.
-    abandoned: Option<String>,
-}
-
-/// How far a cluster is with the removal of a binding's access.
-enum Removal {
-    /// It is under way.
-    Working,
-    /// It is done, but writes from before this leader may arrive until then.
-    Late(Timestamp),
-    /// The cluster is out of reach.
-    Unreachable,
-}
-
-impl Blocking {
-    /// What the status says, and whether it will be over by itself soon.
-    fn progress(&self) -> (Progress, bool) {
-        let clause = |(name, removal): (&String, &Removal)| match removal {
-            Removal::Working => format!("not every broker of StreamCluster {name} was seen without it yet"),
-            Removal::Late(until) => format!(
-                "StreamCluster {name} may yet get writes sent before this instance of Weir took over; it is looked at again \
-                 at {until:.0}"
-            ),
-            Removal::Unreachable => format!(
-                "StreamCluster {name} is out of reach; if it is gone for good, the platform team can set the annotation {} on it",
-                api::ABANDON_ANNOTATION
-            ),
-        };
-        let clauses: Vec<_> = self.waiting.iter().map(clause).collect();
-        let message = format!("its access is being removed: {}", clauses.join("; "));
-        let working = self.waiting.values().all(|r| matches!(r, Removal::Working));
-        (Progress::Reconciling(api::Reason::Deleting, message), working)
-    }
-}
-
-fn blocking_clusters(context: &Context, binding: &RoleBinding, uid: &str) -> Blocking {
-    let mut blocking = Blocking { waiting: BTreeMap::new(), abandoned: None };
-    for name in concerned(context, binding, uid) {
-        let handle = context.world.handle(&name);
-        if handle.as_ref().is_some_and(|h| h.state().is_free_of(uid)) {
-            continue;
-        }
-        let (governing, late) = handle.map_or((false, None), |h| {
-            let state = h.state();
-            let kept =
-                state.recorded.get(uid).is_some_and(|principals| !principals.is_disjoint(&state.late_principals));
-            (state.link == Link::Governing, state.late_until.filter(|_| kept))
-        });
-        let given_up =
-            context.world.index().cluster(&name).is_none_or(|c| c.annotations().contains_key(api::ABANDON_ANNOTATION));
-        if given_up && !governing {
-            blocking.abandoned = Some(name);
-        } else {
-            let removal = match late {
-                _ if !governing => Removal::Unreachable,
-                Some(until) => Removal::Late(until),
-                None => Removal::Working,
-            };
-            blocking.waiting.insert(name, removal);
-        }
-    }
-    blocking
 }
 
 /// Clusters that the binding concerns by what it says, and those that still have something of it.
