@@ -19,15 +19,15 @@ const SUBJECTS: usize = 8;
 /// A client is asked to rotate so often at most: more versions in a short time would wait for their turn.
 const ROTATIONS: usize = 3;
 /// How long it may take after the last kill: what a killed process sent is waited for, and versions that it lost are replaced.
-const AFTERWARDS: Duration = Duration::from_mins(4);
+pub const AFTERWARDS: Duration = Duration::from_mins(4);
 /// The retention of the product at first, in milliseconds. It only grows: less would want a person's word.
 const RETENTION: u64 = 600_000;
 
 /// The same numbers for the same seed (splitmix64).
-struct Seeded(u64);
+pub struct Seeded(pub u64);
 
 impl Seeded {
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -36,7 +36,8 @@ impl Seeded {
     }
 }
 
-fn from_environment(name: &str, default: u64) -> u64 {
+/// A number that the environment may set.
+pub fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap())
 }
 

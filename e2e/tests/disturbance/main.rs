@@ -6,6 +6,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 mod kills;
+mod shares;
 
 use std::collections::BTreeSet;
 

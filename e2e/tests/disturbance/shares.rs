@@ -1,0 +1,224 @@
+//! A share with a partner, while the operator is killed within each step of its beginning, its pauses and its end.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::json;
+use weir::api::{DataProduct, ExternalShare, Partner};
+use weir::domain::bundle::Bundle;
+use weir::sealing::new_identity;
+
+use crate::harness::brokers::{groups, reads};
+use crate::harness::manifests::product_with;
+use crate::harness::operator::Operator;
+use crate::harness::shell::{kubectl, try_run};
+use crate::harness::tenant::TEST_LABEL;
+use crate::harness::{Harness, Tenant, until};
+use crate::kills::{AFTERWARDS, Seeded, from_environment};
+
+const PARTNERS: &str = "system:serviceaccount:weir-system:weir-partners";
+
+/// What people want of the share.
+struct Wishes {
+    owner: Tenant,
+    partner: String,
+    recipient: String,
+    /// It is there, approved and accepted.
+    agreed: bool,
+    suspended: bool,
+    quarantined: bool,
+    public: bool,
+    /// How many shares were made so far: each is another one.
+    made: usize,
+}
+
+impl Wishes {
+    async fn first(h: &Harness) -> Self {
+        let owner = h.tenant("owner").await;
+        let partner = owner.name.replace("owner", "acme");
+        let recipient = new_identity().1;
+        let wishes = Self {
+            owner,
+            partner,
+            recipient,
+            agreed: false,
+            suspended: false,
+            quarantined: false,
+            public: true,
+            made: 0,
+        };
+        wishes.say_product().await;
+        wishes.say_partner(h).await;
+        wishes.owner.ready::<DataProduct>("orders").await;
+        wishes
+    }
+
+    async fn say_product(&self) {
+        let classification = if self.public { "Public" } else { "Private" };
+        let streams = "streams: [{name: placed, partitions: 1, replicas: 3}]";
+        self.owner.apply(&product_with("orders", &format!("classification: {classification}, {streams}"))).await;
+    }
+
+    async fn say_partner(&self, h: &Harness) {
+        let (key, value) = TEST_LABEL.split_once('=').unwrap();
+        let standing = if self.quarantined { "Quarantined" } else { "Active" };
+        h.platform()
+            .apply_value(json!({"apiVersion": "weir.dev/v1alpha1", "kind": "Partner",
+                "metadata": {"name": self.partner, "labels": {key: value}},
+                "spec": {"organisation": "Acme", "standing": standing}}))
+            .await;
+    }
+
+    async fn say_share(&self) {
+        self.owner
+            .apply_value(
+                json!({"apiVersion": "weir.dev/v1alpha1", "kind": "ExternalShare", "metadata": {"name": "out"},
+                "spec": {"products": [{"name": "orders"}], "partnerRefs": [{"name": self.partner}], "pattern": "Direct",
+                    "suspended": self.suspended, "validity": {"notAfter": "2099-01-01T00:00:00Z"}}}),
+            )
+            .await;
+    }
+
+    /// Everybody says yes, whatever Weir has seen of it yet.
+    async fn agree(&mut self, h: &Harness) {
+        self.say_share().await;
+        self.made += 1;
+        let share = self.owner.get::<ExternalShare>("out").await.unwrap();
+        let partner = h.platform().get::<Partner>(&self.partner).await.unwrap();
+        let by = |side: &str, reviewer: &str| {
+            json!({"apiVersion": "weir.dev/v1alpha1", "kind": "AccessApproval",
+                "metadata": {"name": format!("{}-{}", side.to_lowercase(), self.made)}, "spec": {
+                    "requestRef": {"kind": "ExternalShare", "namespace": self.owner.name, "name": "out", "uid": share.metadata.uid},
+                    "targetRef": {"kind": "ExternalShare", "name": "out"}, "side": side, "reviewer": reviewer,
+                    "partnerRef": {"name": self.partner, "uid": partner.metadata.uid}, "decision": "Approved",
+                    "scope": {"pattern": "Direct", "streams": [{"product": "orders", "stream": "placed", "access": ["Read"]}]}}})
+        };
+        let mut accepted = by("Consumer", &format!("partner:{}", self.partner));
+        accepted["spec"]["acceptance"] =
+            json!({"invitation": "i", "publicKeyHash": "0".repeat(64), "recipient": self.recipient});
+        for (user, approval) in [("system:olga", by("Owner", "system:olga")), (PARTNERS, accepted)] {
+            let masters: &[&str] = if user == PARTNERS { &[] } else { &["--as-group", "system:masters"] };
+            let arguments = [&["--as", user, "-n", &self.owner.name, "create", "-f", "-"], masters].concat();
+            let (ok, text) = try_run("kubectl", &arguments, &approval.to_string()).await;
+            assert!(ok, "{text}");
+        }
+        self.agreed = true;
+    }
+
+    /// Changes one thing, and says which.
+    async fn change(&mut self, h: &Harness, random: &mut Seeded) -> String {
+        match random.below(6) {
+            0 => {
+                self.quarantined = !self.quarantined;
+                self.say_partner(h).await;
+                format!("quarantined {}", self.quarantined)
+            }
+            1 => {
+                self.public = !self.public;
+                self.say_product().await;
+                format!("public {}", self.public)
+            }
+            2 if self.agreed => {
+                self.suspended = !self.suspended;
+                self.say_share().await;
+                format!("suspended {}", self.suspended)
+            }
+            3 if self.agreed => {
+                let selector = format!("weir.dev/share-namespace={}", self.owner.name);
+                let wish = format!("weir.dev/rotate={}", random.below(u64::MAX));
+                let all = ["-n", "weir-system", "annotate", "configmaps", "-l", &selector, &wish, "--overwrite"];
+                // There may be none yet.
+                let (_, text) = try_run("kubectl", &all, "").await;
+                format!("rotate: {}", text.trim())
+            }
+            4 if self.agreed => {
+                self.owner.delete::<ExternalShare>("out").await;
+                self.agreed = false;
+                "-share".into()
+            }
+            _ if self.agreed || self.owner.get::<ExternalShare>("out").await.is_some() => "-".into(),
+            _ => {
+                self.suspended = false;
+                self.agree(h).await;
+                "+share".into()
+            }
+        }
+    }
+
+    /// The brokers have exactly what is wanted: no entry and no user more, and the partner can fetch what works.
+    async fn is_so(&self, h: &Harness) -> Result<(), String> {
+        let ledger = h.brokers.ledger().await?;
+        let ours: Vec<_> = ledger.clients.values().filter(|c| c.namespace == self.owner.name).collect();
+        let versions: Vec<_> = ours.iter().flat_map(|c| &c.versions).collect();
+        let users: BTreeSet<_> = versions.iter().map(|v| v.principal.clone()).collect();
+        let known: BTreeSet<_> = h.brokers.users("~xs.").await?;
+        let entries = h.brokers.entries_with("~xs.").await?;
+        let maps = h.own_namespace().all::<ConfigMap>().await;
+        let bundles: Vec<_> =
+            maps.into_iter().filter_map(|m| Bundle::from_config_map(&serde_json::from_value(m).ok()?)).collect();
+        let may_read = self.agreed && self.public && !self.suspended && !self.quarantined;
+        let identity = self.agreed;
+        let wanted: BTreeSet<_> = users
+            .iter()
+            .filter(|_| may_read)
+            .flat_map(|user| {
+                let prefix = format!("{}.", user.rsplit_once('-').map_or("", |(guest, _)| guest));
+                [reads(user, &format!("{}.orders.placed", self.owner.name)), groups(user, &prefix)]
+            })
+            .collect();
+        let current = versions.iter().filter(|v| v.published && !v.retired && v.retires_at.is_none()).count();
+        let fetchable = bundles.len() == 1 && versions.iter().any(|v| v.fingerprint == bundles[0].fingerprint);
+        let settled = if identity { current == 1 && fetchable } else { versions.is_empty() && bundles.is_empty() };
+        if settled && known == users && entries == wanted {
+            return Ok(());
+        }
+        Err(format!(
+            "ledger {versions:#?}\nusers {known:?}\nentries {entries:#?}, not {wanted:#?}\nbundles {bundles:#?}"
+        ))
+    }
+}
+
+/// `WEIR_E2E_SHARE_KILLS` says how often it is killed, `WEIR_E2E_SEED` when and amid what.
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn an_operator_killed_amid_a_share_gives_the_partner_exactly_what_was_agreed() {
+    let h = Harness::start().await;
+    let operator = Operator::of(&h);
+    let (kills, seed) = (from_environment("WEIR_E2E_SHARE_KILLS", 25), from_environment("WEIR_E2E_SEED", 1));
+    let mut random = Seeded(seed);
+    let mut wishes = Wishes::first(&h).await;
+    for kill in 1..=kills {
+        let any_moment = random.below(3) == 0;
+        if !any_moment {
+            operator.governing().await;
+        }
+        let mut changes = Vec::new();
+        for _ in 0..=random.below(3) {
+            changes.push(wishes.change(&h, &mut random).await);
+        }
+        // When it is killed is part of the seeded schedule.
+        tokio::time::sleep(Duration::from_millis(random.below(if any_moment { 2500 } else { 800 }))).await;
+        operator.kill_leader().await;
+        eprintln!("kill {kill}: {changes:?}");
+    }
+    until(AFTERWARDS, &[&wishes.owner.name], "all is as agreed", || wishes.is_so(&h)).await;
+    // And from there each way to its end.
+    if !wishes.agreed {
+        wishes.owner.gone::<ExternalShare>("out").await;
+        wishes.agree(&h).await;
+    }
+    wishes.suspended = false;
+    wishes.quarantined = false;
+    wishes.public = true;
+    wishes.say_share().await;
+    wishes.say_partner(&h).await;
+    wishes.say_product().await;
+    until(AFTERWARDS, &[&wishes.owner.name], "the partner may read", || wishes.is_so(&h)).await;
+    wishes.owner.delete::<ExternalShare>("out").await;
+    wishes.agreed = false;
+    until(AFTERWARDS, &[&wishes.owner.name], "nothing is left", || wishes.is_so(&h)).await;
+    wishes.owner.gone::<ExternalShare>("out").await;
+    wishes.owner.end().await;
+    kubectl(&["delete", "partner", &wishes.partner]).await;
+}
