@@ -1,9 +1,10 @@
 //! Decisions: pure functions over values. No client, no clock (time is a parameter), no environment.
 //!
 //! The way of a decision: [`index`] holds what the API server has; [`tenancy`], [`product`], [`role`], [`approval`] and [`binding`]
-//! turn it into grants, and so does [`share`] for partners, with whom [`exchange`] and [`bundle`] deal; [`ledger`] remembers what was granted; [`plan`] compares both with what a cluster has;
-//! [`topics`] and [`rotation`] do the same for topics and credentials; [`publication`] and [`foreign_edit`] for what stands in
-//! consumers' namespaces; [`conditions`] and [`event`] say what came of it.
+//! turn it into grants, and so does [`share`] for partners, with whom [`exchange`] and [`bundle`] deal; [`ledger`] remembers what
+//! was granted; [`plan`] compares both with what a cluster has; [`topics`] and [`rotation`] do the same for topics and
+//! credentials; [`publication`] and [`foreign_edit`] for what stands in consumers' namespaces; [`conditions`] and [`event`]
+//! say what came of it.
 
 pub mod acl;
 pub mod approval;

@@ -105,6 +105,7 @@ fn resolve_guest(index: &Index, share: &ExternalShare, name: &str, now: Timestam
         return Guest { resolution: Arc::new(resolution), ..guest };
     };
     let end = end(share, partner);
+    let between = Between { index, share, partner, end, now };
     resolution.changes_at =
         share.spec.validity.not_before.iter().map(|t| t.0).chain([end]).filter(|at| *at > now).min();
     if let Some(problem) = over(index, share, end, now) {
@@ -115,7 +116,7 @@ fn resolve_guest(index: &Index, share: &ExternalShare, name: &str, now: Timestam
     resolution.clusters.extend((!offer.cluster.is_empty()).then(|| offer.cluster.clone()));
     resolution.problems.extend(offer.problems.iter().cloned());
     match consent(index, share, partner, now) {
-        Ok(consent) => agreed(index, share, partner, &offer, &consent, (end, now), &mut guest, &mut resolution),
+        Ok(consent) => between.agreed(&offer, &consent, &mut guest, &mut resolution),
         Err(problem) => resolution.problems.push(problem),
     }
     resolution.problems.sort();
@@ -215,47 +216,76 @@ fn add<'a>(index: &'a Index, key: &ObjectKey, product: &'a DataProduct, streams:
     }
 }
 
-/// What a guest has once it is known who agreed to what.
-#[allow(clippy::too_many_arguments, reason = "each is another thing")]
-fn agreed(
-    index: &Index,
-    share: &ExternalShare,
-    partner: &Partner,
-    offer: &Offer<'_>,
-    consent: &Consent<'_>,
-    (end, now): (Timestamp, Timestamp),
-    guest: &mut Guest,
-    resolution: &mut Resolution,
-) {
-    resolution.changes_at = resolution.changes_at.into_iter().chain(consent.next_end(now)).min();
-    resolution.lapsed = approval::lapsed(index, &index.key_of(share), now);
-    guest.acceptance = consent.acceptance().cloned();
-    let mut topics = BTreeMap::new();
-    for Shared { product, stream, topic } in &offer.streams {
-        let name = product.name_any();
-        guest.offered.insert((name.clone(), stream.clone()));
-        let missing = consent.missing(&name, stream);
-        if missing.is_empty() {
-            topics.insert(topic.clone(), BTreeSet::from([Access::Read]));
-            resolution.products.insert(index.key_of(*product));
-        } else {
-            guest.awaits.extend(missing);
-            guest.awaited.insert((name, stream.clone()));
+/// A share with one of its partners, at a moment.
+struct Between<'a> {
+    index: &'a Index,
+    share: &'a ExternalShare,
+    partner: &'a Partner,
+    /// When it ends by what is written.
+    end: Timestamp,
+    now: Timestamp,
+}
+
+impl Between<'_> {
+    /// What a guest has once it is known who agreed to what.
+    fn agreed(&self, offer: &Offer<'_>, consent: &Consent<'_>, guest: &mut Guest, resolution: &mut Resolution) {
+        let Self { index, share, partner, end, now } = *self;
+        resolution.changes_at = resolution.changes_at.into_iter().chain(consent.next_end(now)).min();
+        resolution.lapsed = approval::lapsed(index, &index.key_of(share), now);
+        guest.acceptance = consent.acceptance().cloned();
+        let mut topics = BTreeMap::new();
+        for Shared { product, stream, topic } in &offer.streams {
+            let name = product.name_any();
+            guest.offered.insert((name.clone(), stream.clone()));
+            let missing = consent.missing(&name, stream);
+            if missing.is_empty() {
+                topics.insert(topic.clone(), BTreeSet::from([Access::Read]));
+                resolution.products.insert(index.key_of(*product));
+            } else {
+                guest.awaits.extend(missing);
+                guest.awaited.insert((name, stream.clone()));
+            }
         }
+        resolution.problems.extend(consent::awaiting(&index.key_of(share), guest));
+        if guest.acceptance.is_some() && consent.is_agreed() && !offer.cluster.is_empty() {
+            guest.ends_at = Some(consent.end().map_or(end, |at| at.min(end)));
+            guest.client = Some(Arc::new(client(share, guest, &offer.cluster, index.wish(&guest.uid))));
+        }
+        let access = ClusterAccess { topics, groups: true, ..ClusterAccess::default() };
+        let granted = match withheld(share, partner, now) {
+            Some(problem) => Err(problem),
+            None => self.grant(guest, &offer.cluster, access, resolution),
+        };
+        resolution.problems.extend(granted.err());
     }
-    let key = index.key_of(share);
-    resolution.problems.extend(consent::awaiting(&key, guest));
-    if guest.acceptance.is_some() && consent.is_agreed() && !offer.cluster.is_empty() {
-        guest.ends_at = Some(consent.end().map_or(end, |at| at.min(end)));
-        guest.client = Some(Arc::new(client(share, guest, &offer.cluster, index.wish(&guest.uid))));
-    }
-    if let Some(problem) = withheld(share, partner, now) {
-        resolution.problems.push(problem);
-        return;
-    }
-    let access = ClusterAccess { topics, groups: true, ..ClusterAccess::default() };
-    if let Err(problem) = grant(index, share, partner, guest, &offer.cluster, access, resolution) {
-        resolution.problems.push(problem);
+
+    fn grant(
+        &self,
+        guest: &Guest,
+        cluster: &str,
+        mut access: ClusterAccess,
+        resolution: &mut Resolution,
+    ) -> Result<(), Problem> {
+        let Self { index, share, partner, .. } = *self;
+        let Some(client) = guest.client.as_ref().filter(|_| !access.topics.is_empty()) else { return Ok(()) };
+        let tenant = index.tenant(cluster, &share.namespace().unwrap_or_default())?;
+        access.quotas = bounded(&quota_map(share.spec.quotas.as_ref()), &quota_map(tenant.limits.quotas.as_ref()));
+        let prefixes = BTreeSet::from([guest.group_prefix.clone()]);
+        let hosts = hosts(partner);
+        let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
+        for principal in index.client_principals(client) {
+            resolution.grants.push(Arc::new(Grant {
+                entries: entries(&principal, &access, &prefixes, None, &hosts),
+                key: PrincipalKey { cluster: cluster.to_owned(), principal },
+                binding: guest_key(&index.key_of(share), &guest.partner),
+                binding_uid: guest.uid.clone(),
+                quotas: access.quotas.clone(),
+                subject_uid: None,
+            }));
+        }
+        resolution.prefixes = prefixes;
+        resolution.topics.extend(access.topics.into_keys());
+        Ok(())
     }
 }
 
@@ -293,37 +323,6 @@ fn client(share: &ExternalShare, guest: &Guest, cluster: &str, wish: Option<&Str
         },
         status: None,
     }
-}
-
-fn grant(
-    index: &Index,
-    share: &ExternalShare,
-    partner: &Partner,
-    guest: &Guest,
-    cluster: &str,
-    mut access: ClusterAccess,
-    resolution: &mut Resolution,
-) -> Result<(), Problem> {
-    let Some(client) = guest.client.as_ref().filter(|_| !access.topics.is_empty()) else { return Ok(()) };
-    let namespace = share.namespace().unwrap_or_default();
-    let tenant = index.tenant(cluster, &namespace)?;
-    access.quotas = bounded(&quota_map(share.spec.quotas.as_ref()), &quota_map(tenant.limits.quotas.as_ref()));
-    let prefixes = BTreeSet::from([guest.group_prefix.clone()]);
-    let hosts = hosts(partner);
-    let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
-    for principal in index.client_principals(client) {
-        resolution.grants.push(Arc::new(Grant {
-            entries: entries(&principal, &access, &prefixes, None, &hosts),
-            key: PrincipalKey { cluster: cluster.to_owned(), principal },
-            binding: guest_key(&index.key_of(share), &guest.partner),
-            binding_uid: guest.uid.clone(),
-            quotas: access.quotas.clone(),
-            subject_uid: None,
-        }));
-    }
-    resolution.prefixes = prefixes;
-    resolution.topics.extend(access.topics.into_keys());
-    Ok(())
 }
 
 /// The hosts that brokers let a partner in from. Kafka's entries know addresses and no ranges; it compares them with what Java's
