@@ -5,10 +5,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
-use super::external_share::Pattern;
 use super::invitation::UidRef;
 use super::role_binding::Subject;
-use super::stream_role::Access;
+use super::shared::{Access, Pattern};
 
 /// Before the name of a Partner: the reviewer of what it decides.
 pub const PARTNER_REVIEWER: &str = "partner:";

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access_approval::{ApprovedStream, Side};
-use super::shared::Quotas;
+use super::shared::{Pattern, Quotas};
 use super::stream_client::{CredentialStatus, CredentialType, Rotation};
 
 /// Products of this namespace for other organisations.
@@ -86,13 +86,6 @@ pub struct PartnerRef {
     /// Name of the Partner.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-}
-
-/// How a share works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub enum Pattern {
-    /// The partner reads from the cluster itself, by its external listener. For Public products.
-    Direct,
 }
 
 /// When a share holds.

@@ -23,14 +23,14 @@ pub use data_product::{
     StreamStatus,
 };
 pub use external_share::{
-    ExternalShare, ExternalShareSpec, ExternalShareStatus, PartnerRef, Pattern, Revocation, Revoke, ShareCredentials,
+    ExternalShare, ExternalShareSpec, ExternalShareStatus, PartnerRef, Revocation, Revoke, ShareCredentials,
     SharePhase, SharedProduct, SharedWith, Validity,
 };
 pub use invitation::{INVITE_VERB, Invitation, InvitationSpec, UidRef};
 pub use partner::{Agreement, Partner, PartnerSpec, PartnerStanding, PartnerStatus};
 pub use role_binding::{EntriesStatus, RoleBinding, RoleBindingSpec, RoleBindingStatus, RoleRef, Subject, SubjectKind};
 pub use security_event::{Action, Actor, ObjectRef, Outcome, SecurityEvent, SecurityEventSpec, Severity};
-pub use shared::{ClusterRef, Quotas, SecretRef, Usage};
+pub use shared::{Access, ClusterRef, Pattern, Quotas, SecretRef, Usage};
 pub(crate) use stream_client::default_overlap;
 pub use stream_client::{
     CredentialState, CredentialStatus, CredentialType, Credentials, Rotation, StreamClient, StreamClientSpec,
@@ -42,7 +42,7 @@ pub use stream_cluster::{
     StreamClusterStatus, Tenancy, Tls, UserClaim,
 };
 pub use stream_role::{
-    Access, Approval, BindableFrom, BindableFromMode, EffectivePrivilege, PendingRequest, PreApproved, Privilege,
+    Approval, BindableFrom, BindableFromMode, EffectivePrivilege, PendingRequest, PreApproved, Privilege,
     ProductSelection, StreamRole, StreamRoleSpec, StreamRoleStatus,
 };
 

@@ -53,3 +53,21 @@ pub enum Usage {
     /// Under the subject's prefix, `<namespace>.<subject>.`.
     Prefixed,
 }
+
+/// What may be done with a stream. Nothing here alters a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Access {
+    /// Fetch records.
+    Read,
+    /// Produce records.
+    Write,
+    /// See the topic and its partitions.
+    Describe,
+}
+
+/// How a share works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Pattern {
+    /// The partner reads from the cluster itself, by its external listener. For Public products.
+    Direct,
+}

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access_approval::{RequestRef, Scope};
 use super::role_binding::RoleRef;
-use super::shared::{Quotas, Usage};
+use super::shared::{Access, Quotas, Usage};
 
 /// A named set of privileges on products of its own namespace.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -105,17 +105,6 @@ pub struct ProductSelection {
     /// By label: a product that matches later is covered from then on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
-}
-
-/// What may be done with a stream. Nothing here alters a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub enum Access {
-    /// Fetch records.
-    Read,
-    /// Produce records.
-    Write,
-    /// See the topic and its partitions.
-    Describe,
 }
 
 /// From which namespaces a role may be bound.
