@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use harness::brokers::{Login, groups, login_with, reads};
 use harness::install::{PARTNERS_HOST, PARTNERS_TLS};
-use harness::manifests::product_with;
+use harness::manifests::{partner, product_with};
 use harness::shell::{kubectl, try_run};
 use harness::{Harness, SOON, Tenant, until};
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
@@ -158,12 +158,7 @@ impl Outside {
     }
 
     async fn stand(&self, h: &Harness, standing: &str) {
-        let (key, value) = harness::tenant::TEST_LABEL.split_once('=').unwrap();
-        h.platform()
-            .apply_value(json!({"apiVersion": "weir.dev/v1alpha1", "kind": "Partner",
-                "metadata": {"name": self.partner, "labels": {key: value}},
-                "spec": {"organisation": "Acme", "standing": standing}}))
-            .await;
+        h.platform().apply(&partner(&self.partner, standing)).await;
     }
 
     async fn leave(self, h: &Harness) {

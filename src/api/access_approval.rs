@@ -11,8 +11,6 @@ use super::shared::{Access, Pattern};
 
 /// Before the name of a Partner: the reviewer of what it decides.
 pub const PARTNER_REVIEWER: &str = "partner:";
-/// The ClusterRole verb that an approval takes on its target.
-pub const APPROVE_VERB: &str = "approve";
 /// On a RoleBinding: who made it and who changed its spec, as the API server authenticated them, one a line. Stamped at admission.
 pub const REQUESTERS_ANNOTATION: &str = "weir.dev/requesters";
 

@@ -5,9 +5,6 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The ClusterRole verb on an ExternalShare that an invitation takes.
-pub const INVITE_VERB: &str = "invite";
-
 /// Lets a partner look at a share and accept or reject it, once. Whoever holds its secret, which only `kubectl weir invite` ever
 /// prints, is the partner. The newest one of a partner counts.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]

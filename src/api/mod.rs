@@ -14,8 +14,8 @@ mod stream_cluster;
 mod stream_role;
 
 pub use access_approval::{
-    APPROVE_VERB, Acceptance, AccessApproval, AccessApprovalSpec, ApprovedStream, Decision, PARTNER_REVIEWER,
-    REQUESTERS_ANNOTATION, RequestKind, RequestRef, Scope, Side, TargetKind, TargetRef,
+    Acceptance, AccessApproval, AccessApprovalSpec, ApprovedStream, Decision, PARTNER_REVIEWER, REQUESTERS_ANNOTATION,
+    RequestKind, RequestRef, Scope, Side, TargetKind, TargetRef,
 };
 pub use conditions::{ConditionType, Reason};
 pub use data_product::{
@@ -26,7 +26,7 @@ pub use external_share::{
     ExternalShare, ExternalShareSpec, ExternalShareStatus, PartnerRef, Revocation, Revoke, ShareCredentials,
     SharePhase, SharedProduct, SharedWith, Validity,
 };
-pub use invitation::{INVITE_VERB, Invitation, InvitationSpec, UidRef};
+pub use invitation::{Invitation, InvitationSpec, UidRef};
 pub use partner::{Agreement, Partner, PartnerSpec, PartnerStanding, PartnerStatus};
 pub use role_binding::{EntriesStatus, RoleBinding, RoleBindingSpec, RoleBindingStatus, RoleRef, Subject, SubjectKind};
 pub use security_event::{Action, Actor, ObjectRef, Outcome, SecurityEvent, SecurityEventSpec, Severity};

@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::context::Context;
 use crate::api::{AccessApproval, Action, Decision, Outcome, Side};
+use crate::domain::approval::because;
 use crate::domain::event::Happening;
 use crate::k8s::objects::object_ref;
 
@@ -40,7 +41,7 @@ fn happening(context: &Context, approval: &AccessApproval) -> Happening {
         Some(partner) => format!("Partner {}", partner.name),
         None => format!("RoleBinding {}/{}", request.namespace, request.name),
     };
-    let why = spec.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    let why = because(spec);
     Happening {
         action,
         object: object_ref("AccessApproval", &key, approval.uid()),

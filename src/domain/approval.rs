@@ -10,8 +10,8 @@ use super::names::ObjectKey;
 use super::problem::Problem;
 use super::tenancy::selects;
 use crate::api::{
-    Access, AccessApproval, Approval, ApprovedStream, Decision, PendingRequest, REQUESTERS_ANNOTATION, Reason,
-    RequestKind, RequestRef, RoleBinding, Scope, StreamRole, Subject, TargetKind,
+    Access, AccessApproval, AccessApprovalSpec, Approval, ApprovedStream, Decision, PendingRequest,
+    REQUESTERS_ANNOTATION, Reason, RequestKind, RequestRef, RoleBinding, Scope, StreamRole, Subject, TargetKind,
 };
 
 /// What a role may give to a binding, as far as people have a say.
@@ -43,11 +43,7 @@ impl Allowance<'_> {
     ) -> BTreeSet<Access> {
         let Self::Within(scopes) = self else { return access.iter().copied().collect() };
         let allows = |scope: &Scope, access: Access| {
-            subjects.iter().all(|s| scope.subjects.contains(s))
-                && scope
-                    .streams
-                    .iter()
-                    .any(|s| s.product == product && s.stream == stream && s.access.contains(&access))
+            subjects.iter().all(|s| scope.subjects.contains(s)) && covers(scope, product, stream, access)
         };
         access.iter().copied().filter(|a| scopes.iter().any(|scope| allows(scope, *a))).collect()
     }
@@ -73,29 +69,53 @@ pub fn allowance<'a>(
     if asked || !is_wanted(index, binding, role) {
         return Ok(Allowance::Everything);
     }
-    if !index.are_approvals_enforced() {
-        return Err(not_enforced());
-    }
-    if requesters(binding).next().is_none() {
-        return Err(requester_unknown());
-    }
+    can_count(index, binding)?;
     let scopes = decisions.iter().filter(|a| is_by_another(a, binding)).filter_map(|a| a.spec.scope.as_ref());
     Ok(Allowance::Within(scopes.filter(|s| s.purpose == binding.spec.purpose && !is_over(s, now)).collect()))
 }
 
-/// Why no approval counts.
-pub fn not_enforced() -> Problem {
-    Problem::waiting(
-        Reason::ApprovalsNotEnforced,
-        "no approval counts: the API server lacks Weir's admission policies weir-approvals and weir-requesters, or their \
-         bindings; the chart has them",
-    )
+/// Whether any approval of `request` can count.
+///
+/// # Errors
+/// Why none can.
+pub fn can_count<K: Resource>(index: &Index, request: &K) -> Result<(), Problem> {
+    if !index.are_approvals_enforced() {
+        return Err(Problem::waiting(
+            Reason::ApprovalsNotEnforced,
+            "no approval counts: the API server lacks Weir's admission policies weir-approvals and weir-requesters, or their \
+             bindings; the chart has them",
+        ));
+    }
+    if requesters(request).next().is_none() {
+        let message =
+            format!("nobody can tell who asked for it ({REQUESTERS_ANNOTATION}): delete it and make it again");
+        return Err(Problem::invalid(Reason::RequesterUnknown, message));
+    }
+    Ok(())
 }
 
-/// Why none of this request counts.
-pub fn requester_unknown() -> Problem {
-    let message = format!("nobody can tell who asked for it ({REQUESTERS_ANNOTATION}): delete it and make it again");
-    Problem::invalid(Reason::RequesterUnknown, message)
+/// Whether `scope` has that this is done with a stream.
+pub fn covers(scope: &Scope, product: &str, stream: &str, access: Access) -> bool {
+    scope.streams.iter().any(|s| s.product == product && s.stream == stream && s.access.contains(&access))
+}
+
+/// Whether `approval` is about this very object of `kind`, and not about one of its name that was before it.
+pub fn is_of(approval: &AccessApproval, kind: RequestKind, uid: Option<&str>) -> bool {
+    let of = &approval.spec.request_ref;
+    of.kind == kind && Some(of.uid.as_str()) == uid && approval.metadata.deletion_timestamp.is_none()
+}
+
+/// The reason of a decision, to end a sentence with.
+pub fn because(decision: &AccessApprovalSpec) -> String {
+    decision.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default()
+}
+
+/// Streams as `product/stream`, the first five.
+pub fn few<'a>(streams: impl Iterator<Item = &'a (String, String)>) -> String {
+    let names: Vec<_> = streams.map(|(product, stream)| format!("{product}/{stream}")).collect();
+    let (first, rest) = names.split_at(names.len().min(5));
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    first.join(", ") + &more
 }
 
 /// The decisions about a binding by a role's owner.
@@ -108,12 +128,10 @@ fn decisions<'a>(
     index
         .approvals_of(&request)
         .filter(move |(key, approval)| {
-            let (of, target) = (&approval.spec.request_ref, &approval.spec.target_ref);
+            let target = &approval.spec.target_ref;
             key.namespace == role.namespace
                 && (target.kind, &target.name) == (TargetKind::StreamRole, &role.name)
-                && of.kind == RequestKind::RoleBinding
-                && Some(&of.uid) == binding.metadata.uid.as_ref()
-                && approval.metadata.deletion_timestamp.is_none()
+                && is_of(approval, RequestKind::RoleBinding, binding.metadata.uid.as_deref())
         })
         .map(|(_, approval)| approval)
 }
@@ -123,7 +141,7 @@ fn refusal(against: &AccessApproval, role: &ObjectKey) -> Problem {
         Decision::Revoked => (Reason::Revoked, "revoked"),
         _ => (Reason::Denied, "denied"),
     };
-    let why = against.spec.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    let why = because(&against.spec);
     Problem::invalid(reason, format!("StreamRole {role} was {what} by {}{why}", against.spec.reviewer))
 }
 
@@ -202,14 +220,11 @@ pub fn pending(binding: &RoleBinding, awaited: &Awaited) -> PendingRequest {
 
 /// What to say of what waits.
 pub fn awaiting(role: &ObjectKey, request: &ObjectKey, awaited: &Awaited) -> Problem {
-    let streams: Vec<_> = awaited.streams.keys().map(|(product, stream)| format!("{product}/{stream}")).collect();
-    let (first, rest) = streams.split_at(streams.len().min(5));
-    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
     Problem::waiting(
         Reason::AwaitingApproval,
         format!(
-            "StreamRole {role} waits for its owner's approval of {}{more}: kubectl weir approve --namespace {} {request}",
-            first.join(", "),
+            "StreamRole {role} waits for its owner's approval of {}: kubectl weir approve --namespace {} {request}",
+            few(awaited.streams.keys()),
             role.namespace
         ),
     )

@@ -214,8 +214,8 @@ impl Index {
         &'a self,
         request: &ObjectKey,
     ) -> impl Iterator<Item = (&'a ObjectKey, &'a AccessApproval)> + use<'a> {
-        let decided = self.approvals_of_request.to(request).cloned().collect::<Vec<_>>();
-        decided.into_iter().filter_map(|key| self.approvals.get_key_value(&key)).map(|(key, a)| (key, a.as_ref()))
+        let decided = self.approvals_of_request.to(request);
+        decided.filter_map(|key| self.approvals.get_key_value(key)).map(|(key, a)| (key, a.as_ref()))
     }
 
     /// Bindings that wait for an approval by the owner of a role, with what they wait for.

@@ -4,7 +4,7 @@
 //! A guest is known to the index as a client and as a binding are: rotation, the ledger, verification and drift need not know
 //! the difference.
 
-pub mod consent;
+mod consent;
 pub mod progress;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::Step;
 use super::clients::ORDERS_SERVICE;
-use super::shell::{sh, sh_with, try_sh};
+use super::platform::{give, secret};
+use super::shell::{sh, try_sh};
 use super::stage::Stage;
 
 /// The step.
@@ -84,10 +85,8 @@ impl Acme {
 
 fn serve_partners(stage: &Stage, acme: &Acme) -> Result<()> {
     let made = generate_simple_self_signed([HOST.to_owned()]).context("failed to make a certificate")?;
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-        "metadata": {"name": "weir-partners-tls", "namespace": "weir-system"},
-        "stringData": {"tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem()}});
-    sh_with("kubectl apply --server-side --force-conflicts --field-manager=weir-demo -f -", &secret.to_string())?;
+    let data = json!({"tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem()});
+    give(&[secret("weir-partners-tls", "kubernetes.io/tls", &data)])?;
     std::fs::write(acme.home.join("ca.crt"), made.cert.pem()).context("failed to write the authority")?;
     let values = "--set partners.enabled=true --set partners.tls.secretName=weir-partners-tls";
     stage.doing(&format!("helm upgrade weir charts/weir --namespace weir-system --reuse-values {values} --wait"));

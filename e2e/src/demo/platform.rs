@@ -44,15 +44,25 @@ fn give_the_secrets(stage: &Stage) -> Result<()> {
             &json!({"tls.crt": read(&kafka.clients_ca)?, "tls.key": read(&kafka.clients_ca_key)?}),
         ),
     ];
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": secrets});
-    // On the server's side: no copy of the contents in an annotation.
-    sh_with("kubectl apply --server-side --force-conflicts --field-manager=weir-demo -f -", &list.to_string())
-        .context("failed to give Weir its Secrets")?;
+    give(&secrets)?;
     stage.doing("Secrets kafka-admin, kafka-ca and kafka-clients-ca are in weir-system");
     Ok(())
 }
 
-fn secret(name: &str, kind: &str, data: &Value) -> Value {
+/// Puts Secrets into Weir's namespace.
+///
+/// # Errors
+/// The API server refused.
+pub fn give(secrets: &[Value]) -> Result<()> {
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": secrets});
+    // On the server's side: no copy of the contents in an annotation.
+    sh_with("kubectl apply --server-side --force-conflicts --field-manager=weir-demo -f -", &list.to_string())
+        .context("failed to give Weir its Secrets")
+        .map(drop)
+}
+
+/// A Secret of Weir's namespace.
+pub fn secret(name: &str, kind: &str, data: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret", "type": kind,
         "metadata": {"name": name, "namespace": "weir-system"},

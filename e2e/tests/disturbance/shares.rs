@@ -10,10 +10,9 @@ use weir::domain::bundle::Bundle;
 use weir::sealing::new_identity;
 
 use crate::harness::brokers::{groups, reads};
-use crate::harness::manifests::product_with;
+use crate::harness::manifests::{partner, product_with};
 use crate::harness::operator::Operator;
 use crate::harness::shell::{kubectl, try_run};
-use crate::harness::tenant::TEST_LABEL;
 use crate::harness::{Harness, Tenant, until};
 use crate::kills::{AFTERWARDS, Seeded, from_environment};
 
@@ -61,13 +60,8 @@ impl Wishes {
     }
 
     async fn say_partner(&self, h: &Harness) {
-        let (key, value) = TEST_LABEL.split_once('=').unwrap();
         let standing = if self.quarantined { "Quarantined" } else { "Active" };
-        h.platform()
-            .apply_value(json!({"apiVersion": "weir.dev/v1alpha1", "kind": "Partner",
-                "metadata": {"name": self.partner, "labels": {key: value}},
-                "spec": {"organisation": "Acme", "standing": standing}}))
-            .await;
+        h.platform().apply(&partner(&self.partner, standing)).await;
     }
 
     async fn say_share(&self) {

@@ -1,6 +1,7 @@
 //! Objects as a user would write them.
 
 use super::CLUSTER;
+use super::tenant::TEST_LABEL;
 
 /// A product with one stream of each name, whose topics are `<namespace>.<product>.<stream>`.
 pub fn product(name: &str, streams: &[&str]) -> String {
@@ -55,6 +56,15 @@ pub fn binding_with(name: &str, owner: &str, role: &str, spec: &str) -> String {
     format!(
         "{{apiVersion: weir.dev/v1alpha1, kind: RoleBinding, metadata: {{name: {name}}}, \
          spec: {{roleRef: {{namespace: {owner}, name: {role}}}, {spec}}}}}"
+    )
+}
+
+/// A partner with this standing.
+pub fn partner(name: &str, standing: &str) -> String {
+    let label = TEST_LABEL.replace('=', ": '");
+    format!(
+        "{{apiVersion: weir.dev/v1alpha1, kind: Partner, metadata: {{name: {name}, labels: {{{label}'}}}}, \
+         spec: {{organisation: Acme, standing: {standing}}}}}"
     )
 }
 

@@ -10,7 +10,7 @@ pub(super) struct Links(BTreeMap<ObjectKey, BTreeSet<ObjectKey>>);
 
 impl Links {
     /// Who names `key`.
-    pub(super) fn to(&self, key: &ObjectKey) -> impl Iterator<Item = &ObjectKey> {
+    pub(super) fn to<'a>(&'a self, key: &ObjectKey) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
         self.0.get(key).into_iter().flatten()
     }
 

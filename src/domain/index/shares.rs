@@ -18,11 +18,6 @@ impl Index {
         self.partners.get(name).map(AsRef::as_ref)
     }
 
-    /// A share.
-    pub fn share(&self, key: &ObjectKey) -> Option<&Arc<ExternalShare>> {
-        self.shares.get(key)
-    }
-
     /// The guests of a share.
     pub fn guests(&self, share: &ObjectKey) -> Option<&Arc<Guests>> {
         self.guests.get(share)

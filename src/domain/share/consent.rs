@@ -9,7 +9,7 @@ use super::Guest;
 use crate::api::{
     Acceptance, Access, AccessApproval, Decision, ExternalShare, Partner, Reason, RequestKind, Scope, Side, UidRef,
 };
-use crate::domain::approval::{is_by_another, is_over, not_enforced, requester_unknown, requesters};
+use crate::domain::approval::{because, can_count, covers, few, is_by_another, is_of, is_over};
 use crate::domain::index::Index;
 use crate::domain::names::ObjectKey;
 use crate::domain::problem::Problem;
@@ -34,12 +34,7 @@ pub(super) fn consent<'a>(
     if let Some(against) = decisions.iter().find(|d| d.spec.decision != Decision::Approved) {
         return Err(refusal(against));
     }
-    if !index.are_approvals_enforced() {
-        return Err(not_enforced());
-    }
-    if requesters(share).next().is_none() {
-        return Err(requester_unknown());
-    }
+    can_count(index, share)?;
     let required: BTreeSet<_> = share.spec.approvals.iter().copied().chain([Side::Consumer]).collect();
     let holds = |scope: &&Scope| {
         scope.pattern == Some(share.spec.pattern) && scope.purpose == share.spec.purpose && !is_over(scope, now)
@@ -55,7 +50,7 @@ pub(super) fn consent<'a>(
 }
 
 /// The decisions about a share with a partner.
-pub fn decisions<'a>(
+fn decisions<'a>(
     index: &'a Index,
     share: &ExternalShare,
     partner: &Partner,
@@ -66,20 +61,17 @@ pub fn decisions<'a>(
     index
         .approvals_of(&request)
         .filter(move |(key, approval)| {
-            let of = &approval.spec.request_ref;
             key.namespace == namespace
-                && of.kind == RequestKind::ExternalShare
-                && Some(&of.uid) == uid.as_ref()
+                && is_of(approval, RequestKind::ExternalShare, uid.as_deref())
                 && of_partner.is_some()
                 && approval.spec.partner_ref == of_partner
-                && approval.metadata.deletion_timestamp.is_none()
         })
         .map(|(_, approval)| approval)
 }
 
 fn refusal(against: &AccessApproval) -> Problem {
     let spec = &against.spec;
-    let why = spec.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    let why = because(spec);
     let (reason, what) = match (spec.side, spec.decision) {
         (Side::Consumer, Decision::Revoked) => (Reason::Revoked, "withdrawn"),
         (Side::Consumer, _) => (Reason::Rejected, "rejected"),
@@ -102,10 +94,7 @@ impl Consent<'_> {
 
     /// The sides that did not approve that this stream is read.
     pub(super) fn missing(&self, product: &str, stream: &str) -> BTreeSet<Side> {
-        let allows = |scope: &&Scope| {
-            let mut streams = scope.streams.iter();
-            streams.any(|s| s.product == product && s.stream == stream && s.access.contains(&Access::Read))
-        };
+        let allows = |scope: &&Scope| covers(scope, product, stream, Access::Read);
         let lacking = self.sides.iter().filter(|(_, scopes)| !scopes.iter().any(&allows));
         lacking.map(|(side, _)| *side).collect()
     }
@@ -128,10 +117,7 @@ impl Consent<'_> {
 
 /// What to say of what waits, side by side.
 pub(super) fn awaiting(share: &ObjectKey, guest: &Guest) -> Option<Problem> {
-    let names: Vec<_> = guest.awaited.iter().map(|(product, stream)| format!("{product}/{stream}")).collect();
-    let (first, rest) = names.split_at(names.len().min(5));
-    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-    let what = format!("{}{more}", first.join(", "));
+    let what = few(guest.awaited.iter());
     let ours: Vec<_> = guest.awaits.iter().filter(|s| **s != Side::Consumer).map(|s| format!("{s:?}")).collect();
     let ObjectKey { namespace, name } = share;
     let partner = &guest.partner;
