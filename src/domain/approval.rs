@@ -170,9 +170,14 @@ pub fn is_over(scope: &Scope, now: Timestamp) -> bool {
     scope.not_after.as_ref().is_some_and(|end| end.0 <= now)
 }
 
-/// Whether any approval of a request is over.
-pub fn lapsed(index: &Index, request: &ObjectKey, now: Timestamp) -> bool {
-    index.approvals_of(request).filter_map(|(_, a)| a.spec.scope.as_ref()).any(|scope| is_over(scope, now))
+/// Whether any approval of this very request is over.
+pub fn lapsed<K: Resource>(index: &Index, request: &K, kind: RequestKind, now: Timestamp) -> bool {
+    let key = ObjectKey::new(
+        request.meta().namespace.clone().unwrap_or_default(),
+        request.meta().name.clone().unwrap_or_default(),
+    );
+    let of_it = index.approvals_of(&key).filter(|(_, a)| is_of(a, kind, request.meta().uid.as_deref()));
+    of_it.filter_map(|(_, a)| a.spec.scope.as_ref()).any(|scope| is_over(scope, now))
 }
 
 /// When the next of the approvals of a request ends.

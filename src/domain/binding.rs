@@ -24,7 +24,7 @@ use super::problem::Problem;
 use super::product;
 use super::role;
 use super::tenancy::Tenant;
-use crate::api::{Access, Reason, RoleBinding, StreamRole, Subject, Usage};
+use crate::api::{Access, Reason, RequestKind, RoleBinding, StreamRole, Subject, Usage};
 
 pub use entries::{ANYWHERE, ClusterAccess, bounded, entries, quota_map, widen};
 
@@ -66,7 +66,7 @@ pub struct Resolution {
     pub awaited: BTreeMap<ObjectKey, Awaited>,
     /// When something of this changes by itself.
     pub changes_at: Option<Timestamp>,
-    /// Something of what was approved ended by itself, so nobody need be asked about what goes with it.
+    /// Something waits for an approval, and one ended by itself: nobody need be asked about what went with it.
     pub lapsed: bool,
 }
 
@@ -80,7 +80,6 @@ pub fn resolve(index: &Index, binding: &RoleBinding, now: Timestamp) -> Resoluti
         return resolution;
     }
     resolution.changes_at = resolution.changes_at.into_iter().chain(approval::next_end(index, binding, now)).min();
-    resolution.lapsed = approval::lapsed(index, &index.key_of(binding), now);
     let closure = role::closure(index, &role_of(binding));
     resolution.problems.extend(closure.problems);
     let request = Request { binding, start, now };
@@ -90,6 +89,8 @@ pub fn resolve(index: &Index, binding: &RoleBinding, now: Timestamp) -> Resoluti
             resolution.clusters.insert(cluster);
         }
     }
+    resolution.lapsed =
+        !resolution.awaited.is_empty() && approval::lapsed(index, binding, RequestKind::RoleBinding, now);
     let key = index.key_of(binding);
     let waits = resolution.awaited.iter().map(|(role, awaited)| approval::awaiting(role, &key, awaited));
     resolution.problems.extend(waits.collect::<Vec<_>>());

@@ -27,7 +27,7 @@ use super::product;
 use super::rotation::ROTATE;
 use crate::api::{
     Acceptance, Access, Classification, ClusterRef, Credentials, DataProduct, ExternalShare, Partner, PartnerStanding,
-    Pattern, Reason, Side, StreamClient, StreamClientSpec,
+    Pattern, Reason, RequestKind, Side, StreamClient, StreamClientSpec,
 };
 
 /// What one partner has by a share.
@@ -231,7 +231,6 @@ impl Between<'_> {
     fn agreed(&self, offer: &Offer<'_>, consent: &Consent<'_>, guest: &mut Guest, resolution: &mut Resolution) {
         let Self { index, share, partner, end, now } = *self;
         resolution.changes_at = resolution.changes_at.into_iter().chain(consent.next_end(now)).min();
-        resolution.lapsed = approval::lapsed(index, &index.key_of(share), now);
         guest.acceptance = consent.acceptance().cloned();
         let mut topics = BTreeMap::new();
         for Shared { product, stream, topic } in &offer.streams {
@@ -246,6 +245,8 @@ impl Between<'_> {
                 guest.awaited.insert((name, stream.clone()));
             }
         }
+        resolution.lapsed =
+            !guest.awaited.is_empty() && approval::lapsed(index, share, RequestKind::ExternalShare, now);
         resolution.problems.extend(consent::awaiting(&index.key_of(share), guest));
         if guest.acceptance.is_some() && consent.is_agreed() && !offer.cluster.is_empty() {
             guest.ends_at = Some(consent.end().map_or(end, |at| at.min(end)));

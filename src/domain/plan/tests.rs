@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::acl::{AclEntry, Operation, PatternType, Permission, ResourceType};
+use crate::domain::index::Update;
 use crate::domain::plan::{Observed, PrincipalPlan, foreign, hold, is_repairable};
 use crate::domain::testing::{World, client_record, principal_of};
 
@@ -193,6 +194,14 @@ spec: {privileges: [{products: {names: [orders]}, access: [Read]}], bindableFrom
     }
     // A role that wants approvals from now on may be a mistake.
     let (mut world, principal, observed) = settled();
+    world.index.apply(Update::ApprovalsEnforced(true), world.now);
+    world.put(&format!(
+        "
+kind: RoleBinding
+metadata: {{namespace: fraud, name: orders, annotations: {{weir.dev/requesters: eve}}}}
+spec: {{roleRef: {{namespace: payments, name: reader}}, subjects: [{SCORER}]}}
+"
+    ));
     world.put(wanted);
     assert!(world.plan(&principal, &observed).unasked);
     // An approval that ends does not.
@@ -202,6 +211,35 @@ spec: {privileges: [{products: {names: [orders]}, access: [Read]}], bindableFrom
     )));
     let plan = world.plan(&principal, &observed);
     assert!(!plan.unasked && !plan.delete.is_empty());
+}
+
+#[test]
+fn an_approval_that_ended_and_was_renewed_or_was_of_another_request_asks_for_nothing() {
+    let approval = |name: &str, uid: &str, end: &str| {
+        format!(
+            "
+kind: AccessApproval
+metadata: {{namespace: payments, name: {name}}}
+spec: {{requestRef: {{kind: RoleBinding, namespace: fraud, name: orders, uid: {uid}}},
+  targetRef: {{kind: StreamRole, name: reader}}, reviewer: olga, decision: Approved, scope: {{subjects: [{SCORER}],
+  streams: [{{product: orders, stream: placed, access: [Read]}}, {{product: orders, stream: paid, access: [Read]}}], notAfter: {end}}}}}
+"
+        )
+    };
+    let narrowed = "
+kind: StreamRole
+metadata: {namespace: payments, name: reader}
+spec: {privileges: [{products: {names: [orders]}, streams: [placed], access: [Read]}], bindableFrom: {mode: All}}
+";
+    let request = crate::domain::testing::uid("RoleBinding fraud/orders");
+    for uid in [request.as_str(), "one-before-it"] {
+        let (mut world, principal, observed) = settled();
+        world.put(&approval("ended", uid, "2026-01-02T00:00:00Z"));
+        world.put(&approval("renewed", &request, "2027-01-01T00:00:00Z"));
+        world.put(narrowed);
+        let plan = world.plan(&principal, &observed);
+        assert!(plan.unasked && !plan.delete.is_empty(), "{uid}");
+    }
 }
 
 #[test]
