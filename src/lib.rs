@@ -5,7 +5,8 @@
 //! - [`api`]: what a user writes and reads; one file a kind, no logic.
 //! - [`domain`]: decides; pure values, no I/O, no clock.
 //! - [`ports`]: what the deciders need from the world.
-//! - [`kafka`], [`k8s`], [`pki`], [`sealing`], [`web`]: the adapters; they never import each other.
+//! - [`tls`]: the client's side of TLS, for the adapters.
+//! - [`kafka`], [`replication`], [`k8s`], [`pki`], [`sealing`], [`web`]: the adapters; they never import each other.
 //! - [`controllers`]: observe, validate, plan, apply, report.
 //! - [`run`]: wires all of it together; [`partners`]: what partners call; [`cli`]: what people do
 //!   by hand.
@@ -22,7 +23,9 @@ pub mod kafka;
 pub mod partners;
 pub mod pki;
 pub mod ports;
+pub mod replication;
 pub mod run;
 pub mod sealing;
+pub mod tls;
 pub mod uninstall;
 pub mod web;

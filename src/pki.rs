@@ -1,11 +1,13 @@
-//! Client certificates, signed by the authority that the platform gave.
+//! Client certificates, signed by the authority that the platform gave; and those of a server of Weir's own and its caller.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use p12_keystore::{KeyStore, KeyStoreEntry, PrivateKeyChain};
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose,
-    SerialNumber,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SerialNumber,
 };
 use time::OffsetDateTime;
 use x509_parser::pem::Pem;
@@ -65,12 +67,103 @@ pub fn sign_client_certificate(
     })
 }
 
+/// An authority whose key nobody has any more, and two certificates by it: of a server, and of the one who calls it.
+#[derive(Debug)]
+pub struct Pair {
+    /// The authority.
+    pub authority_pem: String,
+    /// The server's certificate and key, and the authority as trusted: PKCS #12 (RFC 7292) as Java reads it.
+    pub server_store: Vec<u8>,
+    /// The password of that.
+    pub password: Secret,
+    /// The caller's certificate.
+    pub caller_pem: String,
+    /// Its key.
+    pub caller_key_pem: Secret,
+}
+
+/// How long a [`Pair`] is good for.
+const PAIR_LASTS: Duration = Duration::from_secs(730 * 86_400);
+
+/// Makes a [`Pair`]; the server answers to `names`. The server may also call others like it.
+///
+/// # Errors
+/// A name is none, or there is no randomness.
+pub fn pair(names: &[String]) -> Result<Pair, String> {
+    use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+    let begin = OffsetDateTime::from_unix_timestamp(Timestamp::now().as_second()).map_err(|e| e.to_string())?;
+    let params = |name: &str, names: &[String]| {
+        let mut params = CertificateParams::new(names.to_vec()).map_err(unmade)?;
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = begin - SKEW;
+        params.not_after = begin + PAIR_LASTS;
+        params.serial_number = Some(serial()?);
+        Ok::<_, String>(params)
+    };
+    let ca_key = KeyPair::generate().map_err(unmade)?;
+    let mut ca = params("Weir, for one engine", &[])?;
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let authority = ca.self_signed(&ca_key).map_err(unmade)?;
+    let issuer = Issuer::new(ca, ca_key);
+    let signed = |name: &str, names: &[String], usages: Vec<ExtendedKeyUsagePurpose>| {
+        let key = KeyPair::generate().map_err(unmade)?;
+        let mut params = params(name, names)?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = usages;
+        let certificate = params.signed_by(&key, &issuer).map_err(unmade)?;
+        Ok::<_, String>((certificate, key))
+    };
+    let (server, server_key) = signed("worker", names, vec![ServerAuth, ClientAuth])?;
+    let (caller, caller_key) = signed("weir", &[], vec![ClientAuth])?;
+    let password = password()?;
+    Ok(Pair {
+        server_store: store(&server, &server_key, &authority, &password)?,
+        authority_pem: authority.pem(),
+        password,
+        caller_pem: caller.pem(),
+        caller_key_pem: Secret::new(caller_key.serialize_pem()),
+    })
+}
+
+fn unmade(why: impl Display) -> String {
+    format!("failed to make a certificate: {why}")
+}
+
+fn password() -> Result<Secret, String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|e| format!("failed to get random bytes: {e}"))?;
+    Ok(Secret::new(hex::encode(bytes)))
+}
+
+fn store(
+    certificate: &Certificate,
+    key: &KeyPair,
+    authority: &Certificate,
+    password: &Secret,
+) -> Result<Vec<u8>, String> {
+    let own = p12_keystore::Certificate::from_der(certificate.der()).map_err(unmade)?;
+    let trusted = p12_keystore::Certificate::from_der(authority.der()).map_err(unmade)?;
+    let private = p12_keystore::PrivateKey::from_der(key.serialized_der()).map_err(unmade)?;
+    let chain = PrivateKeyChain::new("worker", private, [own]);
+    let mut store = KeyStore::new();
+    store.add_entry("worker", KeyStoreEntry::PrivateKeyChain(chain));
+    store.add_entry("authority", KeyStoreEntry::Certificate(trusted));
+    store.writer(password.expose()).write().map_err(unmade)
+}
+
+/// Whether a [`Pair`] with this authority, in PEM, should be made anew: half of its time is over, or it cannot be read.
+pub fn is_pair_old(authority_pem: &str, now: Timestamp) -> bool {
+    authority_end(authority_pem).map_or(true, |end| now.checked_add(PAIR_LASTS / 2).map_or(true, |half| half > end))
+}
+
 /// When an authority ends; of a chain, the certificate that ends first.
 ///
 /// # Errors
 /// It is no certificate in PEM.
 pub fn authority_end(ca_pem: &str) -> Result<Timestamp, String> {
-    let what = |e: &dyn std::fmt::Display| format!("tls.crt is no certificate in PEM: {e}");
+    let what = |e: &dyn Display| format!("tls.crt is no certificate in PEM: {e}");
     let mut first: Option<i64> = None;
     for pem in Pem::iter_from_buffer(ca_pem.as_bytes()) {
         let pem = pem.map_err(|e| what(&e))?;
@@ -116,7 +209,7 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
     use time::OffsetDateTime;
 
-    use super::{authority_end, belongs, sign_client_certificate};
+    use super::{authority_end, belongs, is_pair_old, pair, sign_client_certificate};
     use crate::api::Credentials;
     use crate::domain::secret::Secret;
 
@@ -139,6 +232,16 @@ mod tests {
         assert_eq!(authority_end(certificate_pem).unwrap(), signed.expires_at, "what is told is what is signed");
         assert!(belongs(certificate_pem, key_pem));
         assert!(!belongs(certificate_pem, &key));
+    }
+
+    #[test]
+    fn a_pair_is_renewed_once_half_of_its_time_is_over() {
+        let pair = pair(&["weir-connect.weir.svc".to_owned()]).unwrap();
+        assert!(belongs(&pair.caller_pem, &pair.caller_key_pem));
+        let days = |n: i64| Timestamp::now() + SignedDuration::from_hours(24 * n);
+        assert!(!is_pair_old(&pair.authority_pem, days(300)));
+        assert!(is_pair_old(&pair.authority_pem, days(400)));
+        assert!(is_pair_old("", days(0)));
     }
 
     #[test]

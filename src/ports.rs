@@ -1,11 +1,14 @@
 //! What the deciders need from the world, batch first. Adapters implement these traits; they never import each other.
 
+mod connectors;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use self::connectors::{ConnectError, Connectors};
 use crate::domain::acl::{AclEntry, ResourceType};
 use crate::domain::secret::Secret;
 

@@ -26,10 +26,11 @@ use crate::controllers::metrics::Metrics;
 use crate::controllers::patience::Patience;
 use crate::controllers::publisher::{Publisher, wake_owners};
 use crate::controllers::reconcile::reconcile_kind;
+use crate::controllers::replication::Copies;
 use crate::controllers::world::{Queues, World};
 use crate::controllers::{
-    data_product, decisions, external_share, partner, retention, role_binding, stream_client, stream_cluster,
-    stream_role,
+    data_product, decisions, external_share, partner, replication, retention, role_binding, stream_client,
+    stream_cluster, stream_role,
 };
 use crate::domain::bundle::{ROTATE_ANNOTATION, SHARE_LABEL, guest_of, share_of};
 use crate::domain::index::Update;
@@ -70,7 +71,11 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Res
         .get(&settings.namespace)
         .await
         .with_context(|| format!("failed to read namespace {}, which Weir runs in", settings.namespace))?;
-    let installation = Installation { id: namespace.uid().unwrap_or_default(), namespace: settings.namespace.clone() };
+    let installation = Installation {
+        id: namespace.uid().unwrap_or_default(),
+        namespace: settings.namespace.clone(),
+        stream_cluster: None,
+    };
     let readiness = Readiness::default();
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self())).context("failed to register metrics")?;
@@ -114,6 +119,7 @@ async fn lead(
         world: World::new(queues),
         publisher: Publisher::new(client.clone(), owners, shutdown.clone()),
         secrets: Secrets::new(client.clone(), &settings.namespace),
+        copies: Copies::default(),
         bundles: Bundles::new(client.clone(), &settings.namespace),
         events: Events::new(client.clone(), &settings.namespace, &settings.identity),
         leadership: candidate.leadership(),
@@ -172,6 +178,7 @@ async fn lead(
     tasks.spawn(reconcile_kind(context.clone(), share_store, share_queue, at_once, external_share::reconcile));
     tasks.spawn(wake_owners(context.clone(), owner_queue));
     tasks.spawn(decisions::announce(context.clone(), decisions_made));
+    tasks.spawn(replication::run(context.clone()));
     tasks.spawn(retention::run(context.clone()));
     tasks.spawn(keep_looking_at_policies(context.clone()));
     tasks.spawn(expire(context));

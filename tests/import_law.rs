@@ -1,6 +1,6 @@
 //! Holds the law of imports (docs/contributing.md) by reading the sources:
 //!
-//! `api <- domain <- ports <- { kafka, replication, k8s, audit, web } <- controllers <- run <- main`
+//! `api <- domain <- { ports, tls } <- { kafka, replication, k8s, audit, web } <- controllers <- run <- main`
 //!
 //! A layer uses those before it. Adapters never use each other, `api` uses nothing of ours, and `domain` uses no client, no
 //! clock, no environment and no runtime. It reads paths as text, so a name that starts with `crate::` or `weir::` counts
@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// The layers in their order; those of one rank do not use each other.
-const LAYERS: [(&str, u8); 16] = [
+const LAYERS: [(&str, u8); 17] = [
     ("api", 0),
     ("domain", 1),
     ("ports", 2),
+    ("tls", 2),
     ("kafka", 3),
     ("replication", 3),
     ("k8s", 3),

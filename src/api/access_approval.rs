@@ -139,8 +139,9 @@ pub enum Decision {
 }
 
 /// The most that is approved. Granted is what the request resolves to at each moment, as far as it lies within.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(has(self.pattern) && self.pattern == 'Copy') == has(self.destination)").message("destination goes with pattern Copy, and only with it"))]
 pub struct Scope {
     /// Whom it is for, as the request names them; none for a share.
     #[schemars(length(max = 64), transform = without_rules)]
@@ -149,6 +150,10 @@ pub struct Scope {
     /// Of a share: how.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<Pattern>,
+    /// Of a share with pattern Copy: the StreamCluster that it copies to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub destination: Option<String>,
     /// What it is for, as the request says; a request that says otherwise is not approved by this.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]

@@ -58,6 +58,8 @@ named! {
         CredentialsReady,
         /// ExternalShare: every broker shows what each partner should have, and nothing else.
         AccessApplied,
+        /// ExternalShare with pattern Copy: records flow as they should, or none are meant to.
+        ReplicationHealthy,
     }
 }
 
@@ -146,6 +148,14 @@ named! {
         ClassificationForbidsPattern,
         /// The products of a share lie on several clusters.
         SeveralClusters,
+        /// The destination does not take copies of this namespace, or is the source itself.
+        DestinationNotAllowed,
+        /// The destination offers no engine of that name.
+        EngineNotFound,
+        /// The engine is starting, or takes up the share.
+        ReplicationStarting,
+        /// The engine is out of reach, fails, or records do not flow although it says that it runs.
+        ReplicationFailing,
         /// Who made the request is not known, so nobody can be told from its reviewer.
         RequesterUnknown,
         /// The admission policies are missing that hold reviewers to their names.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access_approval::{ApprovedStream, Side};
+use super::replication::{Destination, History, ReplicationStatus, TargetTopicPolicy};
 use super::shared::{Pattern, Quotas};
 use super::stream_client::{CredentialStatus, CredentialType, Rotation};
 
@@ -32,6 +33,10 @@ use super::stream_client::{CredentialStatus, CredentialType, Rotation};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(self.pattern == 'Copy') == has(self.destination)").message("destination goes with pattern Copy, and only with it").field_path(".destination"))]
+#[x_kube(validation = Rule::new("(self.pattern == 'Copy') == has(self.engine)").message("engine goes with pattern Copy, and only with it").field_path(".engine"))]
+#[x_kube(validation = Rule::new("self.pattern == 'Copy' || self.targetTopicPolicy == 'Retain'").message("targetTopicPolicy goes with pattern Copy: with Direct there are no other topics").field_path(".targetTopicPolicy"))]
+#[x_kube(validation = Rule::new("self.pattern == 'Copy' || self.history.from == 'FromNow'").message("history goes with pattern Copy: with Direct, the partner reads what is there").field_path(".history"))]
 #[x_kube(validation = Rule::new("!has(oldSelf.revoke) || has(self.revoke)").message("a revoked share stays revoked: make another one"))]
 pub struct ExternalShareSpec {
     /// What is shared: products of this namespace, all on one cluster.
@@ -43,7 +48,24 @@ pub struct ExternalShareSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub partner_refs: Vec<PartnerRef>,
     /// How.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("pattern is immutable: make another share"))]
     pub pattern: Pattern,
+    /// Where a copy goes, with pattern Copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("destination is immutable: make another share"))]
+    pub destination: Option<Destination>,
+    /// What carries the copy: one of the destination's `replicationEngines`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("engine is immutable: make another share"))]
+    pub engine: Option<String>,
+    /// Which of the records that were there before are copied; by default none.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("history is immutable: make another share"))]
+    pub history: History,
+    /// What becomes of the copies when the share is over.
+    #[serde(default)]
+    pub target_topic_policy: TargetTopicPolicy,
     /// What for. Products that name purposes want one of theirs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
@@ -72,7 +94,7 @@ pub struct ExternalShareSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SharedProduct {
     /// The DataProduct of this namespace.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// Which streams; all of them where none is named, also those that come later, once they are approved.
     #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
@@ -141,6 +163,9 @@ pub struct ExternalShareStatus {
     /// What is offered to every partner: what an approval of all of it would say. The first 256.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<ApprovedStream>,
+    /// How copying goes, with pattern Copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication: Option<ReplicationStatus>,
     /// Each partner.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]

@@ -6,6 +6,7 @@ mod data_product;
 mod external_share;
 mod invitation;
 mod partner;
+mod replication;
 mod role_binding;
 mod security_event;
 mod shared;
@@ -28,6 +29,10 @@ pub use external_share::{
 };
 pub use invitation::{Invitation, InvitationSpec, UidRef};
 pub use partner::{Agreement, Partner, PartnerSpec, PartnerStanding, PartnerStatus};
+pub use replication::{
+    ConsumerTuning, Destination, DestinationPolicy, History, HistoryStart, MirrorMaker2, ProducerTuning, PullPolicy,
+    ReplicationEngine, ReplicationStatus, TargetTopicPolicy,
+};
 pub use role_binding::{EntriesStatus, RoleBinding, RoleBindingSpec, RoleBindingStatus, RoleRef, Subject, SubjectKind};
 pub use security_event::{Action, Actor, ObjectRef, Outcome, SecurityEvent, SecurityEventSpec, Severity};
 pub use shared::{Access, ClusterRef, Pattern, Quotas, SecretRef, Usage};

@@ -70,4 +70,7 @@ pub enum Access {
 pub enum Pattern {
     /// The partner reads from the cluster itself, by its external listener. For Public products.
     Direct,
+    /// The streams are copied to another cluster, and the partner reads there; it never reaches the source. For Public and
+    /// Private products.
+    Copy,
 }

@@ -6,6 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::replication::{DestinationPolicy, ReplicationEngine};
 use super::shared::{Quotas, SecretRef};
 
 /// A Kafka cluster that Weir governs.
@@ -58,6 +59,17 @@ pub struct StreamClusterSpec {
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub tenancy: Vec<Tenancy>,
+    /// Which namespaces may copy into this cluster by ExternalShares; none by default. Copies lie under
+    /// `<namespace>.<share>.`.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub destinations: Vec<DestinationPolicy>,
+    /// What carries copies into this cluster; without one there are none.
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub replication_engines: Vec<ReplicationEngine>,
     /// What to do about entries on governed topics that no resource asks for.
     #[serde(default)]
     pub drift: Drift,

@@ -154,6 +154,7 @@ async fn approved_share(
     let scope = Scope {
         subjects: Vec::new(),
         pattern: Some(share.spec.pattern),
+        destination: share.spec.destination.as_ref().map(|to| to.cluster_ref.name.clone()),
         purpose: share.spec.purpose.clone(),
         streams,
         not_after: Some(share.spec.validity.not_after.clone()),

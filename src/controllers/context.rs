@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::applier::SessionError;
 use super::patience::Patience;
 use super::publisher::Publisher;
+use super::replication::Copies;
 use super::world::World;
 use crate::domain::event::{Happening, WEIR, event};
 use crate::domain::ledger::Installation;
@@ -17,6 +18,7 @@ use crate::k8s::bundles::Bundles;
 use crate::k8s::credentials::{AdminAccess, Secrets};
 use crate::k8s::events::Events;
 use crate::k8s::lease::Leadership;
+use crate::ports::KafkaEndpoint;
 
 /// See the module.
 pub struct Context {
@@ -30,6 +32,8 @@ pub struct Context {
     pub secrets: Secrets,
     /// Partners' credentials on their way.
     pub bundles: Bundles,
+    /// How copies are.
+    pub copies: Copies,
     /// Kubernetes Events and SecurityEvents.
     pub events: Events,
     /// Proof of leadership.
@@ -89,6 +93,11 @@ impl Context {
     /// The authority of a cluster's brokers, in PEM.
     pub fn ca_pem(&self, cluster: &str) -> Option<String> {
         self.access().get(cluster)?.ca_pem.clone()
+    }
+
+    /// How a cluster is entered.
+    pub fn endpoint(&self, cluster: &str) -> Option<KafkaEndpoint> {
+        Some(self.access().get(cluster)?.endpoint.clone())
     }
 
     /// Whether a cluster is entered by just this.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::applier::{ClusterHandle, not_connected};
+use super::applier::{ClusterHandle, Order, not_connected};
 use super::context::Context;
 use crate::api::{ListenerAuthentication, Reason, StreamClient, StreamClusterSpec};
 use crate::domain::conditions::whole_seconds;
 use crate::domain::connection::{Issued, authentication_of};
 use crate::domain::ledger::{ClientRecord, VersionRecord};
-use crate::domain::names::PrincipalKey;
+use crate::domain::names::{ObjectKey, PrincipalKey};
 use crate::domain::problem::Problem;
 use crate::domain::rotation::{MOST_VERSIONS, ROTATE, Situation, Step, WINDOW, decide};
 
@@ -29,6 +29,18 @@ pub struct Life {
     pub authority: Option<Timestamp>,
     /// Why the last try failed.
     pub problem: Option<Problem>,
+}
+
+/// What is left to do with a credential.
+pub enum Turn {
+    /// Wait, for this.
+    Waits(&'static str),
+    /// Put this version where it is published, and then order [`Order::Published`].
+    Publish(VersionRecord, Issued),
+    /// Too many versions were issued of late: the next one comes not before this.
+    Late(Timestamp),
+    /// Nothing, until the time given, if any.
+    Rest(Option<Timestamp>),
 }
 
 impl Life {
@@ -50,6 +62,29 @@ impl Life {
         drop(state);
         let issuing = record.as_ref().and_then(|r| r.issuing()).cloned();
         Ok(Self { handle, record, issuing, held, authority, problem })
+    }
+
+    /// Takes the step that is next as far as it needs no place to publish: orders what the applier has to do.
+    pub fn turn(&self, context: &Context, client: &StreamClient, key: &ObjectKey, published: Option<&str>) -> Turn {
+        let number = self.issuing.as_ref().map(|v| v.version);
+        match self.step(context, client, published) {
+            Step::Issue(_) => {
+                let last = self.record.as_ref().map_or(0, |r| r.last_version);
+                self.handle.order(Order::Issue(key.clone(), last));
+                Turn::Waits("a credential is being issued")
+            }
+            Step::AwaitBrokers => Turn::Waits("the credential is on its way to every broker"),
+            Step::Publish => match self.issuing.clone().zip(self.held.clone()) {
+                Some((version, (_, issued))) => Turn::Publish(version, issued),
+                None => Turn::Waits("a credential is being issued"),
+            },
+            Step::MarkPublished => {
+                self.handle.order(Order::Published(key.clone(), number.unwrap_or_default()));
+                Turn::Waits("the credential was published")
+            }
+            Step::AwaitTurn(at) => Turn::Late(at),
+            Step::Rest(next) => Turn::Rest(next),
+        }
     }
 
     /// What to do next, where a credential with fingerprint `published` stands where it is published.
@@ -94,7 +129,7 @@ fn admitted(
     let Some(spec) = index.cluster_spec(cluster) else {
         return Err(Problem::waiting(Reason::ClusterNotFound, format!("StreamCluster {cluster} does not exist")));
     };
-    index.tenant(cluster, &client.namespace().unwrap_or_default())?;
+    index.tenant_of(cluster, &index.key_of(client))?;
     let kind = client.spec.credentials.type_;
     if !has_listener(spec, authentication_of(kind)) {
         return Err(Problem::invalid(

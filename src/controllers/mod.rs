@@ -16,6 +16,7 @@ pub mod patience;
 pub mod publisher;
 pub mod reconcile;
 pub mod removal;
+pub mod replication;
 pub mod retention;
 pub mod role_binding;
 pub mod stream_client;

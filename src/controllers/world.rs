@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use kube::Resource;
 use kube::runtime::controller::{ReconcileReason, ReconcileRequest};
 use kube::runtime::reflector::ObjectRef;
+use tokio::sync::watch;
 
 use super::applier::{ClusterHandle, Order};
 use crate::api::{DataProduct, ExternalShare, Partner, RoleBinding, StreamClient, StreamCluster, StreamRole};
 use crate::domain::index::{Index, Touched, Update};
-use crate::domain::names::{ObjectKey, share_of_guest};
+use crate::domain::names::{ObjectKey, is_internal, share_of_guest};
 
 /// Where each kind's reconciler takes its work from.
 pub struct Queues {
@@ -37,12 +38,23 @@ pub struct World {
     index: Mutex<Index>,
     clusters: Mutex<BTreeMap<String, Arc<ClusterHandle>>>,
     queues: Queues,
+    /// Counts changes that engines may have to do with.
+    replication: watch::Sender<u64>,
 }
 
 impl World {
     /// An empty one.
     pub fn new(queues: Queues) -> Self {
-        Self { index: Mutex::default(), clusters: Mutex::default(), queues }
+        Self { index: Mutex::default(), clusters: Mutex::default(), queues, replication: watch::Sender::new(0) }
+    }
+
+    /// Tells of changes that engines may have to do with.
+    pub fn replication_changes(&self) -> watch::Receiver<u64> {
+        self.replication.subscribe()
+    }
+
+    fn wake_engines(&self) {
+        self.replication.send_modify(|n| *n = n.wrapping_add(1));
     }
 
     /// The index, locked. Hold it shortly, and across no await.
@@ -85,18 +97,21 @@ impl World {
                 handle.order(Order::Dirty { principals, products, clients });
             }
         }
+        if !touched.engines.is_empty() {
+            self.wake_engines();
+        }
         self.report(&touched);
     }
 
     /// Asks for the status of all of these.
     pub fn report(&self, touched: &Touched) {
         touched.clusters.iter().for_each(|name| self.reconcile_cluster(name));
-        touched.products.iter().for_each(|key| request(&self.queues.products, key));
+        touched.products.iter().for_each(|key| self.reconcile_product(key));
         touched.roles.iter().for_each(|key| request(&self.queues.roles, key));
         touched.clients.iter().for_each(|key| self.reconcile_client(key));
         touched.bindings.iter().for_each(|key| self.reconcile_binding(key));
         touched.partners.iter().for_each(|name| request(&self.queues.partners, &ObjectKey::new("", name)));
-        touched.shares.iter().for_each(|key| self.reconcile_share(key));
+        touched.shares.iter().for_each(|key| self.report_share(key));
     }
 
     /// Asks for the status of a StreamCluster.
@@ -104,30 +119,42 @@ impl World {
         request(&self.queues.clusters, &ObjectKey::new("", name));
     }
 
-    /// Asks for the status of a RoleBinding, or of the share of a guest.
+    /// Asks for the status of a RoleBinding, or of the share of a guest, or has a worker's engine looked at.
     pub fn reconcile_binding(&self, key: &ObjectKey) {
         match share_of_guest(key) {
             Some((share, _)) => self.reconcile_share(&share),
+            None if is_internal(key) => self.wake_engines(),
             None => request(&self.queues.bindings, key),
         }
     }
 
-    /// Asks for the status of a StreamClient, or of the share of a guest.
+    /// Asks for the status of a StreamClient, or of the share of a guest, or has a worker's engine looked at.
     pub fn reconcile_client(&self, key: &ObjectKey) {
         match share_of_guest(key) {
             Some((share, _)) => self.reconcile_share(&share),
+            None if is_internal(key) => self.wake_engines(),
             None => request(&self.queues.clients, key),
         }
     }
 
     /// Asks for the status of an ExternalShare.
     pub fn reconcile_share(&self, key: &ObjectKey) {
+        // What the applier did for a share may be what an engine waits for. The index may be locked here: it is not asked.
+        self.wake_engines();
         request(&self.queues.shares, key);
     }
 
-    /// Asks for the status of a DataProduct.
+    /// The same, where it is an engine that tells.
+    pub fn report_share(&self, key: &ObjectKey) {
+        request(&self.queues.shares, key);
+    }
+
+    /// Asks for the status of a DataProduct, or of the share whose copies it is.
     pub fn reconcile_product(&self, key: &ObjectKey) {
-        request(&self.queues.products, key);
+        match share_of_guest(key) {
+            Some((share, _)) => self.reconcile_share(&share),
+            None => request(&self.queues.products, key),
+        }
     }
 
     /// The applier of a cluster.

@@ -217,6 +217,7 @@ pub fn pending(binding: &RoleBinding, awaited: &Awaited) -> PendingRequest {
             subjects: awaited.subjects.iter().cloned().collect(),
             purpose: binding.spec.purpose.clone(),
             pattern: None,
+            destination: None,
             streams: awaited.streams.iter().map(stream).collect(),
             not_after: None,
         },

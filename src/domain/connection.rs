@@ -129,7 +129,8 @@ fn java_properties(bootstrap: &str, ca_pem: Option<&str>, version: &Version<'_>)
     lines.join("\n") + "\n"
 }
 
-fn java_trust(ca_pem: Option<&str>) -> Vec<String> {
+/// Properties of a Java client that trusts the brokers' authority; none where that is the system's to know.
+pub(super) fn java_trust(ca_pem: Option<&str>) -> Vec<String> {
     ca_pem.map_or_else(Vec::new, |ca| {
         vec!["ssl.truststore.type=PEM".into(), format!("ssl.truststore.certificates={}", one_line(ca))]
     })

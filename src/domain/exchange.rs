@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::names::guest_uid;
 use crate::api::{
-    Access, ApprovedStream, Classification, CredentialType, DataProduct, ExternalShare, Partner, Pattern, Scope,
-    SharedWith,
+    Access, ApprovedStream, Classification, CredentialType, DataProduct, ExternalShare, History, Partner, Pattern,
+    ReplicationStatus, Scope, SharedWith,
 };
 
 /// What a partner agrees to.
@@ -27,6 +27,9 @@ pub struct Terms {
     pub products: Vec<OfferedProduct>,
     /// How.
     pub pattern: Pattern,
+    /// With pattern Copy: which of the records that were there before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
     /// What it may be used for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
@@ -97,6 +100,34 @@ pub struct ShareState {
     /// How far it is; `None` while Weir has not looked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<SharedWith>,
+    /// How far what it copies is, with pattern Copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopyProgress>,
+}
+
+/// How far a copy is behind its source: as [`ReplicationStatus`] has it, without what is only of this side's concern.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyProgress {
+    /// Records that are not copied yet; an upper bound.
+    pub lag_records: Option<i64>,
+    /// For how long records have been waiting, in seconds.
+    pub lag_seconds: Option<i64>,
+    /// Records a second, over the last minute.
+    pub records_per_second: Option<i64>,
+    /// When a record was last seen to be copied.
+    pub last_copied_at: Option<Timestamp>,
+}
+
+impl From<&ReplicationStatus> for CopyProgress {
+    fn from(status: &ReplicationStatus) -> Self {
+        Self {
+            lag_records: status.lag_records,
+            lag_seconds: status.lag_seconds,
+            records_per_second: status.records_per_second,
+            last_copied_at: status.last_copied_at.as_ref().map(|at| at.0),
+        }
+    }
 }
 
 /// A version of the credential.
@@ -136,6 +167,7 @@ impl Terms {
             organisation: partner.spec.organisation.clone(),
             products: spec.products.iter().filter_map(|p| offered(&p.name, &p.streams)).collect(),
             pattern: spec.pattern,
+            history: (spec.pattern == Pattern::Copy).then(|| spec.history.clone()),
             purpose: spec.purpose.clone(),
             not_before: spec.validity.not_before.as_ref().map(|at| at.0),
             not_after: spec.validity.not_after.0,
@@ -150,8 +182,8 @@ impl Terms {
         hex::encode(Sha256::digest(serde_json::to_vec(self).unwrap_or_default()))
     }
 
-    /// What an acceptance of them allows.
-    pub fn scope(&self) -> Scope {
+    /// What an acceptance of them, of `share`, allows.
+    pub fn scope(&self, share: &ExternalShare) -> Scope {
         let stream = |product: &OfferedProduct, stream: &String| ApprovedStream {
             product: product.name.clone(),
             stream: stream.clone(),
@@ -160,6 +192,7 @@ impl Terms {
         Scope {
             subjects: Vec::new(),
             pattern: Some(self.pattern),
+            destination: share.spec.destination.as_ref().map(|to| to.cluster_ref.name.clone()),
             purpose: self.purpose.clone(),
             streams: self.products.iter().flat_map(|p| p.streams.iter().map(|s| stream(p, s))).collect(),
             not_after: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(self.not_after)),
@@ -172,16 +205,22 @@ mod tests {
     use serde_json::json;
 
     use super::Terms;
+    use crate::api::ExternalShare;
 
-    fn terms(streams: &[&str], more: &str) -> Terms {
+    fn share(streams: &[&str], purpose: &str) -> ExternalShare {
         let share = json!({"metadata": {"name": "out", "uid": "s"}, "spec": {
             "products": [{"name": "orders", "streams": streams}, {"name": "gone"}], "partnerRefs": [{"name": "acme"}],
-            "pattern": "Direct", "validity": {"notAfter": "2026-12-01T00:00:00Z"}, "purpose": more}});
+            "pattern": "Copy", "destination": {"clusterRef": {"name": "shared"}},
+            "validity": {"notAfter": "2026-12-01T00:00:00Z"}, "purpose": purpose}});
+        serde_json::from_value(share).unwrap()
+    }
+
+    fn terms(streams: &[&str], purpose: &str) -> Terms {
         let partner = json!({"metadata": {"name": "acme", "uid": "p"}, "spec": {"organisation": "Acme"}});
         let product = json!({"metadata": {"name": "orders"}, "spec": {"clusterRef": {"name": "main"},
             "classification": "Public", "streams": [{"name": "placed"}, {"name": "paid"}]}});
-        let (share, partner) = (serde_json::from_value(share).unwrap(), serde_json::from_value(partner).unwrap());
-        Terms::of(&share, &partner, &[&serde_json::from_value(product).unwrap()])
+        let partner = serde_json::from_value(partner).unwrap();
+        Terms::of(&share(streams, purpose), &partner, &[&serde_json::from_value(product).unwrap()])
     }
 
     #[test]
@@ -189,9 +228,9 @@ mod tests {
         let all = terms(&[], "audit");
         assert_eq!(all.products.len(), 1);
         assert_eq!(all.products[0].streams, ["placed", "paid"]);
-        let scope = terms(&["paid"], "audit").scope();
+        let scope = terms(&["paid"], "audit").scope(&share(&["paid"], "audit"));
         assert_eq!(scope.streams.iter().map(|s| s.stream.as_str()).collect::<Vec<_>>(), ["paid"]);
-        assert_eq!(scope.purpose.as_deref(), Some("audit"));
+        assert_eq!((scope.purpose.as_deref(), scope.destination.as_deref()), (Some("audit"), Some("shared")));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod access;
 mod claims;
+mod engines;
 #[cfg(test)]
 mod laws;
 mod links;
@@ -25,14 +26,16 @@ use self::claims::Claimant;
 use self::links::Links;
 use super::approval::Awaited;
 use super::binding::{Grant, Resolution};
+use super::engine::Worker;
 use super::ledger::ClientRecord;
-use super::names::{ObjectKey, PrincipalKey, share_of_guest};
+use super::names::{EngineKey, ObjectKey, PrincipalKey, is_internal, share_of_guest};
 use super::problem::Problem;
 use super::share::Guests;
+use super::share::copy::Copy;
 use super::tenancy::{Namespace, Tenancies, Tenant};
 use crate::api::{
-    AccessApproval, DataProduct, ExternalShare, Invitation, Partner, Reason, RoleBinding, StreamClient, StreamCluster,
-    StreamClusterSpec, StreamRole,
+    ABANDON_ANNOTATION, AccessApproval, DataProduct, ExternalShare, Invitation, Partner, Reason, RoleBinding,
+    StreamClient, StreamCluster, StreamClusterSpec, StreamRole,
 };
 
 pub use access::DesiredAccess;
@@ -56,12 +59,20 @@ pub struct Index {
     invitations: BTreeMap<ObjectKey, Arc<Invitation>>,
     /// By share. Their clients and resolutions stand among the others, under the guests' keys.
     guests: BTreeMap<ObjectKey, Arc<Guests>>,
+    /// By share, what it copies. The ends stand among clients and resolutions, too, and the copies among the products.
+    copies: BTreeMap<ObjectKey, Arc<Copy>>,
+    /// The workers of engines that are in use, or were until of late.
+    workers: BTreeMap<EngineKey, Arc<Worker>>,
+    /// Engines that were seen to have nothing left of any share.
+    idle: BTreeSet<EngineKey>,
     /// The API server holds reviewers and requesters to their names.
     approvals_enforced: bool,
 
     /// The principals that Weir itself uses, by cluster, once known.
     admins: BTreeMap<String, String>,
 
+    /// Clusters whose ledger was read: of the others it is not known what Weir has there.
+    ledgers_read: BTreeSet<String>,
     /// From ledgers: by client UID, with the cluster.
     client_records: BTreeMap<String, (String, ClientRecord)>,
     /// From ledgers: principals that Weir issued, to the client's UID.
@@ -111,6 +122,8 @@ pub struct Touched {
     pub partners: BTreeSet<String>,
     /// ExternalShares.
     pub shares: BTreeSet<ObjectKey>,
+    /// Replication engines.
+    pub engines: BTreeSet<EngineKey>,
     /// Principals whose desired access may differ.
     pub principals: BTreeSet<PrincipalKey>,
 }
@@ -125,6 +138,7 @@ impl Touched {
         self.bindings.extend(other.bindings);
         self.partners.extend(other.partners);
         self.shares.extend(other.shares);
+        self.engines.extend(other.engines);
         self.principals.extend(other.principals);
     }
 }
@@ -296,9 +310,16 @@ impl Index {
         self.expiries.first().map(|(at, _)| *at)
     }
 
-    /// Whether any product or client refers to a cluster.
+    /// Whether any product or client refers to a cluster; Weir's own do not count where it is given up.
     pub fn cluster_in_use(&self, cluster: &str) -> bool {
-        self.products_on(cluster).next().is_some() || self.clients_on(cluster).next().is_some()
+        let given_up = self.cluster(cluster).is_some_and(|c| c.annotations().contains_key(ABANDON_ANNOTATION));
+        let counts = |key: &ObjectKey| !given_up || !is_internal(key);
+        self.products_on(cluster).any(|(key, _)| counts(key)) || self.clients_on(cluster).any(|(key, _)| counts(key))
+    }
+
+    /// Whether it is known what Weir has on a cluster.
+    pub fn is_ledger_read(&self, cluster: &str) -> bool {
+        self.ledgers_read.contains(cluster)
     }
 }
 

@@ -23,6 +23,9 @@ pub struct Installation {
     pub id: String,
     /// That namespace's name, for people.
     pub namespace: String,
+    /// UID of the StreamCluster that it governs the cluster by.
+    #[serde(default, rename = "streamCluster", skip_serializing_if = "Option::is_none")]
+    pub stream_cluster: Option<String>,
 }
 
 /// What one binding was given on one principal.
@@ -352,7 +355,7 @@ mod tests {
         });
         prop_oneof![
             4 => grant,
-            1 => "[a-z]{1,3}".prop_map(|id| Change::Installation(Installation { id, namespace: "weir".into() })),
+            1 => "[a-z]{1,3}".prop_map(|id| Change::Installation(Installation { id, namespace: "weir".into(), stream_cluster: None })),
             1 => (1..4u32, any::<bool>()).prop_map(|(v, retired)| client_record("fraud/x", &[(v, retired)])),
             1 => "[a-z.]{1,4}".prop_map(|topic| topic_record(&topic, "payments/orders")),
             1 => "[a-z.]{1,4}".prop_map(|topic| Change::Topic(topic, None)),

@@ -29,6 +29,15 @@ impl fmt::Display for ObjectKey {
     }
 }
 
+/// A replication engine of the cluster that it copies to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EngineKey {
+    /// Name of the StreamCluster.
+    pub cluster: String,
+    /// The engine's name there.
+    pub name: String,
+}
+
 /// A principal on one cluster, without `User:`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PrincipalKey {
@@ -42,12 +51,12 @@ pub struct PrincipalKey {
 /// the version.
 ///
 /// A SCRAM user is `<namespace>.<name>~<uid8>-<version>`. A certificate's is its whole distinguished name as RFC 2253
-/// writes it, which is what brokers use by default; each attribute stays within the 64 characters of X.520. A guest's is
-/// `~xs.<uid16>-<version>`, or that as the only attribute: it tells other organisations no names.
+/// writes it, which is what brokers use by default; each attribute stays within the 64 characters of X.520. That of a guest, a
+/// copier or a worker is `~xs.<uid16>-<version>`, or that as the only attribute: it tells other organisations no names.
 pub fn issued_principal(kind: CredentialType, client: &ObjectKey, uid: &str, version: u32) -> String {
     let ObjectKey { namespace, name } = client;
     let uid8 = uid8(uid);
-    if share_of_guest(client).is_some() {
+    if is_internal(client) {
         let guest = format!("{SHARED}{}-{version}", uid16(uid));
         return match kind {
             CredentialType::ScramSha512 => guest,
@@ -70,10 +79,64 @@ pub fn guest_key(share: &ObjectKey, partner: &str) -> ObjectKey {
     ObjectKey::new(&share.namespace, format!("{SHARED}{}.{partner}", share.name))
 }
 
-/// The share and the partner that a guest is of; `None` for the key of anything else.
+/// The share and the partner that a guest is of, or [`SOURCE`], [`TARGET`], [`MIRROR`]; `None` for the key of anything else.
 pub fn share_of_guest(key: &ObjectKey) -> Option<(ObjectKey, &str)> {
     let (share, partner) = key.name.strip_prefix(SHARED)?.split_once('.')?;
     Some((ObjectKey::new(&key.namespace, share), partner))
+}
+
+/// In the place of a partner: who reads at the source what a share copies.
+pub const SOURCE: &str = "~source";
+/// In the place of a partner: who writes the copies.
+pub const TARGET: &str = "~target";
+/// In the place of a partner: the product that a share's copies are.
+pub const MIRROR: &str = "~mirror";
+
+/// Before the names of engines' workers.
+const WORKER: &str = "~worker.";
+
+/// The identity of an engine's workers on the cluster that they copy to. Both names are DNS labels.
+pub fn worker_key(engine: &EngineKey) -> ObjectKey {
+    ObjectKey::new("", format!("{WORKER}{}.{}", engine.cluster, engine.name))
+}
+
+/// The engine whose workers have this identity.
+pub fn engine_of_worker(key: &ObjectKey) -> Option<EngineKey> {
+    let (cluster, name) = key.name.strip_prefix(WORKER)?.rsplit_once('.')?;
+    Some(EngineKey { cluster: cluster.to_owned(), name: name.to_owned() })
+}
+
+/// Whether it is Weir's own, and no object that anybody made: those have no such names.
+pub fn is_internal(key: &ObjectKey) -> bool {
+    key.name.starts_with('~')
+}
+
+/// The prefix of everything that the workers of an engine keep on Kafka: their group, and the topics of Kafka Connect.
+pub fn worker_prefix(uid: &str) -> String {
+    format!("__weir_connect.{}.", uid16(uid))
+}
+
+/// The name of a share's connector, of the share's UID, that reads from the cluster `source`: positions are that cluster's.
+pub fn connector_name(share_uid: &str, source: &str) -> String {
+    let hash = hex::encode(&Sha256::digest(source)[..4]);
+    format!("{}{hash}", connector_prefix(share_uid))
+}
+
+/// Before the names of all connectors of a share.
+pub fn connector_prefix(share_uid: &str) -> String {
+    format!("{CONNECTOR}{share_uid}-")
+}
+
+/// Whether a connector is one of Weir's.
+pub fn is_connector(name: &str) -> bool {
+    name.starts_with(CONNECTOR)
+}
+
+const CONNECTOR: &str = "weir-xs-";
+
+/// Before the names of a share's copies: MirrorMaker 2's alias of the source, as the share has it, and the dot that follows.
+pub fn mirror_prefix(share: &ObjectKey) -> String {
+    format!("{}.{}.", share.namespace, share.name)
 }
 
 /// The UID of a guest: of one share and one partner, both by their UIDs, and the same each time.
@@ -90,6 +153,11 @@ pub fn guest_prefix(uid: &str) -> String {
 /// The first sixteen hexadecimal digits of a UID. Where nothing else is in a name, eight would be too few.
 fn uid16(uid: &str) -> String {
     uid.chars().filter(char::is_ascii_hexdigit).take(16).collect()
+}
+
+/// The name of all objects of an engine's workers, of the workers' UID.
+pub fn workers_name(uid: &str) -> String {
+    format!("weir-connect-{}", uid16(uid))
 }
 
 /// The first eight hexadecimal digits of a UID.

@@ -43,20 +43,20 @@ pub fn view(index: &Index, product: &DataProduct) -> ProductView {
 pub fn view_of(index: &Index, product: &DataProduct, names: &[String]) -> ProductView {
     let key = index.key_of(product);
     let cluster = &product.spec.cluster_ref.name;
-    let tenant = match index.tenant(cluster, &key.namespace) {
+    let tenant = match index.tenant_of(cluster, &key) {
         Ok(tenant) => tenant,
         Err(problem) => return ProductView { streams: Vec::new(), problems: vec![problem] },
     };
     let mut view = ProductView::default();
     let mut taken: BTreeMap<String, &str> = BTreeMap::new();
     for stream in &product.spec.streams {
-        let topic = topic_of(tenant, &key.name, stream);
+        let topic = topic_of(&tenant, &key.name, stream);
         let first = *taken.entry(topic.clone()).or_insert(&stream.name);
         if !names.is_empty() && !names.contains(&stream.name) {
             continue;
         }
         let valid = if first == stream.name {
-            validate(index, cluster, &key, tenant, stream, topic)
+            validate(index, cluster, &key, &tenant, stream, topic)
         } else {
             Err(fault(stream, Reason::TopicTaken, format!("topic {topic} is that of stream {first}")))
         };

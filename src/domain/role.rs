@@ -5,7 +5,7 @@ mod closure;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::index::Index;
-use super::names::ObjectKey;
+use super::names::{ObjectKey, is_internal};
 use super::problem::Problem;
 use super::tenancy::selects;
 use crate::api::{BindableFromMode, DataProduct, Privilege, Reason, StreamRole, StreamRoleSpec};
@@ -45,10 +45,13 @@ pub fn bindable(
 
 /// Whether a role with `spec` selects the product `name` with `labels`, both of the role's namespace.
 pub fn selects_product(spec: &StreamRoleSpec, name: &str, labels: &BTreeMap<String, String>) -> bool {
-    spec.privileges.iter().any(|privilege| {
-        let products = &privilege.products;
-        products.names.iter().any(|n| n == name) || products.selector.as_ref().is_some_and(|s| selects(s, labels))
-    })
+    // Shares' copies are nobody's to give.
+    let is_own = is_internal(&ObjectKey::new("", name));
+    !is_own
+        && spec.privileges.iter().any(|privilege| {
+            let products = &privilege.products;
+            products.names.iter().any(|n| n == name) || products.selector.as_ref().is_some_and(|s| selects(s, labels))
+        })
 }
 
 /// The products of the role's namespace that `privilege` selects, and what is missing.
@@ -57,7 +60,7 @@ pub fn products<'a>(index: &'a Index, role: &ObjectKey, privilege: &Privilege) -
     let mut products = Vec::new();
     for name in &privilege.products.names {
         let key = ObjectKey::new(&role.namespace, name);
-        match index.product(&key) {
+        match index.product(&key).filter(|_| !is_internal(&key)) {
             Some(product) => products.push(product),
             None => problems.push(Problem::invalid(
                 Reason::ProductNotFound,
@@ -66,7 +69,7 @@ pub fn products<'a>(index: &'a Index, role: &ObjectKey, privilege: &Privilege) -
         }
     }
     if let Some(selector) = &privilege.products.selector {
-        let matching = index.products_in(&role.namespace);
+        let matching = index.products_in(&role.namespace).filter(|p| !is_internal(&index.key_of(*p)));
         products
             .extend(matching.filter(|p| selects(selector, p.metadata.labels.as_ref().unwrap_or(&Default::default()))));
     }

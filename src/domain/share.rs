@@ -5,6 +5,10 @@
 //! the difference.
 
 mod consent;
+pub mod copy;
+#[cfg(test)]
+mod copy_tests;
+mod offer;
 pub mod progress;
 #[cfg(test)]
 mod tests;
@@ -18,16 +22,17 @@ use kube::ResourceExt;
 use kube::core::ObjectMeta;
 
 use self::consent::{Consent, consent};
+use self::copy::Copy;
+use self::offer::{Offer, offer};
 use super::approval;
 use super::binding::{ANYWHERE, ClusterAccess, Grant, Resolution, bounded, entries, quota_map};
 use super::index::Index;
 use super::names::{ObjectKey, PrincipalKey, guest_key, guest_prefix, guest_uid};
 use super::problem::Problem;
-use super::product;
 use super::rotation::ROTATE;
 use crate::api::{
-    Acceptance, Access, Classification, ClusterRef, Credentials, DataProduct, ExternalShare, Partner, PartnerStanding,
-    Pattern, Reason, RequestKind, Side, StreamClient, StreamClientSpec,
+    Acceptance, Access, ClusterRef, Credentials, ExternalShare, Partner, PartnerStanding, Reason, RequestKind, Side,
+    StreamClient, StreamClientSpec,
 };
 
 /// What one partner has by a share.
@@ -49,6 +54,10 @@ pub struct Guest {
     pub offered: BTreeSet<(String, String)>,
     /// What of that waits for somebody to agree.
     pub awaited: BTreeSet<(String, String)>,
+    /// Topics of the products that everybody agreed to.
+    pub approved: BTreeSet<String>,
+    /// None of them is given for the time being.
+    pub is_withheld: bool,
     /// How the partner is known since it accepted, unless it took that back.
     pub acceptance: Option<Acceptance>,
     /// Its group prefix.
@@ -60,29 +69,27 @@ pub struct Guest {
 /// The guests of a share, by the keys under which the index has them.
 pub type Guests = BTreeMap<ObjectKey, Guest>;
 
+/// What a share comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sharing {
+    /// For each partner.
+    pub guests: Guests,
+    /// What it copies, with pattern Copy.
+    pub copy: Option<Copy>,
+}
+
 /// Resolves `share` as of `index` and `now`.
-pub fn resolve(index: &Index, share: &ExternalShare, now: Timestamp) -> Guests {
+pub fn resolve(index: &Index, share: &ExternalShare, now: Timestamp) -> Sharing {
     let key = index.key_of(share);
-    let guest = |partner: &str| (guest_key(&key, partner), resolve_guest(index, share, partner, now));
-    share.spec.partner_refs.iter().map(|p| guest(&p.name)).collect()
+    let offer = offer(index, share);
+    let guest = |partner: &str| (guest_key(&key, partner), resolve_guest(index, share, &offer, partner, now));
+    let guests = share.spec.partner_refs.iter().map(|p| guest(&p.name)).collect();
+    let is_over = over(index, share, share.spec.validity.not_after.0, now).is_some();
+    let copy = copy::copy(index, share, &offer, &guests, is_over);
+    Sharing { guests, copy }
 }
 
-/// A stream that is shared.
-struct Shared<'a> {
-    product: &'a DataProduct,
-    stream: String,
-    topic: String,
-}
-
-/// What is shared, and on which cluster.
-#[derive(Default)]
-struct Offer<'a> {
-    cluster: String,
-    streams: Vec<Shared<'a>>,
-    problems: Vec<Problem>,
-}
-
-fn resolve_guest(index: &Index, share: &ExternalShare, name: &str, now: Timestamp) -> Guest {
+fn resolve_guest(index: &Index, share: &ExternalShare, offer: &Offer<'_>, name: &str, now: Timestamp) -> Guest {
     let partner = index.partner(name);
     let uid = guest_uid(&share.uid().unwrap_or_default(), &partner.and_then(ResourceExt::uid).unwrap_or_default());
     let mut guest = Guest {
@@ -95,10 +102,15 @@ fn resolve_guest(index: &Index, share: &ExternalShare, name: &str, now: Timestam
         awaits: BTreeSet::new(),
         offered: BTreeSet::new(),
         awaited: BTreeSet::new(),
+        approved: BTreeSet::new(),
+        is_withheld: true,
         acceptance: None,
         ends_at: None,
     };
     let mut resolution = Resolution::default();
+    let validity = [share.spec.validity.not_before.as_ref(), Some(&share.spec.validity.not_after)];
+    let validity = validity.into_iter().flatten().map(|at| at.0);
+    resolution.changes_at = validity.clone().filter(|at| *at > now).min();
     let Some(partner) = partner else {
         let message = format!("Partner {name} does not exist");
         resolution.problems.push(Problem::waiting(Reason::PartnerNotFound, message));
@@ -106,17 +118,15 @@ fn resolve_guest(index: &Index, share: &ExternalShare, name: &str, now: Timestam
     };
     let end = end(share, partner);
     let between = Between { index, share, partner, end, now };
-    resolution.changes_at =
-        share.spec.validity.not_before.iter().map(|t| t.0).chain([end]).filter(|at| *at > now).min();
+    resolution.changes_at = validity.chain([end]).filter(|at| *at > now).min();
     if let Some(problem) = over(index, share, end, now) {
         resolution.problems.push(problem);
         return Guest { resolution: Arc::new(resolution), ..guest };
     }
-    let offer = offer(index, share);
     resolution.clusters.extend((!offer.cluster.is_empty()).then(|| offer.cluster.clone()));
     resolution.problems.extend(offer.problems.iter().cloned());
     match consent(index, share, partner, now) {
-        Ok(consent) => between.agreed(&offer, &consent, &mut guest, &mut resolution),
+        Ok(consent) => between.agreed(offer, &consent, &mut guest, &mut resolution),
         Err(problem) => resolution.problems.push(problem),
     }
     resolution.problems.sort();
@@ -142,80 +152,6 @@ fn over(index: &Index, share: &ExternalShare, end: Timestamp, now: Timestamp) ->
     (end <= now).then(|| Problem::invalid(Reason::Expired, format!("ExternalShare {key} expired at {end}")))
 }
 
-/// What the share offers, to whomever.
-fn offer<'a>(index: &'a Index, share: &ExternalShare) -> Offer<'a> {
-    let namespace = share.namespace().unwrap_or_default();
-    let mut offer = Offer::default();
-    for shared in &share.spec.products {
-        let key = ObjectKey::new(&namespace, &shared.name);
-        let Some(product) = index.product(&key).filter(|p| p.metadata.deletion_timestamp.is_none()) else {
-            let message = format!("DataProduct {key} does not exist");
-            offer.problems.push(Problem::waiting(Reason::ProductNotFound, message));
-            continue;
-        };
-        let cluster = &product.spec.cluster_ref.name;
-        if offer.cluster.is_empty() {
-            offer.cluster.clone_from(cluster);
-        }
-        match forbidden(index, share, &key, product, &offer.cluster) {
-            Some(problem) => offer.problems.push(problem),
-            None => add(index, &key, product, &shared.streams, &mut offer),
-        }
-    }
-    offer
-}
-
-/// Why a product may not be shared so.
-fn forbidden(
-    index: &Index,
-    share: &ExternalShare,
-    key: &ObjectKey,
-    product: &DataProduct,
-    cluster: &str,
-) -> Option<Problem> {
-    let on = &product.spec.cluster_ref.name;
-    if on != cluster {
-        let message = format!("DataProduct {key} is on StreamCluster {on}, another on {cluster}: make a share of each");
-        return Some(Problem::invalid(Reason::SeveralClusters, message));
-    }
-    let purposes = &product.spec.purposes;
-    if !purposes.is_empty() && !share.spec.purpose.as_ref().is_some_and(|p| purposes.contains(p)) {
-        let message = format!("DataProduct {key} wants spec.purpose to be one of: {}", purposes.join(", "));
-        return Some(Problem::invalid(Reason::PurposeRequired, message));
-    }
-    let classification = product::classification(index, product);
-    let allowed = match share.spec.pattern {
-        Pattern::Direct => classification == Classification::Public,
-    };
-    (!allowed).then(|| {
-        let message = format!(
-            "DataProduct {key} is {classification:?}: only Public ones are shared with pattern {:?}",
-            share.spec.pattern
-        );
-        Problem::invalid(Reason::ClassificationForbidsPattern, message)
-    })
-}
-
-fn add<'a>(index: &'a Index, key: &ObjectKey, product: &'a DataProduct, streams: &[String], offer: &mut Offer<'a>) {
-    let named = |name: &&String| !product.spec.streams.iter().any(|s| s.name == **name);
-    for missing in streams.iter().filter(named) {
-        let message = format!("DataProduct {key} has no stream {missing}");
-        offer.problems.push(Problem::waiting(Reason::StreamNotFound, message));
-    }
-    let view = product::view_of(index, product, streams);
-    for problem in view.problems {
-        offer.problems.push(Problem::waiting(problem.reason, format!("DataProduct {key}: {}", problem.message)));
-    }
-    for stream in view.streams {
-        if index.is_governed(&offer.cluster, &stream.topic, product) {
-            offer.streams.push(Shared { product, stream: stream.name, topic: stream.topic });
-        } else {
-            let message = format!("DataProduct {key}: topic {} is not Weir's yet", stream.topic);
-            offer.problems.push(Problem::waiting(Reason::Applying, message));
-        }
-    }
-}
-
 /// A share with one of its partners, at a moment.
 struct Between<'a> {
     index: &'a Index,
@@ -233,16 +169,20 @@ impl Between<'_> {
         resolution.changes_at = resolution.changes_at.into_iter().chain(consent.next_end(now)).min();
         guest.acceptance = consent.acceptance().cloned();
         let mut topics = BTreeMap::new();
-        for Shared { product, stream, topic } in &offer.streams {
-            let name = product.name_any();
+        for shared in &offer.streams {
+            let (name, stream) = (shared.product.name_any(), shared.stream.name.clone());
             guest.offered.insert((name.clone(), stream.clone()));
-            let missing = consent.missing(&name, stream);
+            let missing = consent.missing(&name, &stream);
             if missing.is_empty() {
-                topics.insert(topic.clone(), BTreeSet::from([Access::Read]));
-                resolution.products.insert(index.key_of(*product));
+                guest.approved.insert(shared.stream.topic.clone());
+                resolution.products.insert(index.key_of(shared.product));
+                match shared.not_there(index, share, &offer.cluster) {
+                    None => drop(topics.insert(shared.read().to_owned(), BTreeSet::from([Access::Read]))),
+                    Some(problem) => resolution.problems.push(problem),
+                }
             } else {
                 guest.awaits.extend(missing);
-                guest.awaited.insert((name, stream.clone()));
+                guest.awaited.insert((name, stream));
             }
         }
         resolution.lapsed =
@@ -253,8 +193,11 @@ impl Between<'_> {
             guest.client = Some(Arc::new(client(share, guest, &offer.cluster, index.wish(&guest.uid))));
         }
         let access = ClusterAccess { topics, groups: true, ..ClusterAccess::default() };
-        let granted = match withheld(share, partner, now) {
+        let withheld = withheld(share, partner, now);
+        guest.is_withheld = withheld.is_some();
+        let granted = match withheld {
             Some(problem) => Err(problem),
+            None if offer.is_withheld => Ok(()),
             None => self.grant(guest, &offer.cluster, access, resolution),
         };
         resolution.problems.extend(granted.err());
@@ -269,7 +212,7 @@ impl Between<'_> {
     ) -> Result<(), Problem> {
         let Self { index, share, partner, .. } = *self;
         let Some(client) = guest.client.as_ref().filter(|_| !access.topics.is_empty()) else { return Ok(()) };
-        let tenant = index.tenant(cluster, &share.namespace().unwrap_or_default())?;
+        let tenant = index.tenant_of(cluster, &guest_key(&index.key_of(share), &guest.partner))?;
         access.quotas = bounded(&quota_map(share.spec.quotas.as_ref()), &quota_map(tenant.limits.quotas.as_ref()));
         let prefixes = BTreeSet::from([guest.group_prefix.clone()]);
         let hosts = hosts(partner);

@@ -22,7 +22,7 @@ pub struct Namespace {
 /// What one namespace may do on one cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tenant {
-    /// Its prefixes, each ending in `.`; never empty.
+    /// Its prefixes, each ending in `.`; only Weir's own workers have none.
     pub prefixes: Vec<String>,
     /// Upper bounds.
     pub limits: Limits,

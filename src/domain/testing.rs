@@ -126,7 +126,8 @@ fn uid_of_guest(share: &str, partner: &str) -> String {
     guest_uid(&uid(&format!("ExternalShare {share}")), &uid(&format!("Partner /{partner}")))
 }
 
-fn record_of(at: &ObjectKey, uid: String, versions: &[(u32, bool)]) -> Change {
+/// The same of whatever has an identity.
+pub(crate) fn record_of(at: &ObjectKey, uid: String, versions: &[(u32, bool)]) -> Change {
     let kind = CredentialType::ScramSha512;
     let version = |&(version, retired): &(u32, bool)| VersionRecord {
         version,

@@ -8,3 +8,4 @@ pub mod lease;
 pub mod objects;
 pub mod policies;
 pub mod publish;
+pub mod workers;

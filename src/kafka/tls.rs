@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::codes::permanent;
 use crate::ports::{KafkaError, KafkaTls};
+use crate::tls::{self, Versions};
 
 /// A byte stream, with or without TLS.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -19,55 +19,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// Builds the client's side of TLS once for all connections. Fails, permanently, on PEM that cannot be used; never
 /// names its content.
 pub(super) fn client_config(tls: &KafkaTls) -> Result<Arc<ClientConfig>, KafkaError> {
-    let roots = roots(tls.ca_pem.as_deref())?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| permanent(format!("failed to set up TLS: {e}")))?
-        .with_root_certificates(roots);
-    let config = match &tls.client {
-        None => builder.with_no_client_auth(),
-        Some((chain, key)) => {
-            let chain = certificates(chain, "the client certificate")?;
-            let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
-                .map_err(|_| permanent("failed to read the client's private key: not a key in PEM"))?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|e| permanent(format!("failed to use the client certificate with its key: {e}")))?
-        }
-    };
-    Ok(Arc::new(config))
-}
-
-/// The trusted authorities: those given, or the system's.
-fn roots(ca_pem: Option<&str>) -> Result<RootCertStore, KafkaError> {
-    let mut roots = RootCertStore::empty();
-    match ca_pem {
-        Some(pem) => {
-            for certificate in certificates(pem, "the certificate authority")? {
-                roots
-                    .add(certificate)
-                    .map_err(|e| permanent(format!("failed to use the certificate authority: {e}")))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(permanent("failed to find the system's certificate authorities: name one for the cluster"));
-            }
-        }
-    }
-    Ok(roots)
-}
-
-fn certificates(pem: &str, what: &str) -> Result<Vec<CertificateDer<'static>>, KafkaError> {
-    let found: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<_, _>>()
-        .map_err(|e| permanent(format!("failed to read {what}: {e}")))?;
-    if found.is_empty() {
-        return Err(permanent(format!("failed to read {what}: no certificate in the PEM")));
-    }
-    Ok(found)
+    let client = tls.client.as_ref().map(|(chain, key)| (chain.as_str(), key));
+    let config = tls::client_config(tls.ca_pem.as_deref(), client, Versions::SinceTls12);
+    config.map(Arc::new).map_err(|e| permanent(e.to_string()))
 }
 
 /// Runs the TLS handshake on `tcp` as a client of `host`.

@@ -17,7 +17,7 @@ use crate::api::{
     Acceptance, AccessApproval, AccessApprovalSpec, DataProduct, Decision, ExternalShare, Invitation, PARTNER_REVIEWER,
     Partner, RequestKind, RequestRef, Scope, Side, TargetKind, TargetRef, UidRef,
 };
-use crate::domain::exchange::{Accept, Because, Offer, SealedCredential, ShareState, Terms};
+use crate::domain::exchange::{Accept, Because, CopyProgress, Offer, SealedCredential, ShareState, Terms};
 use crate::domain::names::guest_uid;
 use crate::domain::secret::Secret;
 use crate::k8s::bundles::{Bundles, Taken};
@@ -117,7 +117,7 @@ impl Desk {
             public_key_hash: key.to_owned(),
             recipient: accept.recipient,
         };
-        let decision = (Decision::Approved, Some(offer.terms.scope()), Some(acceptance));
+        let decision = (Decision::Approved, Some(offer.terms.scope(&between.share)), Some(acceptance));
         self.answer(&invitation, &between, decision, None).await?;
         Ok(offer)
     }
@@ -298,7 +298,8 @@ impl Desk {
     fn state(&self, between: &Between) -> ShareState {
         let partners = between.share.status.iter().flat_map(|s| &s.partners);
         let state = partners.into_iter().find(|p| p.name == between.partner.name_any()).cloned();
-        ShareState { share: between.id(), terms: self.terms(between), state }
+        let copy = between.share.status.as_ref().and_then(|s| s.replication.as_ref()).map(CopyProgress::from);
+        ShareState { share: between.id(), terms: self.terms(between), state, copy }
     }
 }
 

@@ -9,9 +9,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, Uri, header};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -21,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use super::keys::Keys;
 use crate::domain::exchange::Refusal;
 use crate::domain::secret::Secret;
+use crate::tls::{Versions, client_config};
 
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,20 +46,10 @@ impl Server {
         let host = host.ok_or_else(|| anyhow!("the address {url:?} is not of the form https://HOST:PORT"))?;
         // IPv6 literals come in brackets, which a name to verify has not.
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .context("TLS 1.3 is not to be had")?
-            .with_root_certificates(authorities(ca)?);
-        let tls = match keys {
-            None => tls.with_no_client_auth(),
-            Some(keys) => {
-                let certificate = CertificateDer::from_pem_slice(keys.certificate_pem.as_bytes());
-                let certificate = certificate.map_err(|e| anyhow!("tls.crt is no certificate in PEM: {e}"))?;
-                let key = PrivateKeyDer::from_pem_slice(keys.key_pem.expose().as_bytes());
-                let key = key.map_err(|_| anyhow!("tls.key is no private key in PEM"))?;
-                tls.with_client_auth_cert(vec![certificate], key).context("tls.crt and tls.key do not go together")?
-            }
-        };
+        let ca =
+            ca.map(|path| std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display())));
+        let client = keys.map(|keys| (keys.certificate_pem.as_str(), &keys.key_pem));
+        let tls = client_config(ca.transpose()?.as_deref(), client, Versions::Tls13)?;
         Ok(Self { host, port: uri.port_u16().unwrap_or(443), tls: Arc::new(tls), invitation })
     }
 
@@ -111,27 +101,4 @@ impl Server {
         connection.abort();
         Ok((status, body))
     }
-}
-
-fn authorities(ca: Option<&Path>) -> anyhow::Result<RootCertStore> {
-    let mut store = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            let pem = std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
-            for certificate in CertificateDer::pem_slice_iter(&pem) {
-                let certificate = certificate.map_err(|e| anyhow!("{} is no certificate: {e}", path.display()))?;
-                store.add(certificate).with_context(|| format!("failed to trust {}", path.display()))?;
-            }
-            if store.is_empty() {
-                bail!("{} has no certificate in PEM", path.display());
-            }
-        }
-        None => {
-            for certificate in rustls_native_certs::load_native_certs().certs {
-                // One that cannot be read is not trusted.
-                let _ = store.add(certificate);
-            }
-        }
-    }
-    Ok(store)
 }

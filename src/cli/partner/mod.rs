@@ -15,6 +15,7 @@ use tabwriter::TabWriter;
 
 use self::https::Server;
 use self::keys::{Keys, write_private};
+use crate::api::HistoryStart;
 use crate::domain::exchange::{Accept, Because, Offer, SealedCredential, ShareState, Terms};
 use crate::domain::secret::Secret;
 use crate::sealing;
@@ -51,7 +52,7 @@ enum Command {
     },
     /// Fetch the credential, which is handed out once, and write its files
     Credential {
-        /// Which share; needed where there are several
+        /// Which share, by its id or its name; needed where there are several
         share: Option<String>,
         /// Directory to write to
         #[arg(long, short)]
@@ -59,12 +60,12 @@ enum Command {
     },
     /// Ask for another credential; the one before goes on working for a while
     Rotate {
-        /// Which share; needed where there are several
+        /// Which share, by its id or its name; needed where there are several
         share: Option<String>,
     },
     /// Take the acceptance back, for good
     Withdraw {
-        /// Which share; needed where there are several
+        /// Which share, by its id or its name; needed where there are several
         share: Option<String>,
         /// Why, for people
         #[arg(long)]
@@ -175,12 +176,13 @@ impl Partner {
     /// The share that is meant.
     async fn of_share(&self, named: Option<&str>) -> anyhow::Result<(Server, String)> {
         let (server, all) = self.all().await?;
-        let ids: Vec<_> = all.into_iter().map(|s| s.share).collect();
-        match (named, ids.as_slice()) {
-            (Some(named), _) => Ok((server, named.to_owned())),
-            (None, [only]) => Ok((server, only.clone())),
-            (None, []) => bail!("no share was accepted with the keys in {}", self.keys.display()),
-            (None, several) => bail!("say which share: {}", several.join(", ")),
+        let meant = |s: &&ShareState| named.is_none_or(|named| s.share == named || s.terms.name == named);
+        let meant: Vec<_> = all.iter().filter(meant).map(|s| s.share.clone()).collect();
+        match (meant.as_slice(), named) {
+            ([only], _) => Ok((server, only.clone())),
+            ([], Some(named)) => bail!("no share {named} was accepted with the keys in {}", self.keys.display()),
+            ([], None) => bail!("no share was accepted with the keys in {}", self.keys.display()),
+            (several, _) => bail!("say which share: {}", several.join(", ")),
         }
     }
 
@@ -191,14 +193,16 @@ impl Partner {
             return Ok(());
         }
         let mut table = TabWriter::new(std::io::stdout());
-        writeln!(table, "SHARE\tNAME\tPHASE\tTOPICS\tGROUPS\tUNTIL\tMESSAGE")?;
-        for ShareState { share, terms, state } in all {
+        writeln!(table, "SHARE\tNAME\tPHASE\tTOPICS\tGROUPS\tBEHIND\tUNTIL\tMESSAGE")?;
+        for ShareState { share, terms, state, copy } in all {
             let phase = state.as_ref().map_or_else(|| "Unknown".to_owned(), |s| format!("{:?}", s.phase));
             let topics = state.as_ref().map(|s| s.topics.join(", ")).unwrap_or_default();
             let groups =
                 state.as_ref().and_then(|s| s.group_prefix.clone()).map(|p| format!("{p}*")).unwrap_or_default();
+            let behind = copy.and_then(|c| c.lag_seconds).map(|s| format!("{s} s")).unwrap_or_default();
             let message = state.map(|s| s.message).unwrap_or_default();
-            writeln!(table, "{share}\t{}\t{phase}\t{topics}\t{groups}\t{}\t{message}", terms.name, terms.not_after)?;
+            let (name, until) = (terms.name, terms.not_after);
+            writeln!(table, "{share}\t{name}\t{phase}\t{topics}\t{groups}\t{behind}\t{until}\t{message}")?;
         }
         table.flush().context("failed to print")
     }
@@ -240,7 +244,13 @@ fn print_terms(terms: &Terms) -> anyhow::Result<()> {
     writeln!(table, "purpose\t{}", terms.purpose.as_deref().unwrap_or("(none is named)"))?;
     let from = terms.not_before.map_or_else(|| "now".to_owned(), |at| at.to_string());
     writeln!(table, "valid\t{from} to {}", terms.not_after)?;
-    writeln!(table, "access\t{:?}, by {:?}", terms.pattern, terms.credentials)?;
+    let history = terms.history.as_ref().map(|h| match &h.since {
+        Some(since) => format!(" of what was written since {}", since.0),
+        None if h.from == HistoryStart::All => " of all that is there".to_owned(),
+        None => " of what is written from then on".to_owned(),
+    });
+    let history = history.unwrap_or_default();
+    writeln!(table, "access\t{:?}{history}, by {:?}", terms.pattern, terms.credentials)?;
     for (quota, value) in &terms.quotas {
         writeln!(table, "quota\t{quota} {value} on each broker")?;
     }

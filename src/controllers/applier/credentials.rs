@@ -15,7 +15,7 @@ use crate::api::{Action, CredentialType, ObjectRef, Outcome, Reason, StreamClien
 use crate::domain::connection::Issued;
 use crate::domain::event::Happening;
 use crate::domain::ledger::{Change, ClientRecord, VersionRecord};
-use crate::domain::names::{ObjectKey, issued_principal, share_of_guest};
+use crate::domain::names::{ObjectKey, engine_of_worker, issued_principal, share_of_guest};
 use crate::domain::problem::Problem;
 use crate::domain::rotation::{self, ROTATE};
 use crate::domain::secret::Secret;
@@ -116,8 +116,11 @@ impl Session<'_> {
         let (issued, expires_at) = match self.make_credential(&client, &principal).await {
             Ok(made) => made,
             Err(problem) => {
-                self.handle.state().client_problems.insert(uid, problem);
-                self.context.world.reconcile_client(key);
+                let before = self.handle.state().client_problems.insert(uid, problem.clone());
+                // Whoever asked asks again by itself.
+                if before.as_ref() != Some(&problem) {
+                    self.context.world.reconcile_client(key);
+                }
                 return None;
             }
         };
@@ -363,10 +366,13 @@ impl Session<'_> {
     }
 }
 
-/// What a version was issued to: a client, or a partner by a share.
+/// What a version was issued to: a client, or a share, for a partner or for copying; or a cluster, for the workers that copy to it.
 fn object_of(key: &ObjectKey, uid: String) -> ObjectRef {
-    match share_of_guest(key) {
-        Some((share, _)) => object_ref("ExternalShare", &share, None),
+    if let Some((share, _)) = share_of_guest(key) {
+        return object_ref("ExternalShare", &share, None);
+    }
+    match engine_of_worker(key) {
+        Some(engine) => object_ref("StreamCluster", &ObjectKey::new("", engine.cluster), None),
         None => object_ref("StreamClient", key, Some(uid)),
     }
 }

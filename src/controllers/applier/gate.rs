@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use kube::ResourceExt;
+
 use super::Facts;
 use super::session::SessionError;
 use crate::api::Reason;
@@ -42,45 +44,70 @@ pub async fn look(name: &str, admin: &dyn KafkaAdmin) -> Result<Facts, SessionEr
     })
 }
 
-/// Whether the cluster is free for this installation. Changes nothing on it: the writer that governs it goes on.
+/// Whether the cluster is free for this installation, by this StreamCluster. Changes nothing on it: the writer that governs it goes
+/// on.
 ///
 /// # Errors
-/// Another installation has it.
-pub async fn unclaimed(context: &Context, facts: &Facts, store: &dyn ports::Ledger) -> Result<(), SessionError> {
+/// Another installation has it, or this one by another StreamCluster.
+pub async fn unclaimed(
+    context: &Context,
+    name: &str,
+    facts: &Facts,
+    store: &dyn ports::Ledger,
+) -> Result<(), SessionError> {
     let ledger = read(&store.read().await?)?;
-    ours(context, facts, &ledger)
+    ours(context, name, facts, &ledger)
 }
 
 /// Opens the ledger, which fences every writer before, and claims the cluster for this installation.
 ///
 /// # Errors
-/// Another installation has it.
-pub async fn open_ledger(context: &Context, facts: &Facts, store: &dyn ports::Ledger) -> Result<Ledger, SessionError> {
+/// See [`unclaimed`].
+pub async fn open_ledger(
+    context: &Context,
+    name: &str,
+    facts: &Facts,
+    store: &dyn ports::Ledger,
+) -> Result<Ledger, SessionError> {
     let mut ledger = read(&store.open().await?)?;
-    ours(context, facts, &ledger)?;
-    if ledger.installation.is_none() {
-        let own = &context.installation;
-        let claim = Change::Installation(Installation { id: own.id.clone(), namespace: own.namespace.clone() });
+    ours(context, name, facts, &ledger)?;
+    let own = Installation { stream_cluster: uid_of(context, name), ..context.installation.clone() };
+    if ledger.installation.as_ref() != Some(&own) {
+        let claim = Change::Installation(own);
         store.commit(&[claim.to_record()]).await?;
         ledger.apply(claim);
     }
     Ok(ledger)
 }
 
+fn uid_of(context: &Context, name: &str) -> Option<String> {
+    context.world.index().cluster(name).and_then(|c| c.uid())
+}
+
 fn read(records: &BTreeMap<String, String>) -> Result<Ledger, SessionError> {
     Ledger::read(records).map_err(|e| SessionError::Refused(Reason::Invalid, e.to_string()))
 }
 
-fn ours(context: &Context, facts: &Facts, ledger: &Ledger) -> Result<(), SessionError> {
-    match &ledger.installation {
-        Some(other) if other.id != context.installation.id => Err(SessionError::Refused(
-            Reason::GovernedByAnother,
-            format!(
-                "Kafka cluster {} is governed by another installation of Weir (namespace {}, UID {}): two would remove each \
-                 other's work",
-                facts.cluster_id, other.namespace, other.id
-            ),
-        )),
-        _ => Ok(()),
+fn ours(context: &Context, name: &str, facts: &Facts, ledger: &Ledger) -> Result<(), SessionError> {
+    let Some(claim) = &ledger.installation else { return Ok(()) };
+    let refused = |why: String| {
+        let id = &facts.cluster_id;
+        Err(SessionError::Refused(Reason::GovernedByAnother, format!("Kafka cluster {id} is governed by {why}")))
+    };
+    if claim.id != context.installation.id {
+        return refused(format!(
+            "another installation of Weir (namespace {}, UID {}): two would remove each other's work",
+            claim.namespace, claim.id
+        ));
+    }
+    let index = context.world.index();
+    let other = claim.stream_cluster.as_ref().and_then(|uid| {
+        index
+            .cluster_names()
+            .find(|other| *other != name && index.cluster(other).is_some_and(|c| c.uid().as_ref() == Some(uid)))
+    });
+    match other {
+        Some(other) => refused(format!("StreamCluster {other}: delete one of the two")),
+        None => Ok(()),
     }
 }

@@ -119,11 +119,11 @@ impl<'a> Session<'a> {
         let admin: Arc<dyn KafkaAdmin> = Arc::new(KafkaAdminClient::connect(&access.endpoint, &client_id).await?);
         let facts = gate::look(cluster, admin.as_ref()).await?;
         let store: Arc<dyn ports::Ledger> = Arc::new(KafkaLedger::new(&access.endpoint, admin.clone(), LEDGER_TOPIC)?);
-        gate::unclaimed(context, &facts, store.as_ref()).await?;
+        gate::unclaimed(context, cluster, &facts, store.as_ref()).await?;
         let canary = Canary::new(cluster, access)?;
         canary.denied(context, admin.as_ref(), &facts.brokers).await?;
         context.may_write()?;
-        let ledger = gate::open_ledger(context, &facts, store.as_ref()).await?;
+        let ledger = gate::open_ledger(context, cluster, &facts, store.as_ref()).await?;
         let compared = facts.brokers.clone();
         handle.state().admit(facts, &ledger);
         context.world.apply(Update::Admin(cluster.to_owned(), access.principal.clone()));

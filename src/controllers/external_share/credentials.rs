@@ -6,14 +6,14 @@ use kube::ResourceExt;
 use crate::api::{ExternalShare, Reason, StreamClient};
 use crate::controllers::applier::Order;
 use crate::controllers::context::Context;
-use crate::controllers::issuing::{Life, too_many};
+use crate::controllers::issuing::{Life, Turn, too_many};
 use crate::controllers::reconcile::ReconcileError;
 use crate::domain::bundle::Bundle;
 use crate::domain::connection::{Issued, Version, authentication_of, external_listener, secret_data};
 use crate::domain::ledger::{ClientRecord, VersionRecord};
 use crate::domain::names::{ObjectKey, guest_key};
 use crate::domain::problem::Problem;
-use crate::domain::rotation::{Step, due};
+use crate::domain::rotation::due;
 use crate::domain::secret::Secret;
 use crate::domain::share::Guest;
 use crate::sealing::seal;
@@ -52,23 +52,19 @@ pub async fn advance(context: &Context, share: &ExternalShare, guest: &Guest) ->
     report.record.clone_from(&life.record);
     report.bootstrap_servers = bootstrap_servers(context, client);
     let bundle = context.bundles.get(&guest.uid).await?.filter(|b| b.recipient == acceptance.recipient);
-    let step = life.step(context, client, bundle.as_ref().map(|b| b.fingerprint.as_str()));
-    report.fetched_at = bundle.and_then(|b| b.fetched_at);
     let key = guest_key(&context.world.index().key_of(share), &guest.partner);
-    let Life { handle, record, issuing, held, problem, .. } = life;
+    let turn = life.turn(context, client, &key, bundle.as_ref().map(|b| b.fingerprint.as_str()));
+    report.fetched_at = bundle.and_then(|b| b.fetched_at);
+    let Life { handle, record, problem, .. } = life;
     let has_current = record.as_ref().is_some_and(|r| r.current().is_some());
-    match step {
-        Step::Issue(_) => {
-            handle.order(Order::Issue(key, record.as_ref().map_or(0, |r| r.last_version)));
+    match turn {
+        Turn::Waits(why) => {
             // After a failure the next try waits; without one, the record that comes wakes this share at once.
             report.wake = problem.is_some().then(|| Timestamp::now() + SignedDuration::from_secs(5));
-            report.waits(has_current, "a credential is being issued");
+            report.waits(has_current, why);
         }
-        Step::AwaitBrokers => report.waits(has_current, "the credential is on its way to every broker"),
-        Step::Publish => {
-            if let Some((version, (_, issued))) = issuing.zip(held)
-                && let Some(files) = files(context, client, &version, &issued)
-            {
+        Turn::Publish(version, issued) => {
+            if let Some(files) = files(context, client, &version, &issued) {
                 match seal(&acceptance.recipient, &files) {
                     Ok(sealed) => {
                         put(context, share, guest, &version, &acceptance.recipient, sealed).await?;
@@ -79,15 +75,11 @@ pub async fn advance(context: &Context, share: &ExternalShare, guest: &Guest) ->
             }
             report.waits(has_current, "the credential is being encrypted for the partner");
         }
-        Step::MarkPublished => {
-            handle.order(Order::Published(key, issuing.map(|v| v.version).unwrap_or_default()));
-            report.waits(has_current, "the credential is being encrypted for the partner");
-        }
-        Step::AwaitTurn(at) => {
+        Turn::Late(at) => {
             report.wake = Some(at);
             report.problems.push(too_many(at, "asks for rotation again and again"));
         }
-        Step::Rest(next) => report.wake = next,
+        Turn::Rest(next) => report.wake = next,
     }
     report.problems.extend(problem);
     Ok(report)

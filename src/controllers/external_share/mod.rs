@@ -1,16 +1,19 @@
 //! ExternalShare: has each partner's credentials issued and encrypted for it, and reports. Access itself is the appliers' work.
 
 mod announce;
+mod copying;
 mod credentials;
 mod status;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
+use self::copying::Copying;
 use super::applier::ClusterHandle;
 use super::context::Context;
 use super::live::live;
@@ -38,17 +41,21 @@ pub async fn reconcile(share: Arc<ExternalShare>, context: Arc<Context>) -> Resu
         return Ok(Action::await_change());
     }
     let guests = context.world.index().guests(&key).cloned().unwrap_or_default();
+    let copy = context.world.index().copy(&key).cloned();
+    let uid = share.uid().unwrap_or_default();
+    let before = share.status.as_ref().and_then(|s| s.replication.as_ref());
+    let copying = copy.as_ref().map(|copy| copying::look(&context, &uid, copy, before));
     let mut seen = Vec::new();
     let mut wake = None;
     for guest in guests.values() {
-        let Some(one) = look(&context, &share, guest).await? else {
+        let Some(one) = look(&context, &share, guest, copying.as_ref()).await? else {
             return Ok(Action::requeue(PERIODICALLY));
         };
         wake = wake.into_iter().chain(one.credential.wake).min();
         seen.push(one);
     }
     let living: Vec<_> = guests.values().filter(|g| g.client.is_some()).map(|g| g.uid.as_str()).collect();
-    context.bundles.keep_only(&share.uid().unwrap_or_default(), &living).await?;
+    context.bundles.keep_only(&uid, &living).await?;
     let now = Timestamp::now();
     let far: Vec<_> = seen.iter().map(|s| s.seen.progress()).collect();
     // One partner that is on its way is what the others wait for.
@@ -56,7 +63,7 @@ pub async fn reconcile(share: Arc<ExternalShare>, context: Arc<Context>) -> Resu
     if slowest.is_some_and(|progress| context.patience.waits(share.metadata.uid.as_deref(), progress)) {
         return Ok(Action::requeue(patience::LIMIT));
     }
-    let mut after = status::status(&share, &seen, now);
+    let mut after = status::status(&share, &seen, copying.map(|c| c.status), now);
     let (leaving, gone) = departed(&context, &share, &guests);
     after.partners.extend(leaving);
     if share.status.as_ref() != Some(&after) {
@@ -64,9 +71,14 @@ pub async fn reconcile(share: Arc<ExternalShare>, context: Arc<Context>) -> Resu
         announce::removed(&context, &share, &key, &gone).await;
         write_status(&context.client, share.as_ref(), &after).await?;
     }
-    let wait = wake.map(|at| at.duration_since(now)).and_then(|d| std::time::Duration::try_from(d).ok());
-    Ok(Action::requeue(wait.unwrap_or(PERIODICALLY).min(PERIODICALLY)))
+    let wait = wake.map(|at| at.duration_since(now)).and_then(|d| Duration::try_from(d).ok());
+    // How far a copy is changes all the time, and is told now and then.
+    let longest = if copy.is_some_and(|c| !c.flows.is_empty()) { MEASURED } else { PERIODICALLY };
+    Ok(Action::requeue(wait.unwrap_or(longest).min(longest)))
 }
+
+/// How often a status says how far a copy is.
+const MEASURED: Duration = Duration::from_secs(30);
 
 /// One partner, as it was found.
 struct Found<'a> {
@@ -79,6 +91,7 @@ async fn look<'a>(
     context: &Context,
     share: &ExternalShare,
     guest: &'a Guest,
+    copying: Option<&Copying>,
 ) -> Result<Option<Found<'a>>, ReconcileError> {
     let current = share.status.as_ref().is_some_and(|s| s.observed_generation == share.metadata.generation);
     let access = live(context, &guest.uid, &guest.resolution);
@@ -88,10 +101,15 @@ async fn look<'a>(
     let credential = credentials::advance(context, share, guest).await?;
     let mut problems = access.problems;
     problems.extend(credential.problems.iter().cloned());
+    // What stands in the way of the copy does so for everybody who reads it.
+    problems.extend(copying.filter(|_| guest.client.is_some()).iter().flat_map(|c| c.problems.iter().cloned()));
     problems.sort();
     problems.dedup();
     let entries: usize = access.grants.iter().map(|g| g.entries.len()).sum();
-    let has_access = !context.world.handles().values().all(|handle| handle.state().is_free_of(&guest.uid));
+    let copies = copying.is_some_and(|c| c.remains.is_some());
+    let handles = context.world.handles();
+    let mut concerned = concerned(context, share, &[&guest.uid]).into_iter().filter_map(|name| handles.get(&name));
+    let has_access = copies || !concerned.all(|handle| handle.state().is_free_of(&guest.uid));
     let seen = Seen {
         guest,
         problems,
@@ -99,6 +117,8 @@ async fn look<'a>(
         has_access,
         has_identity: credential.record.is_some(),
         invitation: context.world.index().invited(share, &guest.partner, Timestamp::now()),
+        is_copied: copying.is_some(),
+        remains: copying.and_then(|c| c.remains.clone()),
         ready: format!("reads {} topics; every broker shows {entries} entries", guest.resolution.topics.len()),
     };
     Ok(Some(Found { seen, credential }))
@@ -125,14 +145,20 @@ async fn finish(share: &ExternalShare, key: &ObjectKey, context: &Context) -> Re
     context.bundles.keep_only(&uid, &[]).await?;
     let guests = everybody(context, share, key);
     let uids: Vec<_> = guests.iter().map(String::as_str).collect();
+    let copy = context.world.index().copy(key).cloned();
+    let remains = copy.as_ref().and_then(|copy| copying::look(context, &uid, copy, None).remains);
     let blocking = blocking(context, concerned(context, share, &uids), &uids);
-    if blocking.waiting.is_empty() {
+    if blocking.waiting.is_empty() && remains.is_none() {
         announce::ended(context, share, key, blocking.abandoned.as_deref()).await;
         context.patience.forget(Some(&uid));
+        context.copies.forget(&uid);
         remove_finalizer(&context.client, share).await?;
         return Ok(Action::await_change());
     }
-    let (progress, working) = blocking.progress();
+    let (progress, working) = match remains {
+        Some(what) if blocking.waiting.is_empty() => (Progress::Reconciling(Reason::Deleting, what), true),
+        _ => blocking.progress(),
+    };
     if working && context.patience.waits(Some(&uid), &Progress::Reconciling(Reason::Applying, String::new())) {
         return Ok(Action::requeue(patience::LIMIT));
     }
@@ -149,7 +175,9 @@ fn everybody(context: &Context, share: &ExternalShare, key: &ObjectKey) -> BTree
     let uid = share.uid().unwrap_or_default();
     let before = share.status.iter().flat_map(|s| &s.partners);
     let before = before.map(|p| guest_uid(&uid, p.uid.as_deref().unwrap_or_default()));
-    now.values().map(|guest| guest.uid.clone()).chain(before).collect()
+    let copiers = context.world.index().copy(key).map(|copy| [copy.source.uid.clone(), copy.target.uid.clone()]);
+    let copiers = copiers.into_iter().flatten();
+    now.values().map(|guest| guest.uid.clone()).chain(before).chain(copiers).collect()
 }
 
 /// Clusters that the share concerns by what it says, and those that still have something of it.
@@ -160,6 +188,7 @@ fn concerned(context: &Context, share: &ExternalShare, guests: &[&str]) -> BTree
     let products: Option<BTreeSet<_>> =
         share.spec.products.iter().map(|p| Some(product(&p.name)?.spec.cluster_ref.name.clone())).collect();
     let mut names = products.unwrap_or_else(|| index.cluster_names().map(str::to_owned).collect());
+    names.extend(share.spec.destination.iter().map(|to| to.cluster_ref.name.clone()));
     names.extend(guests.iter().filter_map(|uid| index.client_cluster(uid)).map(str::to_owned));
     drop(index);
     let has_something = |handle: &Arc<ClusterHandle>| {

@@ -5,7 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Found;
 use crate::api::{
-    Access, ApprovedStream, ExternalShare, ExternalShareStatus, Reason, Revocation, SharePhase, SharedWith,
+    Access, ApprovedStream, ExternalShare, ExternalShareStatus, Reason, ReplicationStatus, Revocation, SharePhase,
+    SharedWith,
 };
 use crate::controllers::stream_client::credential_statuses;
 use crate::domain::conditions::{Progress, conditions, merge, whole_seconds};
@@ -19,7 +20,12 @@ const TOPICS: usize = 100;
 const STREAMS: usize = 256;
 
 /// The status to write.
-pub fn status(share: &ExternalShare, found: &[Found<'_>], now: Timestamp) -> ExternalShareStatus {
+pub fn status(
+    share: &ExternalShare,
+    found: &[Found<'_>],
+    replication: Option<ReplicationStatus>,
+    now: Timestamp,
+) -> ExternalShareStatus {
     let before = share.status.clone().unwrap_or_default();
     let generation = share.metadata.generation;
     let seen: Vec<_> = found.iter().map(|f| f.seen.clone()).collect();
@@ -28,6 +34,7 @@ pub fn status(share: &ExternalShare, found: &[Found<'_>], now: Timestamp) -> Ext
         observed_generation: generation,
         conditions: merge(&before.conditions, share_conditions(&seen), generation, now),
         phase: seen.iter().map(|s| s.phase()).min(),
+        replication,
         streams: seen.first().map(|s| offered(s.guest)).unwrap_or_default(),
         partners: found.iter().map(|f| partner(f, was(&f.seen.guest.partner), now)).collect(),
     }

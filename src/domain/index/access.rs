@@ -7,7 +7,7 @@ use super::{Index, ObjectKey, PrincipalKey};
 use crate::api::Reason;
 use crate::domain::acl::AclEntry;
 use crate::domain::binding::{Grant, Resolution, widen};
-use crate::domain::names::share_of_guest;
+use crate::domain::names::{engine_of_worker, share_of_guest};
 
 /// What one principal should have on its cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,11 +46,14 @@ impl Index {
         self.has_binding(key, uid) && !self.resolutions.get(key).is_some_and(meant)
     }
 
-    /// Whether the binding, or guest, with this UID exists and is not being deleted, expired or not.
+    /// Whether the binding, guest, copier or worker with this UID exists and is not being deleted, expired or not.
     pub fn has_binding(&self, key: &ObjectKey, uid: &str) -> bool {
         if let Some((share, _)) = share_of_guest(key) {
             let is_there = self.shares.get(&share).is_some_and(|s| s.metadata.deletion_timestamp.is_none());
-            return is_there && self.guest(key).is_some_and(|guest| guest.uid == uid);
+            return is_there && self.uid_of_guest(key) == Some(uid);
+        }
+        if let Some(engine) = engine_of_worker(key) {
+            return self.workers.get(&engine).is_some_and(|worker| worker.uid == uid);
         }
         let binding = self.bindings.get(key);
         binding.is_some_and(|b| b.metadata.uid.as_deref() == Some(uid) && b.metadata.deletion_timestamp.is_none())

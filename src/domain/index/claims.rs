@@ -41,8 +41,12 @@ impl Index {
 
     /// Whether the ledger says that the topic was made, or taken over, for this very product.
     pub fn is_governed(&self, cluster: &str, topic: &str, product: &DataProduct) -> bool {
-        let uid = self.governed.get(&(cluster.to_owned(), topic.to_owned()));
-        uid.is_some() && uid == product.uid().as_ref()
+        product.uid().is_some_and(|uid| self.is_governed_by(cluster, topic, &uid))
+    }
+
+    /// The same for the product with this UID.
+    pub fn is_governed_by(&self, cluster: &str, topic: &str, product_uid: &str) -> bool {
+        self.governed.get(&(cluster.to_owned(), topic.to_owned())).is_some_and(|uid| uid == product_uid)
     }
 
     /// Renews what a product claims, and touches whoever claims the same. It claims only what it could have: a name outside
@@ -80,9 +84,9 @@ impl Index {
     /// By cluster, the topics that a product names and could have.
     fn claimed(&self, key: &ObjectKey, product: &DataProduct) -> BTreeSet<(String, String)> {
         let cluster = &product.spec.cluster_ref.name;
-        let Ok(tenant) = self.tenant(cluster, &key.namespace) else { return BTreeSet::new() };
-        let topics = product.spec.streams.iter().map(|s| product::topic_of(tenant, &key.name, s));
-        let allowed = topics.filter(|topic| product::may_have(tenant, &key.namespace, topic).is_ok());
+        let Ok(tenant) = self.tenant_of(cluster, key) else { return BTreeSet::new() };
+        let topics = product.spec.streams.iter().map(|s| product::topic_of(&tenant, &key.name, s));
+        let allowed = topics.filter(|topic| product::may_have(&tenant, &key.namespace, topic).is_ok());
         allowed.map(|topic| (cluster.clone(), topic)).collect()
     }
 }

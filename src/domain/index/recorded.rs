@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use super::update::set;
 use super::{Index, ObjectKey, PrincipalKey, Touched};
 use crate::domain::ledger::{Change, ClientRecord, Ledger};
-use crate::domain::names::{service_account_of, share_of_guest};
+use crate::domain::names::{engine_of_worker, service_account_of, share_of_guest};
 
 impl Index {
     /// Takes everything that a ledger holds, and forgets what it held before.
     pub(super) fn set_ledger(&mut self, cluster: String, ledger: Ledger, touched: &mut Touched) {
+        self.ledgers_read.insert(cluster.clone());
         self.governed.retain(|(c, _), _| *c != cluster);
         let recorded = |at: &(String, String, String)| {
             ledger.grants.get(&at.1).and_then(|g| g.get(&at.0)).is_some_and(|r| r.subject_uid.is_some())
@@ -42,6 +43,7 @@ impl Index {
 
     /// Takes what was committed to a ledger.
     pub(super) fn committed(&mut self, cluster: &str, changes: Vec<Change>, touched: &mut Touched) {
+        self.ledgers_read.insert(cluster.to_owned());
         for change in changes {
             match change {
                 Change::Installation(_) => {}
@@ -84,6 +86,7 @@ impl Index {
         if principals(before.as_ref()) != principals(record.as_ref()) {
             touched.bindings.extend(self.bindings_of_subject.to(&key).cloned());
             touched.shares.extend(share_of_guest(&key).map(|(share, _)| share));
+            touched.engines.extend(engine_of_worker(&key));
         }
         self.touch_issued(&uid, touched);
         for version in before.iter().flat_map(|r| &r.versions) {

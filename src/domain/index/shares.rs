@@ -1,14 +1,16 @@
 //! Shares and partners: their guests stand among the clients and the bindings.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::update::set;
 use super::{Index, ObjectKey, Touched, in_namespace};
-use crate::api::{ExternalShare, Invitation, Partner};
-use crate::domain::names::share_of_guest;
+use crate::api::{ExternalShare, Invitation, Partner, StreamClient};
+use crate::domain::binding::Resolution;
+use crate::domain::names::{MIRROR, guest_key, share_of_guest};
+use crate::domain::share::copy::{self, Copy};
 use crate::domain::share::progress::Invited;
 use crate::domain::share::{self, Guest, Guests};
 
@@ -26,6 +28,37 @@ impl Index {
     /// A guest by its key.
     pub fn guest(&self, key: &ObjectKey) -> Option<&Guest> {
         self.guests.get(&share_of_guest(key)?.0)?.get(key)
+    }
+
+    /// What a share copies.
+    pub fn copy(&self, share: &ObjectKey) -> Option<&Arc<Copy>> {
+        self.copies.get(share)
+    }
+
+    /// Every share that copies, with what.
+    pub fn copies(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<Copy>)> {
+        self.copies.iter()
+    }
+
+    /// An ExternalShare.
+    pub fn share(&self, key: &ObjectKey) -> Option<&Arc<ExternalShare>> {
+        self.shares.get(key)
+    }
+
+    /// The UID of the guest, or of the end of a copy, with this key.
+    pub(super) fn uid_of_guest(&self, key: &ObjectKey) -> Option<&str> {
+        if let Some(guest) = self.guest(key) {
+            return Some(&guest.uid);
+        }
+        let share = share_of_guest(key)?.0;
+        let copiers = self.copies.get(&share)?.copiers(&share);
+        copiers.into_iter().find(|(of, _)| of == key).map(|(_, copier)| copier.uid.as_str())
+    }
+
+    /// The shares that copy to a cluster.
+    pub(super) fn touch_shares_to(&self, cluster: &str, touched: &mut Touched) {
+        let to_it = self.shares.iter().filter(|(_, s)| copy::destination(s).is_some_and(|to| to == cluster));
+        touched.shares.extend(to_it.map(|(key, _)| key.clone()));
     }
 
     /// The shares that name a partner.
@@ -79,28 +112,47 @@ impl Index {
         touched.shares.insert(key);
     }
 
-    /// Shares that name a product.
+    /// Shares that name a product, or whose copies it is.
     pub(super) fn touch_shares_of(&self, product: &ObjectKey, touched: &mut Touched) {
+        touched.shares.extend(share_of_guest(product).map(|(share, _)| share));
         let names = |s: &ExternalShare| s.spec.products.iter().any(|p| p.name == product.name);
         let naming = in_namespace(&self.shares, &product.namespace).filter(|(_, share)| names(share));
         touched.shares.extend(naming.map(|(key, _)| key.clone()));
     }
 
-    /// Resolves one share anew: guests get and lose their identities and their access.
+    /// Resolves one share anew: guests and the ends of its copy get and lose their identities and their access, and its copies
+    /// come and go.
     pub(super) fn resolve_share(&mut self, key: &ObjectKey, now: Timestamp, touched: &mut Touched) {
-        let after = self.shares.get(key).map(|s| Arc::new(share::resolve(self, s, now)));
-        let before = self.guests.remove(key).unwrap_or_default();
-        let none = Arc::new(Guests::new());
-        let all = after.as_ref().unwrap_or(&none);
-        let guests: BTreeSet<_> = before.keys().chain(all.keys()).cloned().collect();
-        for guest in guests {
-            let (was, is) = (before.get(&guest), all.get(&guest));
-            let client = is.and_then(|g| g.client.clone());
-            if was.and_then(|g| g.client.as_ref()) != client.as_ref() {
-                self.set_client(guest.clone(), client, touched);
+        let after = self.shares.get(key).map(|s| share::resolve(self, s, now));
+        let (guests, copy) = after.map_or((None, None), |s| (Some(Arc::new(s.guests)), s.copy.map(Arc::new)));
+        let before = parts(key, self.guests.get(key), self.copies.get(key));
+        let parts = parts(key, guests.as_ref(), copy.as_ref());
+        for part in before.keys().chain(parts.keys()).cloned().collect::<BTreeSet<_>>() {
+            let (was, is) = (before.get(&part), parts.get(&part));
+            let client = is.and_then(|(client, _)| client.clone());
+            if was.and_then(|(client, _)| client.as_ref()) != client.as_ref() {
+                self.set_client(part.clone(), client, touched);
             }
-            self.replace(&guest, is.map(|g| g.resolution.clone()), now, touched);
+            self.replace(&part, is.map(|(_, resolution)| resolution.clone()), now, touched);
         }
-        set(&mut self.guests, key.clone(), after);
+        let copy_before = self.copies.get(key).cloned();
+        let mirror = |copy: Option<&Arc<Copy>>| copy.map(|c| c.mirror.clone());
+        if mirror(copy_before.as_ref()) != mirror(copy.as_ref()) {
+            self.set_product(guest_key(key, MIRROR), mirror(copy.as_ref()), touched);
+        }
+        touched.engines.extend(copy_before.iter().chain(&copy).filter_map(|c| c.engine.clone()));
+        set(&mut self.guests, key.clone(), guests);
+        set(&mut self.copies, key.clone(), copy);
     }
 }
+
+/// By their keys, the identities and the access of a share's guests, and of the ends of its copy.
+fn parts(share: &ObjectKey, guests: Option<&Arc<Guests>>, copy: Option<&Arc<Copy>>) -> BTreeMap<ObjectKey, Part> {
+    let guests = guests.into_iter().flat_map(|guests| guests.iter());
+    let guests = guests.map(|(key, guest)| (key.clone(), (guest.client.clone(), guest.resolution.clone())));
+    let copiers = copy.into_iter().flat_map(|copy| copy.copiers(share));
+    guests.chain(copiers.map(|(key, copier)| (key, (copier.client.clone(), copier.resolution.clone())))).collect()
+}
+
+/// An identity and its access.
+type Part = (Option<Arc<StreamClient>>, Arc<Resolution>);

@@ -24,6 +24,7 @@ impl Index {
         for role in roles {
             self.touch_role(&role, touched);
         }
+        self.touch_shares_to(cluster, touched);
     }
 
     /// The product, and every role and share that selects it.

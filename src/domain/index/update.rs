@@ -9,11 +9,11 @@ use kube::ResourceExt;
 
 use super::{Cluster, Index, Namespace, ObjectKey, Tenancies, Touched};
 use crate::api::{
-    ABANDON_ANNOTATION, AccessApproval, DataProduct, ExternalShare, Invitation, Partner, RoleBinding, StreamClient,
-    StreamCluster, StreamRole,
+    ABANDON_ANNOTATION, AccessApproval, DataProduct, ExternalShare, Invitation, Partner, ReplicationEngine,
+    RoleBinding, StreamClient, StreamCluster, StreamRole,
 };
 use crate::domain::ledger::{Change, Ledger};
-use crate::domain::names::share_of_guest;
+use crate::domain::names::{EngineKey, share_of_guest};
 use crate::domain::tenancy;
 
 /// One change of what the API server or a ledger holds. `None` is a removal.
@@ -43,6 +43,8 @@ pub enum Update {
     Invitation(ObjectKey, Option<Arc<Invitation>>),
     /// A partner's last wish for another version, by its guest's UID; of the share named.
     Wish(ObjectKey, String, Option<String>),
+    /// Whether an engine was seen to have nothing left of any share.
+    EngineIdle(EngineKey, bool),
     /// Whether the API server holds reviewers and requesters to their names.
     ApprovalsEnforced(bool),
     /// A ServiceAccount's UID.
@@ -80,6 +82,10 @@ impl Index {
                 set(&mut self.wishes, guest, wish);
                 touched.shares.insert(share);
             }
+            Update::EngineIdle(engine, idle) => {
+                let changed = if idle { self.idle.insert(engine.clone()) } else { self.idle.remove(&engine) };
+                touched.engines.extend(changed.then_some(engine));
+            }
             Update::Share(key, object) => self.set_share(key, object, &mut touched),
             Update::Account(key, uid) => self.set_account(key, uid, &mut touched),
             Update::Ledger(cluster, ledger) => self.set_ledger(cluster, *ledger, &mut touched),
@@ -95,6 +101,9 @@ impl Index {
         }
         for key in touched.shares.clone() {
             self.resolve_share(&key, now, &mut touched);
+        }
+        for key in touched.engines.clone() {
+            self.resolve_engine(&key, now, &mut touched);
         }
         for key in touched.bindings.clone() {
             self.resolve(&key, now, &mut touched);
@@ -114,6 +123,7 @@ impl Index {
                 let (b, a) = (&before.object.spec, &after.object.spec);
                 before.tenancies == after.tenancies
                     && (&b.identity, &b.listeners, &b.tls) == (&a.identity, &a.listeners, &a.tls)
+                    && (&b.destinations, &b.replication_engines) == (&a.destinations, &a.replication_engines)
             }
             (None, None) => true,
             _ => false,
@@ -123,6 +133,10 @@ impl Index {
             // What is deleted waits for the cluster, or need not any more.
             touched.merge(self.everything_on(&name));
         }
+        let engines =
+            self.clusters.get(&name).into_iter().chain(&after).flat_map(|c| &c.object.spec.replication_engines);
+        let engine = |e: &ReplicationEngine| EngineKey { cluster: name.clone(), name: e.name.clone() };
+        touched.engines.extend(engines.map(engine));
         set(&mut self.clusters, name.clone(), after);
         if !same {
             self.touch_all_on(&name, touched);
@@ -150,6 +164,7 @@ impl Index {
             .map(|(cluster, _)| cluster.clone())
             .collect();
         set(&mut self.namespaces, name.clone(), namespace);
+        touched.shares.extend(super::in_namespace(&self.shares, &name).map(|(key, _)| key.clone()));
         // Consent may be given by the labels of the binding's namespace, or of a subject's.
         touched.bindings.extend(super::in_namespace(&self.bindings, &name).map(|(key, _)| key.clone()));
         touched.bindings.extend(self.bindings_of_subject.to_all_of(&name).cloned());
@@ -173,7 +188,7 @@ impl Index {
         }
     }
 
-    fn set_product(&mut self, key: ObjectKey, object: Option<Arc<DataProduct>>, touched: &mut Touched) {
+    pub(super) fn set_product(&mut self, key: ObjectKey, object: Option<Arc<DataProduct>>, touched: &mut Touched) {
         touched.products.insert(key.clone());
         let before = self.products.get(&key).cloned();
         if let (Some(b), Some(a)) = (&before, &object)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::Guest;
+use super::{Guest, copy};
 use crate::api::{
     Acceptance, Access, AccessApproval, Decision, ExternalShare, Partner, Reason, RequestKind, Scope, Side, UidRef,
 };
@@ -37,7 +37,10 @@ pub(super) fn consent<'a>(
     can_count(index, share)?;
     let required: BTreeSet<_> = share.spec.approvals.iter().copied().chain([Side::Consumer]).collect();
     let holds = |scope: &&Scope| {
-        scope.pattern == Some(share.spec.pattern) && scope.purpose == share.spec.purpose && !is_over(scope, now)
+        scope.pattern == Some(share.spec.pattern)
+            && scope.destination.as_ref() == copy::destination(share)
+            && scope.purpose == share.spec.purpose
+            && !is_over(scope, now)
     };
     let of = |side: Side| {
         let by_it = decisions.iter().filter(|d| d.spec.side == side && is_by_another(d, share));

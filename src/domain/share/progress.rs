@@ -4,6 +4,7 @@ use super::Guest;
 use crate::api::{ConditionType, Reason, SharePhase, Side};
 use crate::domain::conditions::{Progress, conditions, progress};
 use crate::domain::problem::Problem;
+use ConditionType::ReplicationHealthy;
 
 /// One partner, with what was seen.
 #[derive(Clone, Debug)]
@@ -20,6 +21,10 @@ pub struct Seen<'a> {
     pub has_identity: bool,
     /// An invitation that can still be answered.
     pub invitation: Invited,
+    /// The share copies what it shares.
+    pub is_copied: bool,
+    /// What is left of a copy that is over.
+    pub remains: Option<String>,
     /// What to say where nothing stands in the way.
     pub ready: String,
 }
@@ -52,14 +57,20 @@ impl Seen<'_> {
         if let Some((_, phase)) = end.into_iter().find(|(reason, _)| self.has(*reason)) {
             return if self.has_access || self.has_identity { SharePhase::Revoking } else { phase };
         }
-        let stopped = [Reason::Suspended, Reason::Quarantined, Reason::ClassificationForbidsPattern];
+        let stopped = [
+            Reason::Suspended,
+            Reason::Quarantined,
+            Reason::ClassificationForbidsPattern,
+            Reason::DestinationNotAllowed,
+        ];
         let agreed = self.guest.client.is_some();
         if agreed && stopped.into_iter().any(|reason| self.has(reason)) {
             return if self.has_access { SharePhase::Revoking } else { SharePhase::Suspended };
         }
         if agreed {
             let reads = !self.guest.resolution.topics.is_empty();
-            let applied = !self.has(Reason::Applying) && !self.has(Reason::ClusterNotReady);
+            let on_its_way = [Reason::Applying, Reason::ClusterNotReady, Reason::ReplicationStarting];
+            let applied = !on_its_way.into_iter().any(|reason| self.has(reason));
             return if reads && applied && self.has_credential { SharePhase::Active } else { SharePhase::Provisioning };
         }
         if self.guest.awaits == [Side::Consumer].into() {
@@ -85,7 +96,8 @@ impl Seen<'_> {
         let under_way = |p: &&Problem| matches!(p.reason, Applying | ClusterNotReady | ConfirmationRequired | Deleting);
         let mut told: Vec<_> = self.problems.iter().filter(under_way).cloned().collect();
         if told.is_empty() {
-            told.push(Problem::waiting(Applying, "its credentials are being removed from every broker"));
+            let left = self.remains.as_deref().unwrap_or("its credentials are being removed from every broker");
+            told.push(Problem::waiting(Applying, left));
         }
         told
     }
@@ -102,7 +114,8 @@ pub fn share_conditions(all: &[Seen<'_>]) -> Vec<(ConditionType, bool, Reason, S
     problems.sort();
     let about: Vec<_> = all.iter().map(|s| format!("Partner {}: {}", s.guest.partner, s.ready)).collect();
     let mut list = conditions(&progress(&problems, Progress::Ready(about.join("; "))));
-    for (type_, reasons, holds) in CONDITIONS {
+    let copies = all.iter().any(|seen| seen.is_copied);
+    for (type_, reasons, holds) in CONDITIONS.into_iter().filter(|(type_, ..)| copies || *type_ != ReplicationHealthy) {
         let against = problems.iter().find(|p| reasons.contains(&p.reason));
         list.push(match against {
             Some(problem) => (type_, false, problem.reason, problem.message.clone()),
@@ -123,7 +136,7 @@ pub fn share_conditions(all: &[Seen<'_>]) -> Vec<(ConditionType, bool, Reason, S
 /// A condition, what speaks against it, and what to say where nothing does.
 type Rule = (ConditionType, &'static [Reason], &'static str);
 
-const CONDITIONS: [Rule; 4] = [
+const CONDITIONS: [Rule; 5] = [
     (
         ConditionType::OwnerApproved,
         &[
@@ -148,6 +161,7 @@ const CONDITIONS: [Rule; 4] = [
             Reason::Quarantined,
             Reason::SeveralClusters,
             Reason::PartnerNotFound,
+            Reason::DestinationNotAllowed,
         ],
         "classification, purposes and the partners' standing allow it",
     ),
@@ -161,5 +175,10 @@ const CONDITIONS: [Rule; 4] = [
             Reason::RefusedByBroker,
         ],
         "every broker shows what each partner should have now",
+    ),
+    (
+        ReplicationHealthy,
+        &[Reason::EngineNotFound, Reason::ReplicationStarting, Reason::ReplicationFailing],
+        "records flow as they should, or none are meant to",
     ),
 ];

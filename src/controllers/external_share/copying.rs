@@ -1,0 +1,144 @@
+//! What a share copies, as it was found: its topics at the destination, who reads and who writes, and the connector.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use crate::api::{ABANDON_ANNOTATION, Reason, ReplicationStatus};
+use crate::controllers::applier::Link;
+use crate::controllers::context::Context;
+use crate::controllers::live::live;
+use crate::controllers::replication::CopyState;
+use crate::domain::conditions::whole_seconds;
+use crate::domain::names::connector_name;
+use crate::domain::problem::Problem;
+use crate::domain::product;
+use crate::domain::share::copy::Copy;
+
+/// How many topics a status names.
+const TOPICS: usize = 100;
+
+/// See the module.
+pub struct Copying {
+    /// What stands in the way, sorted.
+    pub problems: Vec<Problem>,
+    /// What is left of a copy that is over, for people; `None` where nothing is, or it is not over.
+    pub remains: Option<String>,
+    /// What the status says.
+    pub status: ReplicationStatus,
+}
+
+/// Looks at what the share with this UID copies.
+pub fn look(context: &Context, share_uid: &str, copy: &Copy, before: Option<&ReplicationStatus>) -> Copying {
+    let state = context.copies.get(share_uid);
+    let problems = if copy.is_over { Vec::new() } else { problems(context, copy, state.as_ref()) };
+    let left = Left::of(context, copy, state.as_ref());
+    let status = status(share_uid, copy, state.unwrap_or_default(), &left, before);
+    Copying { problems, remains: left.said(copy), status }
+}
+
+fn problems(context: &Context, copy: &Copy, state: Option<&CopyState>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let at = |problem: Problem| {
+        // What a product could do about it, a copy cannot.
+        let what = problem.message.split(": set adopt").next().unwrap_or_default();
+        let advice =
+            if problem.reason == Reason::TopicExists { ": delete it, or share under another name" } else { "" };
+        Problem { message: format!("the copy on StreamCluster {}: {what}{advice}", copy.cluster), ..problem }
+    };
+    problems.extend(product::view(&context.world.index(), &copy.mirror).problems.into_iter().map(at));
+    let uid = copy.mirror.metadata.uid.as_deref().unwrap_or_default();
+    let outcome = context.world.handle(&copy.cluster).and_then(|h| h.state().products.get(uid).cloned());
+    problems.extend(outcome.into_iter().flat_map(|o| o.problems).map(at));
+    if !copy.flows.is_empty() {
+        for end in [&copy.source, &copy.target] {
+            problems.extend(live(context, &end.uid, &end.resolution).problems);
+        }
+        problems.extend(state.and_then(|s| s.problem.clone()));
+    }
+    problems.sort();
+    problems.dedup();
+    problems
+}
+
+/// What is left of a copy that is over.
+struct Left {
+    connector: bool,
+    principals: bool,
+    topics: bool,
+}
+
+impl Left {
+    fn of(context: &Context, copy: &Copy, state: Option<&CopyState>) -> Self {
+        let uids = [&copy.source.uid, &copy.target.uid];
+        let index = context.world.index();
+        let mirror = copy.mirror.metadata.uid.as_deref().unwrap_or_default();
+        let topics = index.governed_on(&copy.cluster).any(|(_, uid)| uid == mirror);
+        drop(index);
+        let concerns = |name: &String| [&copy.source_cluster, &copy.cluster].contains(&name);
+        let known = |name: &str| {
+            let index = context.world.index();
+            uids.iter().any(|uid| index.client_cluster(uid) == Some(name))
+        };
+        let held = context.world.handles().iter().any(|(name, handle)| {
+            let (ledger_read, free) = {
+                let state = handle.state();
+                (state.ledger_read, uids.iter().all(|uid| state.is_free_of(uid)))
+            };
+            (concerns(name) || ledger_read) && !is_abandoned(context, name) && (!free || known(name))
+        });
+        let abandoned = is_abandoned(context, &copy.cluster);
+        // An engine that is not offered any more cannot be asked; without principals its connector does nothing.
+        let connector = copy.engine.is_some() && !state.is_some_and(|s| s.is_gone);
+        Self { connector: connector && !abandoned, principals: held, topics: topics && !abandoned }
+    }
+
+    fn said(&self, copy: &Copy) -> Option<String> {
+        let what = [
+            (self.principals, "the principals that copied"),
+            (self.connector, "the connector and its positions"),
+            (self.topics, "what Weir has on record of its topics"),
+        ];
+        let left: Vec<_> = what.into_iter().filter(|(left, _)| *left).map(|(_, what)| what).collect();
+        (copy.is_over && !left.is_empty())
+            .then(|| format!("removing the copy on StreamCluster {}: {}", copy.cluster, left.join(", ")))
+    }
+}
+
+/// Whether a cluster is out of reach and given up by the platform, or nobody registered it.
+fn is_abandoned(context: &Context, cluster: &str) -> bool {
+    let given_up = {
+        let index = context.world.index();
+        index.cluster(cluster).is_none_or(|c| c.annotations().contains_key(ABANDON_ANNOTATION))
+    };
+    given_up && !context.world.handle(cluster).is_some_and(|h| h.state().link == Link::Governing)
+}
+
+fn status(
+    share_uid: &str,
+    copy: &Copy,
+    state: CopyState,
+    left: &Left,
+    before: Option<&ReplicationStatus>,
+) -> ReplicationStatus {
+    let now = Timestamp::now();
+    let first = |seen: bool, before: Option<&Time>| {
+        // What was seen once stays so: nothing is made for a share that is over.
+        copy.is_over.then(|| before.cloned().or_else(|| seen.then(|| Time(whole_seconds(now))))).flatten()
+    };
+    let flow = state.flow.as_ref();
+    ReplicationStatus {
+        destination: copy.cluster.clone(),
+        engine: copy.engine.as_ref().map(|e| e.name.clone()).unwrap_or_default(),
+        connector: connector_name(share_uid, &copy.source_cluster),
+        state: state.connector.map(|s| s.word().to_owned()),
+        topics: copy.flows.iter().take(TOPICS).map(|(topic, copy)| format!("{topic} -> {copy}")).collect(),
+        lag_records: flow.map(|f| f.lag()),
+        lag_seconds: flow.map(|f| f.waits_for(now).as_secs()),
+        records_per_second: flow.and_then(|f| f.rate()),
+        last_copied_at: flow.and_then(|f| f.last_copied_at).map(|at| Time(whole_seconds(at))),
+        removed_at: first(!left.connector, before.and_then(|b| b.removed_at.as_ref())),
+        principals_removed_at: first(!left.principals, before.and_then(|b| b.principals_removed_at.as_ref())),
+        topics_released_at: first(!left.topics, before.and_then(|b| b.topics_released_at.as_ref())),
+    }
+}

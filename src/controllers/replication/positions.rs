@@ -1,0 +1,103 @@
+//! Where the sources are: from which record on a topic is copied, and how far the copy is behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::api::{History, HistoryStart};
+use crate::controllers::context::Context;
+use crate::domain::replication::flow::Positions;
+use crate::kafka::KafkaAdminClient;
+use crate::ports::{Disposition, KafkaAdmin, KafkaError, OffsetSpec};
+
+/// Connections to sources, by StreamCluster.
+#[derive(Default)]
+pub struct Sources(BTreeMap<String, KafkaAdminClient>);
+
+impl Sources {
+    /// One past the last offset of each partition of `topics`.
+    ///
+    /// # Errors
+    /// The source does not answer.
+    pub async fn ends(
+        &mut self,
+        context: &Context,
+        cluster: &str,
+        topics: &BTreeSet<String>,
+    ) -> Result<Positions, KafkaError> {
+        self.ask(context, cluster, topics, OffsetSpec::Latest).await
+    }
+
+    /// What has to count as copied of each partition of `topics`, so that the copy begins where `history` says. A partition that is
+    /// not named is copied from its beginning.
+    ///
+    /// # Errors
+    /// The source does not answer.
+    pub async fn first(
+        &mut self,
+        context: &Context,
+        cluster: &str,
+        topics: &BTreeSet<String>,
+        history: &History,
+    ) -> Result<Positions, KafkaError> {
+        let ends = self.ends(context, cluster, topics).await?;
+        let begins = match (history.from, &history.since) {
+            (HistoryStart::All, _) => return Ok(Positions::new()),
+            (HistoryStart::Since, Some(since)) => {
+                let at = OffsetSpec::Timestamp(since.0.as_millisecond());
+                let mut found = self.ask(context, cluster, topics, at).await?;
+                // Nothing is so young.
+                for (at, offset) in found.iter_mut().filter(|(_, offset)| **offset < 0) {
+                    *offset = ends.get(at).copied().unwrap_or_default();
+                }
+                found
+            }
+            (HistoryStart::FromNow | HistoryStart::Since, _) => ends,
+        };
+        Ok(begins.into_iter().filter(|(_, begin)| *begin > 0).map(|(at, begin)| (at, begin - 1)).collect())
+    }
+
+    async fn ask(
+        &mut self,
+        context: &Context,
+        cluster: &str,
+        topics: &BTreeSet<String>,
+        what: OffsetSpec,
+    ) -> Result<Positions, KafkaError> {
+        let asked = offsets(self.admin(context, cluster).await?, topics, what).await;
+        if asked.is_err() {
+            // Addresses and credentials may have changed.
+            self.0.remove(cluster);
+        }
+        asked
+    }
+
+    async fn admin(&mut self, context: &Context, cluster: &str) -> Result<&KafkaAdminClient, KafkaError> {
+        if !self.0.contains_key(cluster) {
+            let endpoint = context.endpoint(cluster).ok_or_else(|| KafkaError {
+                code: None,
+                message: format!("StreamCluster {cluster} is not connected"),
+                disposition: Disposition::Retry,
+            })?;
+            let admin = KafkaAdminClient::connect(&endpoint, &format!("weir-{cluster}-positions")).await?;
+            self.0.insert(cluster.to_owned(), admin);
+        }
+        Ok(&self.0[cluster])
+    }
+}
+
+async fn offsets(
+    admin: &KafkaAdminClient,
+    topics: &BTreeSet<String>,
+    what: OffsetSpec,
+) -> Result<Positions, KafkaError> {
+    let names: Vec<_> = topics.iter().cloned().collect();
+    let described = admin.describe_topics(Some(&names)).await?;
+    // A partition without a position is copied from its beginning: none may be missing.
+    if let Some(missing) = topics.iter().find(|topic| !described.iter().any(|d| d.name == **topic)) {
+        let message = format!("topic {missing} is not there");
+        return Err(KafkaError { code: None, message, disposition: Disposition::Retry });
+    }
+    let of: Vec<_> = described.iter().flat_map(|t| (0..t.partitions).map(|p| (t.name.clone(), p, what))).collect();
+    let found = admin.list_offsets(&of).await?;
+    let named = of.into_iter().map(|(topic, partition, _)| (topic, partition));
+    named.zip(found).map(|(at, offset)| Ok((at, offset?))).collect()
+}

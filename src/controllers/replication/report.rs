@@ -1,0 +1,156 @@
+//! What is said of each copy, and how far it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::time::timeout;
+
+use super::CopyState;
+use super::round::{Copying, Engine, RoundError};
+use crate::api::Reason;
+use crate::domain::names::connector_prefix;
+use crate::domain::problem::Problem;
+use crate::domain::replication::flow::Flow;
+use crate::domain::replication::plan::ObservedConnector;
+use crate::ports::Connectors;
+
+/// How often it is asked how far a copy is.
+const MEASURED: Duration = Duration::from_secs(5);
+/// How long that may take; where it takes longer, it is not asked again before [`MEASURED_AGAIN`].
+const PATIENCE: Duration = Duration::from_secs(3);
+/// See [`PATIENCE`].
+const MEASURED_AGAIN: Duration = Duration::from_secs(30);
+
+/// How far a copy was, and when it is asked again.
+pub(super) struct Measure {
+    again: Instant,
+    flow: Option<Flow>,
+}
+
+impl Engine {
+    /// Tells how a copy is.
+    pub(super) async fn report(
+        &mut self,
+        connect: &dyn Connectors,
+        c: &Copying,
+        observed: &BTreeMap<String, ObservedConnector>,
+        failure: Option<RoundError>,
+    ) {
+        let name = c.connector();
+        let seen = observed.get(&name);
+        let is_running = seen.is_some_and(ObservedConnector::is_running);
+        if is_running && c.is_meant() {
+            self.measure(connect, c, &name).await;
+        }
+        let flow = self.measures.get(&name).and_then(|m| m.flow.clone());
+        let is_stuck = flow.as_ref().is_some_and(|f| f.is_stuck(Timestamp::now()));
+        if is_running && flow.is_some() && !is_stuck {
+            self.forgive(&name);
+        }
+        let problem = c.is_meant().then(|| problem(&name, seen, flow.as_ref(), failure)).flatten();
+        let is_there = observed.keys().any(|name| name.starts_with(&connector_prefix(&c.uid())));
+        let is_gone = c.copy.is_over && !is_there;
+        self.tell(c, CopyState { connector: seen.map(|s| s.state), problem, flow, is_gone });
+    }
+
+    /// Asks how far the copy is, where that was not asked of late.
+    async fn measure(&mut self, connect: &dyn Connectors, c: &Copying, name: &str) {
+        if self.measures.get(name).is_some_and(|m| m.again > Instant::now()) {
+            return;
+        }
+        let topics: BTreeSet<_> = c.copy.flows.keys().cloned().collect();
+        let sources = &mut self.sources;
+        let ask = async {
+            let copied = connect.positions(name).await.ok()?;
+            let ends = sources.ends(&self.context, &c.copy.source_cluster, &topics).await.ok()?;
+            Some((copied.into_iter().filter(|((topic, _), _)| topics.contains(topic)).collect(), ends))
+        };
+        let asked = timeout(PATIENCE, ask).await.ok().flatten();
+        let before = self.measures.remove(name).and_then(|m| m.flow);
+        let now = Timestamp::now();
+        let (wait, flow) = match (asked, before) {
+            (Some((copied, ends)), Some(before)) => (MEASURED, Some(before.then(ends, copied, now))),
+            (Some((copied, ends)), None) => (MEASURED, Some(Flow::first(ends, copied, now))),
+            (None, before) => (MEASURED_AGAIN, before),
+        };
+        self.measures.insert(name.to_owned(), Measure { again: Instant::now() + wait, flow });
+    }
+
+    /// There are no workers, and so no connectors of theirs.
+    pub(super) fn tell_gone(&self, c: &Copying) {
+        self.tell(c, CopyState { is_gone: c.copy.is_over, ..CopyState::default() });
+    }
+
+    /// The workers are on their way.
+    pub(super) fn tell_starting(&self, c: &Copying, why: &str) {
+        self.tell(c, CopyState { problem: c.is_meant().then(|| starting(why)), ..CopyState::default() });
+    }
+
+    /// The look failed for all of them.
+    pub(super) fn tell_all(&self, copying: &[Copying], error: &RoundError) {
+        let name = &self.key.name;
+        for c in copying {
+            let before = self.context.copies.get(&c.uid()).unwrap_or_default();
+            // What starts up does not answer yet.
+            let problem = if before.flow.is_some() {
+                failing(format!("Kafka Connect of engine {name} does not do what it is asked: {error}"))
+            } else {
+                starting(&format!("Kafka Connect of engine {name} is not there yet: {error}"))
+            };
+            self.tell(c, CopyState { problem: c.is_meant().then_some(problem), ..before });
+        }
+    }
+
+    fn tell(&self, c: &Copying, state: CopyState) {
+        // What was seen to be gone is not made again while its share is over.
+        let was_gone = self.context.copies.get(&c.uid()).is_some_and(|before| before.is_gone);
+        let state = CopyState { is_gone: c.copy.is_over && (state.is_gone || was_gone), ..state };
+        if self.context.copies.set(&c.uid(), state) {
+            self.context.world.report_share(&c.key);
+        }
+    }
+}
+
+/// What stands in the way of records that are meant to flow.
+fn problem(
+    name: &str,
+    seen: Option<&ObservedConnector>,
+    flow: Option<&Flow>,
+    failure: Option<RoundError>,
+) -> Option<Problem> {
+    if let Some(failure) = failure {
+        let has_run = flow.is_some() || !failure.is_passing();
+        return Some(if has_run {
+            failing(format!("connector {name}: {failure}"))
+        } else {
+            starting(&format!("the connector is being started: {failure}"))
+        });
+    }
+    let Some(seen) = seen else { return Some(starting("the connector is being made")) };
+    if let Some(why) = &seen.failure {
+        return Some(failing(format!("connector {name} failed and is started again: {why}")));
+    }
+    let now = Timestamp::now();
+    match (seen.is_running(), flow) {
+        (true, Some(flow)) if flow.is_stuck(now) => {
+            let waits = flow.waits_for(now).as_secs();
+            let what = format!("nothing was copied for {waits} s although the source grew, or all of it was aborted");
+            Some(failing(format!("connector {name} says that it runs: {what}")))
+        }
+        (true, _) => None,
+        (false, Some(_)) => {
+            let what = "no task at work: it is started again; the workers' log says why";
+            Some(failing(format!("connector {name} has {what}")))
+        }
+        (false, None) => Some(starting("the connector is being started")),
+    }
+}
+
+fn starting(why: &str) -> Problem {
+    Problem::waiting(Reason::ReplicationStarting, why)
+}
+
+fn failing(why: String) -> Problem {
+    Problem::waiting(Reason::ReplicationFailing, why)
+}

@@ -1,0 +1,328 @@
+//! One look at an engine: its workers and their files, then the connector of each share, then what flows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kube::ResourceExt;
+use tracing::{info, warn};
+
+use super::deployment::{Applied, Logins};
+use super::positions::Sources;
+use super::report::Measure;
+use crate::api::{ExternalShare, MirrorMaker2, StreamClient};
+use crate::controllers::context::Context;
+use crate::controllers::live::live;
+use crate::domain::engine::{self, Worker};
+use crate::domain::index::Update;
+use crate::domain::names::{EngineKey, ObjectKey, connector_name, connector_prefix, is_connector};
+use crate::domain::problem::Problem;
+use crate::domain::replication::connector::{Connector, Login, connector};
+use crate::domain::replication::plan::{ObservedConnector, Step, next};
+use crate::domain::share::copy::{Copy, source_alias};
+use crate::k8s::workers::Workers;
+use crate::ports::{ConnectError, Connectors};
+use crate::replication::{ConnectClient, Credentials};
+
+/// The first wait before what failed is started again; each next one is twice as long.
+const BACKOFF: Duration = Duration::from_secs(2);
+/// The longest.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(120);
+/// So long may a connector be without tasks, or its tasks on their way, before it is started again.
+const ON_ITS_WAY: Duration = Duration::from_secs(15);
+
+/// Why a look did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RoundError {
+    /// The API server refused, or did not answer.
+    #[error("{0}")]
+    Kubernetes(#[from] kube::Error),
+    /// The workers refused, or did not answer.
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    /// A certificate could not be made.
+    #[error("{0}")]
+    Certificate(String),
+}
+
+impl RoundError {
+    /// Whether it goes away by itself: the workers are sharing out their work, or the connector is not where it will be.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Connect(error) if error.is_passing())
+    }
+}
+
+/// An engine from look to look.
+pub struct Engine {
+    pub(super) context: Arc<Context>,
+    pub(super) key: EngineKey,
+    pub(super) sources: Sources,
+    client: Option<(Credentials, Arc<ConnectClient>)>,
+    pub(super) applied: Applied,
+    retries: BTreeMap<String, Retry>,
+    pub(super) measures: BTreeMap<String, Measure>,
+}
+
+/// When what failed is started again.
+#[derive(Clone, Copy)]
+struct Retry {
+    at: Instant,
+    wait: Duration,
+}
+
+/// A share that copies by the engine, as of the beginning of a look.
+pub(super) struct Copying {
+    pub(super) key: ObjectKey,
+    pub(super) share: Arc<ExternalShare>,
+    pub(super) copy: Arc<Copy>,
+}
+
+impl Copying {
+    pub(super) fn uid(&self) -> String {
+        self.share.uid().unwrap_or_default()
+    }
+
+    /// The name of its connector.
+    pub(super) fn connector(&self) -> String {
+        connector_name(&self.uid(), &self.copy.source_cluster)
+    }
+
+    /// The identities of its ends.
+    pub(super) fn clients(&self) -> [Option<&StreamClient>; 2] {
+        [self.copy.source.client.as_deref(), self.copy.target.client.as_deref()]
+    }
+
+    /// Whether records are meant to flow.
+    pub(super) fn is_meant(&self) -> bool {
+        !self.copy.is_over && !self.copy.flows.is_empty()
+    }
+}
+
+/// What there is to look at.
+struct Snapshot {
+    spec: MirrorMaker2,
+    uid: String,
+    worker: Option<Arc<Worker>>,
+    copying: Vec<Copying>,
+    is_wanted: bool,
+}
+
+impl Engine {
+    /// The engine with this key.
+    pub fn new(context: Arc<Context>, key: EngineKey) -> Self {
+        Self {
+            context,
+            key,
+            sources: Sources::default(),
+            client: None,
+            applied: Applied::default(),
+            retries: BTreeMap::new(),
+            measures: BTreeMap::new(),
+        }
+    }
+
+    /// Looks once. Returns whether to look again at once.
+    ///
+    /// # Errors
+    /// See [`RoundError`]; the shares are told.
+    pub async fn round(&mut self) -> Result<bool, RoundError> {
+        // Before the ledgers are read, it seems that nothing is copied and nobody has a credential.
+        if !self.context.is_settled(&self.key.cluster) {
+            return Ok(false);
+        }
+        let Some(now) = self.snapshot() else { return Ok(false) };
+        let namespace = &self.context.installation.namespace;
+        let workers = Workers::new(self.context.client.clone(), namespace, &self.key, &now.uid);
+        let looked = self.look(&now, &workers).await;
+        if let Err(error) = &looked {
+            self.tell_all(&now.copying, error);
+        }
+        looked
+    }
+
+    /// What the index says; `None` where the engine is not offered.
+    fn snapshot(&self) -> Option<Snapshot> {
+        let index = self.context.world.index();
+        let by_it = index.copies().filter(|(_, copy)| copy.engine.as_ref() == Some(&self.key));
+        let copying = by_it.filter_map(|(key, copy)| {
+            Some(Copying { key: key.clone(), share: index.share(key)?.clone(), copy: copy.clone() })
+        });
+        Some(Snapshot {
+            spec: engine::offered(&index, &self.key)?.mirror_maker2.clone(),
+            uid: engine::worker_uid(&index, &self.key)?,
+            worker: index.worker(&self.key).cloned(),
+            copying: copying.collect(),
+            is_wanted: index.is_engine_wanted(&self.key),
+        })
+    }
+
+    async fn look(&mut self, now: &Snapshot, workers: &Workers) -> Result<bool, RoundError> {
+        let files = workers.files().await?;
+        // Without workers there are no connectors of theirs.
+        let is_idle = files.is_none() && !now.is_wanted;
+        self.context.world.apply(Update::EngineIdle(self.key.clone(), is_idle));
+        if is_idle {
+            now.copying.iter().for_each(|c| self.tell_gone(c));
+            return Ok(false);
+        }
+        let (caller, logins) =
+            self.deploy(workers, &now.spec, now.worker.as_deref(), &now.copying, files.unwrap_or_default()).await?;
+        let Some(logins) = logins else {
+            now.copying.iter().for_each(|c| self.tell_starting(c, "Kafka Connect waits for its credentials"));
+            return Ok(false);
+        };
+        let connect = self.connect(workers, caller)?;
+        let observed = connect.list().await?;
+        let mut again = self.remove_others(connect.as_ref(), &now.copying, &observed).await;
+        let mut failures = BTreeMap::new();
+        for c in now.copying.iter().filter(|c| is_known(&self.context, c)).collect::<Vec<_>>() {
+            match self.step(connect.as_ref(), &now.spec, c, &logins, &observed).await {
+                Ok(stepped) => again |= stepped,
+                Err(error) => drop(failures.insert(c.uid(), error)),
+            }
+        }
+        self.measures.retain(|name, _| observed.contains_key(name));
+        for c in now.copying.iter().filter(|c| is_known(&self.context, c)).collect::<Vec<_>>() {
+            self.report(connect.as_ref(), c, &observed, failures.remove(&c.uid())).await;
+        }
+        if !now.is_wanted && !observed.keys().any(|name| is_connector(name)) {
+            info!("nothing is copied any more; the workers are removed");
+            workers.remove().await?;
+            self.applied = Applied::default();
+            self.client = None;
+        }
+        Ok(again)
+    }
+
+    fn connect(&mut self, workers: &Workers, caller: Credentials) -> Result<Arc<ConnectClient>, RoundError> {
+        if let Some((credentials, client)) = &self.client
+            && *credentials == caller
+        {
+            return Ok(client.clone());
+        }
+        let client = Arc::new(ConnectClient::new(&workers.url(), &caller)?);
+        self.client = Some((caller, client.clone()));
+        Ok(client)
+    }
+
+    /// Takes the next step with the connector of a share. Returns whether there was one.
+    async fn step(
+        &mut self,
+        connect: &dyn Connectors,
+        spec: &MirrorMaker2,
+        c: &Copying,
+        logins: &Logins,
+        observed: &BTreeMap<String, ObservedConnector>,
+    ) -> Result<bool, RoundError> {
+        let name = c.connector();
+        let desired = self.desired(spec, c, logins);
+        let step = next(desired.as_ref(), observed.get(&name)).filter(|step| self.may(c, &name, step));
+        let Some(step) = step else { return Ok(false) };
+        let taken = self.take(connect, c, &name, &step).await;
+        match &taken {
+            Ok(()) => info!(connector = name, step = step.name(), "took a step"),
+            Err(error) => info!(connector = name, step = step.name(), %error, "a step failed; it is tried again"),
+        }
+        taken.map(|()| true)
+    }
+
+    fn desired(&self, spec: &MirrorMaker2, c: &Copying, logins: &Logins) -> Option<Connector> {
+        let topics: BTreeSet<_> = c.copy.flows.keys().cloned().collect();
+        let logins = logins.get(&c.uid());
+        let both: Option<(&Login, &Login)> = logins.and_then(|(source, target)| source.as_ref().zip(target.as_ref()));
+        (!c.copy.is_over).then(|| connector(&c.share, &c.copy.source_cluster, spec, &topics, both))
+    }
+
+    /// Whether a step may be taken now: nothing runs, and nothing that runs is stopped for more, before every broker shows what
+    /// the copiers need; and what fails again and again is started again ever more rarely.
+    fn may(&mut self, c: &Copying, name: &str, step: &Step) -> bool {
+        match step {
+            Step::Create(_) | Step::StopToPosition | Step::Position(..) | Step::Resume => {
+                self.waits_for_access(c).is_none()
+            }
+            Step::Restart { only_failed } => {
+                let now = Instant::now();
+                // What did not fail may be on its way.
+                let at = if *only_failed { now } else { now + ON_ITS_WAY };
+                let retry = self.retries.entry(name.to_owned()).or_insert(Retry { at, wait: BACKOFF });
+                if retry.at > now {
+                    return false;
+                }
+                *retry = Retry { at: now + retry.wait, wait: (retry.wait * 2).min(LONGEST_BACKOFF) };
+                true
+            }
+            Step::Stop | Step::Configure(_) | Step::Remove(_) => true,
+        }
+    }
+
+    /// What flows well may fail as if for the first time.
+    pub(super) fn forgive(&mut self, name: &str) {
+        self.retries.remove(name);
+    }
+
+    /// What the copiers' access waits for.
+    fn waits_for_access(&self, c: &Copying) -> Option<Problem> {
+        let ends = [&c.copy.source, &c.copy.target];
+        ends.into_iter().find_map(|end| live(&self.context, &end.uid, &end.resolution).problems.into_iter().next())
+    }
+
+    async fn take(&mut self, connect: &dyn Connectors, c: &Copying, name: &str, step: &Step) -> Result<(), RoundError> {
+        match step {
+            Step::Create(config) => connect.create(name, config).await?,
+            Step::Stop | Step::StopToPosition => connect.stop(name).await?,
+            Step::Configure(config) => connect.configure(name, config).await?,
+            Step::Resume => connect.resume(name).await?,
+            Step::Restart { only_failed } => connect.restart(name, *only_failed).await?,
+            Step::Remove(config) => remove(connect, name, config).await?,
+            Step::Position(topics, config) => {
+                let first = self.sources.first(&self.context, &c.copy.source_cluster, topics, &c.copy.history).await;
+                let first = first.map_err(|e| ConnectError { status: None, message: e.to_string() })?;
+                if !first.is_empty() {
+                    connect.set_positions(name, source_alias(&c.key), &first).await?;
+                }
+                connect.configure(name, config).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes connectors of shares that are no more, or that copy from elsewhere by now.
+    async fn remove_others(
+        &self,
+        connect: &dyn Connectors,
+        copying: &[Copying],
+        observed: &BTreeMap<String, ObservedConnector>,
+    ) -> bool {
+        let is_of = |c: &Copying, name: &str| {
+            // As long as nobody knows where it copies from, any of them may be the one.
+            let unknown = c.copy.source_cluster.is_empty() && !c.copy.is_over;
+            c.connector() == name || (unknown && name.starts_with(&connector_prefix(&c.uid())))
+        };
+        let mut again = false;
+        let ours = observed.iter().filter(|(name, _)| is_connector(name));
+        for (name, seen) in ours.filter(|(name, _)| !copying.iter().any(|c| is_of(c, name))) {
+            let done = match next(None, Some(seen)) {
+                Some(Step::Stop) => connect.stop(name).await,
+                Some(Step::Remove(config)) => remove(connect, name, &config).await,
+                _ => continue,
+            };
+            match done {
+                Ok(()) => again = true,
+                Err(error) => warn!(connector = name, %error, "failed to remove it; it is tried again"),
+            }
+        }
+        again
+    }
+}
+
+/// Whether it is known what a share copies: its source was looked at, or that does not matter any more.
+pub(super) fn is_known(context: &Context, c: &Copying) -> bool {
+    let source = &c.copy.source_cluster;
+    c.copy.is_over || source.is_empty() || context.is_settled(source)
+}
+
+async fn remove(connect: &dyn Connectors, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError> {
+    connect.configure(name, config).await?;
+    connect.forget_positions(name).await?;
+    connect.delete(name).await
+}

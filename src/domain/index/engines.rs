@@ -1,0 +1,92 @@
+//! Replication engines: who may copy where, and the workers that do.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::update::set;
+use super::{Index, Touched};
+use crate::api::{Limits, Reason};
+use crate::domain::engine::{self, Worker};
+use crate::domain::names::{EngineKey, ObjectKey, engine_of_worker, mirror_prefix, share_of_guest, worker_key};
+use crate::domain::problem::Problem;
+use crate::domain::share::copy;
+use crate::domain::tenancy::{Tenant, selects};
+
+impl Index {
+    /// The workers of an engine, where they are in use.
+    pub fn worker(&self, engine: &EngineKey) -> Option<&Arc<Worker>> {
+        self.workers.get(engine)
+    }
+
+    /// Every engine that any cluster offers.
+    pub fn engines(&self) -> impl Iterator<Item = EngineKey> {
+        self.clusters.iter().flat_map(|(cluster, c)| {
+            let key = move |name: &String| EngineKey { cluster: cluster.clone(), name: name.clone() };
+            c.object.spec.replication_engines.iter().map(move |e| key(&e.name))
+        })
+    }
+
+    /// Whether any share copies by an engine, or will.
+    pub fn is_engine_wanted(&self, engine: &EngineKey) -> bool {
+        self.copies.values().any(|c| c.engine.as_ref() == Some(engine) && c.source.client.is_some())
+    }
+
+    /// What a share may have on a cluster that it copies to.
+    ///
+    /// # Errors
+    /// Copies of its namespace are not let in.
+    pub fn destination(&self, cluster: &str, share: &ObjectKey) -> Result<Tenant, Problem> {
+        let missing = || Problem::waiting(Reason::ClusterNotFound, format!("StreamCluster {cluster} does not exist"));
+        let spec = self.cluster_spec(cluster).ok_or_else(missing)?;
+        let labels = self.namespace(&share.namespace).map(|ns| &ns.labels);
+        let entry = labels.and_then(|l| spec.destinations.iter().find(|d| selects(&d.namespace_selector, l)));
+        let limits = entry.map(|e| e.limits.clone()).ok_or_else(|| {
+            let namespace = &share.namespace;
+            let message = format!(
+                "spec.destination: no entry of destinations of StreamCluster {cluster} selects namespace {namespace}: ask the \
+                 platform team to add one"
+            );
+            Problem::invalid(Reason::DestinationNotAllowed, message)
+        })?;
+        Ok(Tenant { prefixes: vec![mirror_prefix(share)], limits, allow_adopt: false })
+    }
+
+    /// What may be had on a cluster in the name of `key`: by its namespace's tenancy; by a share's copies, and those who write and
+    /// read them, as the cluster is a destination; and by workers without either.
+    ///
+    /// # Errors
+    /// Why nothing may.
+    pub fn tenant_of(&self, cluster: &str, key: &ObjectKey) -> Result<Cow<'_, Tenant>, Problem> {
+        if engine_of_worker(key).is_some() {
+            return Ok(Cow::Owned(Tenant { prefixes: Vec::new(), limits: Limits::default(), allow_adopt: false }));
+        }
+        let share = share_of_guest(key).map(|(share, _)| share);
+        let copies_to = |share: &ObjectKey| self.shares.get(share).and_then(|s| copy::destination(s));
+        match share {
+            Some(share) if copies_to(&share).is_some_and(|to| to == cluster) => {
+                self.destination(cluster, &share).map(Cow::Owned)
+            }
+            _ => self.tenant(cluster, &key.namespace).map(Cow::Borrowed),
+        }
+    }
+
+    /// Gives the workers of an engine their identity while it is in use, and until nothing of any share is left there.
+    pub(super) fn resolve_engine(&mut self, key: &EngineKey, now: Timestamp, touched: &mut Touched) {
+        let is_known = engine::worker_uid(self, key).is_some_and(|uid| self.client_record(&uid).is_some());
+        let in_use = self.is_engine_wanted(key);
+        if in_use {
+            self.idle.remove(key);
+        }
+        let is_wanted = in_use || (is_known && !self.idle.contains(key));
+        let after = engine::worker(self, key, is_wanted).map(Arc::new);
+        let before = self.workers.get(key).cloned();
+        let client = |worker: Option<&Arc<Worker>>| worker.map(|w| w.client.clone());
+        if client(before.as_ref()) != client(after.as_ref()) {
+            self.set_client(worker_key(key), client(after.as_ref()), touched);
+        }
+        self.replace(&worker_key(key), after.as_ref().map(|w| w.resolution.clone()), now, touched);
+        set(&mut self.workers, key.clone(), after);
+    }
+}

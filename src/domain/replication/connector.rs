@@ -1,0 +1,204 @@
+//! What the connector of a share should be: MirrorMaker 2's source connector (KIP-382), which reads as the share's one principal
+//! and writes as its other one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::ResourceExt;
+use serde_json::Value;
+
+use crate::api::{CredentialType, ExternalShare, History, MirrorMaker2};
+use crate::domain::names::{ObjectKey, connector_name};
+use crate::domain::share::copy::source_alias;
+
+/// Where the files of [`super::worker`] lie in the workers' pods.
+pub const DIRECTORY: &str = "/etc/weir";
+/// In a connector's configuration: topics whose first position is set. Kafka Connect keeps what it does not know.
+pub const POSITIONED: &str = "weir.positioned";
+
+/// Before the properties of those who log in: at the source, at the destination, and there as a producer.
+pub const LOGINS: [&str; 3] = ["source.cluster.", "target.cluster.", "producer.override."];
+
+/// A connector as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connector {
+    /// Its name.
+    pub name: String,
+    /// Its configuration but for [`POSITIONED`].
+    pub config: BTreeMap<String, String>,
+    /// What it copies.
+    pub topics: BTreeSet<String>,
+    /// From which record on.
+    pub history: History,
+    /// Whether it runs.
+    pub runs: bool,
+}
+
+/// How one end of a copy logs in, without what is secret of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Login {
+    /// `host:port` pairs of the listener.
+    pub bootstrap_servers: Vec<String>,
+    /// Which kind of credential.
+    pub kind: CredentialType,
+    /// The brokers' authority.
+    pub ca_pem: Option<String>,
+    /// The file in [`DIRECTORY`] that has the rest.
+    pub file: String,
+}
+
+/// The file with the credential of one version of a copier.
+pub fn credential_file(uid: &str, version: u32) -> String {
+    format!("{uid}-{version}.properties")
+}
+
+/// The connector of `share`, which copies `topics` of the cluster `source`, where both ends can log in.
+pub fn connector(
+    share: &ExternalShare,
+    source: &str,
+    engine: &MirrorMaker2,
+    topics: &BTreeSet<String>,
+    logins: Option<(&Login, &Login)>,
+) -> Connector {
+    let key = ObjectKey::new(share.namespace().unwrap_or_default(), share.name_any());
+    let name = connector_name(&share.uid().unwrap_or_default(), source);
+    let quoted: Vec<_> = topics.iter().map(|topic| topic.replace('.', "\\.")).collect();
+    let mut config = BTreeMap::new();
+    let mut set = |key: &str, value: &str| drop(config.insert(key.to_owned(), value.to_owned()));
+    set("name", &name);
+    set("connector.class", "org.apache.kafka.connect.mirror.MirrorSourceConnector");
+    set("tasks.max", &engine.tasks_max.to_string());
+    set("topics", &quoted.join(","));
+    set("weir.share", &key.to_string());
+    // The copy's name is the alias, the separator, and the topic's name. An alias with the separator in it would be read back as
+    // another one.
+    set("source.cluster.alias", source_alias(&key));
+    set("replication.policy.class", "org.apache.kafka.connect.mirror.DefaultReplicationPolicy");
+    set("replication.policy.separator", &format!(".{}.", key.name));
+    // A topic one of whose parts is this alias would be taken for one that came from there, and be left out.
+    set("target.cluster.alias", &name);
+    for (key, value) in FIXED {
+        set(key, value);
+    }
+    for (prefix, tuning) in [
+        ("source.consumer.", serde_json::to_value(&engine.consumer)),
+        ("producer.override.", serde_json::to_value(&engine.producer)),
+    ] {
+        // Structs of numbers and text: this cannot fail.
+        for (name, value) in tuning.ok().as_ref().and_then(Value::as_object).into_iter().flatten() {
+            set(&format!("{prefix}{}", dotted(name)), &value.as_str().map_or(value.to_string(), str::to_owned));
+        }
+    }
+    if let Some((source, target)) = logins {
+        for (prefix, login) in LOGINS.into_iter().zip([source, target, target]) {
+            config.extend(self::login(prefix, login));
+        }
+    }
+    let runs = logins.is_some() && !topics.is_empty();
+    Connector { name, config, topics: topics.clone(), history: share.spec.history.clone(), runs }
+}
+
+/// Kafka's name of a property: with dots instead of capitals.
+fn dotted(name: &str) -> String {
+    let part = |c: char| if c.is_ascii_uppercase() { format!(".{}", c.to_ascii_lowercase()) } else { c.to_string() };
+    name.chars().map(part).collect()
+}
+
+const BYTES: &str = "org.apache.kafka.connect.converters.ByteArrayConverter";
+
+/// What is the same for all. Whatever could make more than these topics cross over is off: access lists, groups' offsets,
+/// configuration and heartbeats.
+const FIXED: [(&str, &str); 14] = [
+    ("key.converter", BYTES),
+    ("value.converter", BYTES),
+    ("header.converter", BYTES),
+    ("source.consumer.isolation.level", "read_committed"),
+    ("source.consumer.auto.offset.reset", "earliest"),
+    ("topics.exclude", "__.*"),
+    ("refresh.topics.enabled", "true"),
+    ("refresh.topics.interval.seconds", "10"),
+    ("sync.topic.configs.enabled", "false"),
+    ("sync.topic.acls.enabled", "false"),
+    // Without them there is no topic of theirs, on either side.
+    ("emit.offset-syncs.enabled", "false"),
+    ("emit.heartbeats.enabled", "false"),
+    ("emit.checkpoints.enabled", "false"),
+    ("heartbeats.replication.enabled", "false"),
+];
+
+/// What a client needs to log in, each secret by reference to the file.
+fn login(prefix: &str, login: &Login) -> BTreeMap<String, String> {
+    let mut config = BTreeMap::new();
+    let mut set = |key: &str, value: String| drop(config.insert(format!("{prefix}{key}"), value));
+    let from_file = |key: &str| format!("${{file:{DIRECTORY}/{}:{key}}}", login.file);
+    set("bootstrap.servers", login.bootstrap_servers.join(","));
+    match login.kind {
+        CredentialType::ScramSha512 => {
+            set("security.protocol", "SASL_SSL".into());
+            set("sasl.mechanism", "SCRAM-SHA-512".into());
+            set("sasl.jaas.config", from_file("sasl.jaas.config"));
+        }
+        CredentialType::Mtls => {
+            set("security.protocol", "SSL".into());
+            set("ssl.keystore.type", "PEM".into());
+            set("ssl.keystore.certificate.chain", from_file("ssl.keystore.certificate.chain"));
+            set("ssl.keystore.key", from_file("ssl.keystore.key"));
+        }
+    }
+    if let Some(ca) = &login.ca_pem {
+        set("ssl.truststore.type", "PEM".into());
+        set("ssl.truststore.certificates", ca.clone());
+    }
+    config
+}
+
+impl Connector {
+    /// The configuration once the first positions of `positioned` are set.
+    pub fn config_with(&self, positioned: &BTreeSet<String>) -> BTreeMap<String, String> {
+        let mut config = self.config.clone();
+        let positioned: Vec<_> = positioned.iter().map(String::as_str).collect();
+        config.insert(POSITIONED.into(), positioned.join(","));
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::{Login, connector};
+    use crate::api::CredentialType;
+
+    #[test]
+    fn a_connector_copies_its_topics_and_no_others_and_names_no_secret() {
+        let share = serde_json::from_value(json!({
+            "metadata": {"namespace": "payments", "name": "out", "uid": "u"},
+            "spec": {"products": [], "partnerRefs": [], "pattern": "Copy", "validity": {"notAfter": "2026-12-01T00:00:00Z"}}}))
+        .unwrap();
+        let engine = serde_json::from_value(json!({
+            "image": "kafka", "consumer": {"maxPollRecords": 100}, "producer": {"compressionType": "lz4", "lingerMs": 5}}))
+        .unwrap();
+        let topics = BTreeSet::from(["payments.orders.placed".to_owned(), "payments.paid".to_owned()]);
+        let login = |file: &str| Login {
+            bootstrap_servers: vec!["a:9092".into(), "b:9092".into()],
+            kind: CredentialType::ScramSha512,
+            ca_pem: None,
+            file: file.into(),
+        };
+        let connector =
+            connector(&share, "main", &engine, &topics, Some((&login("s-1.properties"), &login("t-2.properties"))));
+        let value = |key: &str| connector.config[key].as_str();
+        assert_eq!(value("topics"), "payments\\.orders\\.placed,payments\\.paid");
+        assert_eq!((value("source.cluster.alias"), value("replication.policy.separator")), ("payments", ".out."));
+        assert_eq!(value("source.consumer.max.poll.records"), "100");
+        assert_eq!((value("producer.override.compression.type"), value("producer.override.linger.ms")), ("lz4", "5"));
+        assert_eq!(value("source.cluster.bootstrap.servers"), "a:9092,b:9092");
+        assert_eq!(value("source.cluster.sasl.jaas.config"), "${file:/etc/weir/s-1.properties:sasl.jaas.config}");
+        for prefix in ["target.cluster.", "producer.override."] {
+            let jaas = "${file:/etc/weir/t-2.properties:sasl.jaas.config}";
+            assert_eq!(value(&format!("{prefix}sasl.jaas.config")), jaas);
+        }
+        assert!(connector.runs);
+    }
+}

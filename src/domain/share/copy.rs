@@ -1,0 +1,318 @@
+//! What a share with pattern Copy has beside its guests: who reads at the source and who writes at the destination, each with an
+//! identity like a guest's, and the topics that the copies are, as a product like those that people make.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use kube::core::ObjectMeta;
+
+use super::Guests;
+use super::offer::{Offer, Shared};
+use crate::api::{
+    Access, Classification, ClusterRef, CredentialType, Credentials, DataProduct, DataProductSpec, DeletionPolicy,
+    ExternalShare, History, ListenerAuthentication, Reason, Rotation, Stream, StreamClient, StreamClientSpec,
+    TargetTopicPolicy,
+};
+use crate::domain::binding::{ANYWHERE, ClusterAccess, Grant, Resolution, bounded, entries, quota_map};
+use crate::domain::connection::listener;
+use crate::domain::index::Index;
+use crate::domain::names::{EngineKey, MIRROR, ObjectKey, PrincipalKey, SOURCE, TARGET, guest_key, guest_uid};
+use crate::domain::problem::Problem;
+use crate::domain::topics::ACKNOWLEDGE_RETENTION;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Copy {
+    /// The cluster of the products; empty where none of them exists.
+    pub source_cluster: String,
+    /// The destination.
+    pub cluster: String,
+    /// What carries it; `None` where the destination does not offer it.
+    pub engine: Option<EngineKey>,
+    /// Who reads.
+    pub source: Copier,
+    /// Who writes.
+    pub target: Copier,
+    /// The product that the copies are.
+    pub mirror: Arc<DataProduct>,
+    /// Topics that flow now, each to its copy.
+    pub flows: BTreeMap<String, String>,
+    /// Which records of before are copied.
+    pub history: History,
+    /// The share is over: nothing of the copy stays but what the policy on its topics says.
+    pub is_over: bool,
+}
+
+/// One end of a copy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Copier {
+    /// Its UID, of the share and of the end.
+    pub uid: String,
+    /// Its identity, from when the first partner is agreed with until the share is over.
+    pub client: Option<Arc<StreamClient>>,
+    /// Its access.
+    pub resolution: Arc<Resolution>,
+}
+
+impl Copy {
+    /// Its ends, by the keys under which the index has them.
+    pub fn copiers(&self, share: &ObjectKey) -> [(ObjectKey, &Copier); 2] {
+        [(guest_key(share, SOURCE), &self.source), (guest_key(share, TARGET), &self.target)]
+    }
+}
+
+/// The cluster that a share copies to, if it does.
+pub fn destination(share: &ExternalShare) -> Option<&String> {
+    share.spec.destination.as_ref().map(|to| &to.cluster_ref.name)
+}
+
+/// Where copies of the share may go, and by what.
+///
+/// # Errors
+/// Why they may not.
+pub(super) fn place(index: &Index, share: &ExternalShare, source: &str) -> Result<EngineKey, Problem> {
+    let key = index.key_of(share);
+    let Some(cluster) = destination(share) else {
+        return Err(Problem::invalid(Reason::DestinationNotAllowed, "spec.destination is missing"));
+    };
+    if cluster == source {
+        let message = format!("spec.destination: StreamCluster {cluster} is that of the products; name another one");
+        return Err(Problem::invalid(Reason::DestinationNotAllowed, message));
+    }
+    index.destination(cluster, &key)?;
+    engine(index, share).ok_or_else(|| {
+        let (named, offered) = (share.spec.engine.as_deref(), index.cluster_spec(cluster));
+        let offered: Vec<_> = offered.iter().flat_map(|s| &s.replication_engines).map(|e| e.name.as_str()).collect();
+        let message = match named {
+            Some(name) if !offered.is_empty() => {
+                format!("spec.engine: StreamCluster {cluster} offers no engine {name}, but {}", offered.join(", "))
+            }
+            _ => format!("StreamCluster {cluster} offers no engine that copies: ask the platform team for one"),
+        };
+        Problem::waiting(Reason::EngineNotFound, message)
+    })
+}
+
+fn engine(index: &Index, share: &ExternalShare) -> Option<EngineKey> {
+    let (cluster, name) = (destination(share)?, share.spec.engine.as_ref()?);
+    let offered = index.cluster_spec(cluster)?.replication_engines.iter().any(|e| e.name == *name);
+    offered.then(|| EngineKey { cluster: cluster.clone(), name: name.clone() })
+}
+
+/// Why MirrorMaker 2 would pass over a topic without a word: it takes such names for its own, or for Kafka Connect's
+/// (`ReplicationPolicy.isInternalTopic`).
+pub(super) fn not_copied(topic: &str) -> Option<String> {
+    let internal = topic.starts_with("__") || topic.ends_with("-internal") || topic.ends_with(".internal");
+    internal.then(|| {
+        format!(
+            "topic {topic} cannot be copied: names that begin with __, or end in -internal or .internal, are left out"
+        )
+    })
+}
+
+/// What the share needs beside `guests`; `None` where it copies nothing.
+pub(super) fn copy(
+    index: &Index,
+    share: &ExternalShare,
+    offer: &Offer<'_>,
+    guests: &Guests,
+    is_over: bool,
+) -> Option<Copy> {
+    let cluster = destination(share)?.clone();
+    let key = index.key_of(share);
+    let approved: BTreeSet<_> = guests.values().flat_map(|g| &g.approved).collect();
+    let mirror = mirror(index, share, &key, &cluster, offer, &approved, is_over);
+    let flowing: BTreeSet<_> = guests.values().filter(|g| !g.is_withheld).flat_map(|g| &g.approved).collect();
+    let flows = offer.streams.iter().filter(|_| !offer.is_withheld).filter_map(|shared| {
+        let copy = shared.copy.as_ref()?;
+        // As long as the destination's ledger is not read, nothing must be taken from who reads at the source.
+        let made = index.is_governed_by(&cluster, copy, &copier_uid(share, MIRROR)) || !index.is_ledger_read(&cluster);
+        (made && flowing.contains(&shared.stream.topic)).then(|| (shared.stream.topic.clone(), copy.clone()))
+    });
+    let flows: BTreeMap<_, _> = flows.collect();
+    let agreed = !is_over && !offer.source.is_empty() && guests.values().any(|g| g.client.is_some());
+    let uids = [source_uid(share, &offer.source), copier_uid(share, TARGET)];
+    // What stands in the way of all may pass: who copies keeps what it has for that long.
+    let known = uids.iter().any(|uid| index.client_record(uid).is_some());
+    let agreed = agreed && (known || !offer.is_withheld);
+    // Where nothing flows, that is for what stands in the way of every partner.
+    let problems = || guests.values().flat_map(|g| g.resolution.problems.iter().cloned()).collect();
+    let problems: Vec<_> = if flows.is_empty() { problems() } else { Vec::new() };
+    let [source_uid, target_uid] = uids;
+    let rotation = &share.spec.credentials.rotation;
+    let copier = |end: &str, uid: String, cluster: &str, access: ClusterAccess| {
+        let own = || own_client(index, &guest_key(&key, end), uid.clone(), cluster, rotation.clone());
+        let client = agreed.then(|| Arc::new(own()));
+        let resolution = resolution(index, &guest_key(&key, end), &uid, cluster, client.as_deref(), access, &problems);
+        Copier { uid, client, resolution: Arc::new(resolution) }
+    };
+    let access = |topics: Vec<&String>, access: Access| ClusterAccess {
+        topics: topics.into_iter().map(|t| (t.clone(), BTreeSet::from([access]))).collect(),
+        ..ClusterAccess::default()
+    };
+    Some(Copy {
+        source: copier(SOURCE, source_uid, &offer.source, access(flows.keys().collect(), Access::Read)),
+        target: copier(TARGET, target_uid, &cluster, access(flows.values().collect(), Access::Write)),
+        source_cluster: offer.source.clone(),
+        engine: engine(index, share),
+        cluster,
+        mirror: Arc::new(mirror),
+        flows,
+        history: share.spec.history.clone(),
+        is_over,
+    })
+}
+
+/// The UID of who reads at the source, which is another one on another cluster.
+pub fn source_uid(share: &ExternalShare, cluster: &str) -> String {
+    copier_uid(share, &format!("{SOURCE}/{cluster}"))
+}
+
+/// The UID of who writes, or of the mirror.
+pub fn copier_uid(share: &ExternalShare, end: &str) -> String {
+    guest_uid(&share.uid().unwrap_or_default(), end)
+}
+
+fn resolution(
+    index: &Index,
+    key: &ObjectKey,
+    uid: &str,
+    cluster: &str,
+    client: Option<&StreamClient>,
+    mut access: ClusterAccess,
+    problems: &[Problem],
+) -> Resolution {
+    let mut resolution = Resolution { problems: problems.to_vec(), ..Resolution::default() };
+    resolution.clusters.extend((!cluster.is_empty()).then(|| cluster.to_owned()));
+    let Some(client) = client.filter(|_| !access.topics.is_empty()) else { return resolution };
+    let tenant = match index.tenant_of(cluster, key) {
+        Ok(tenant) => tenant,
+        Err(problem) => {
+            resolution.problems.push(problem);
+            return resolution;
+        }
+    };
+    access.quotas = bounded(&BTreeMap::new(), &quota_map(tenant.limits.quotas.as_ref()));
+    for principal in index.client_principals(client) {
+        resolution.grants.push(Arc::new(Grant {
+            entries: entries(&principal, &access, &BTreeSet::new(), None, &ANYWHERE),
+            key: PrincipalKey { cluster: cluster.to_owned(), principal },
+            binding: key.clone(),
+            binding_uid: uid.to_owned(),
+            quotas: access.quotas.clone(),
+            subject_uid: None,
+        }));
+    }
+    resolution.topics.extend(access.topics.into_keys());
+    resolution
+}
+
+/// A client of Weir's own on `cluster`.
+pub fn own_client(
+    index: &Index,
+    key: &ObjectKey,
+    uid: String,
+    cluster: &str,
+    rotation: Option<Rotation>,
+) -> StreamClient {
+    let recorded = index.client_record(&uid).map(|record| record.kind);
+    StreamClient {
+        spec: StreamClientSpec {
+            cluster_ref: ClusterRef { name: cluster.to_owned() },
+            credentials: Credentials {
+                type_: recorded.unwrap_or_else(|| kind(index, cluster)),
+                rotation,
+                secret_name: None,
+            },
+        },
+        metadata: ObjectMeta {
+            namespace: Some(key.namespace.clone()),
+            name: Some(key.name.clone()),
+            uid: Some(uid),
+            ..ObjectMeta::default()
+        },
+        status: None,
+    }
+}
+
+/// What Weir's own clients log in with: SCRAM where the cluster has a listener for it, else a certificate.
+fn kind(index: &Index, cluster: &str) -> CredentialType {
+    let scram = index.cluster_spec(cluster).and_then(|spec| listener(spec, ListenerAuthentication::ScramSha512));
+    if scram.is_some() { CredentialType::ScramSha512 } else { CredentialType::Mtls }
+}
+
+/// Configuration that is about the brokers that a topic lies on, and not about its records.
+const OF_BROKERS: [&str; 4] = [
+    "min.insync.replicas",
+    "leader.replication.throttled.replicas",
+    "follower.replication.throttled.replicas",
+    "remote.storage.enable",
+];
+
+fn mirror(
+    index: &Index,
+    share: &ExternalShare,
+    key: &ObjectKey,
+    cluster: &str,
+    offer: &Offer<'_>,
+    approved: &BTreeSet<&String>,
+    is_over: bool,
+) -> DataProduct {
+    let name_of = |shared: &Shared<'_>| format!("{}.{}", shared.product.name_any(), shared.stream.name);
+    // While nothing may be copied, nothing is made.
+    let may_be = |s: &Shared<'_>| !offer.is_withheld || s.not_there(index, share, cluster).is_none();
+    let shared = || offer.streams.iter().filter(|s| approved.contains(&s.stream.topic) && may_be(s));
+    let stream = |shared: &Shared<'_>| {
+        let config = shared.stream.config.iter().filter(|(key, _)| !OF_BROKERS.contains(&key.as_str()));
+        Stream {
+            name: name_of(shared),
+            topic: shared.copy.clone(),
+            partitions: shared.stream.partitions,
+            replicas: None,
+            config: config.map(|(k, v)| (k.clone(), v.clone())).collect(),
+            adopt: false,
+        }
+    };
+    // What the owner said about losing records of a stream holds for its copy, too.
+    let acknowledged = shared().flat_map(|shared| {
+        let said = shared.product.annotations().get(ACKNOWLEDGE_RETENTION).map(String::as_str).unwrap_or_default();
+        let of_it = said.split(',').filter_map(|a| a.trim().strip_prefix(&format!("{}:", shared.stream.name)));
+        of_it.map(|rest| format!("{}:{rest}", name_of(shared))).collect::<Vec<_>>()
+    });
+    let acknowledged: Vec<_> = acknowledged.collect();
+    let annotations = (!acknowledged.is_empty())
+        .then(|| BTreeMap::from([(ACKNOWLEDGE_RETENTION.to_owned(), acknowledged.join(","))]));
+    DataProduct {
+        metadata: ObjectMeta {
+            namespace: Some(key.namespace.clone()),
+            name: Some(guest_key(key, MIRROR).name),
+            uid: Some(copier_uid(share, MIRROR)),
+            creation_timestamp: share.creation_timestamp(),
+            // What matters is that there is one.
+            deletion_timestamp: is_over.then(|| share.creation_timestamp()).flatten(),
+            annotations,
+            ..ObjectMeta::default()
+        },
+        spec: DataProductSpec {
+            cluster_ref: ClusterRef { name: cluster.to_owned() },
+            streams: shared().map(stream).collect(),
+            deletion_policy: match share.spec.target_topic_policy {
+                TargetTopicPolicy::Retain => DeletionPolicy::Retain,
+                TargetTopicPolicy::Delete => DeletionPolicy::Delete,
+            },
+            owner: None,
+            domain: None,
+            description: None,
+            classification: Classification::default(),
+            purposes: Vec::new(),
+            derived_from: Vec::new(),
+        },
+        status: None,
+    }
+}
+
+/// MirrorMaker 2's alias of a share's source: what stands before the share's name in those of the copies.
+pub fn source_alias(share: &ObjectKey) -> &str {
+    &share.namespace
+}

@@ -1,0 +1,50 @@
+//! Kafka Connect, as far as copies need it.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use crate::domain::replication::flow::Positions;
+use crate::domain::replication::plan::ObservedConnector;
+
+/// The connectors of one Kafka Connect.
+#[async_trait]
+pub trait Connectors: Send + Sync {
+    /// All of them, by name.
+    async fn list(&self) -> Result<BTreeMap<String, ObservedConnector>, ConnectError>;
+    /// Makes one that does not run (KIP-980).
+    async fn create(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError>;
+    /// Puts a configuration in the place of the one before.
+    async fn configure(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError>;
+    /// Has it let go of its tasks (KIP-875).
+    async fn stop(&self, name: &str) -> Result<(), ConnectError>;
+    /// Has it go on.
+    async fn resume(&self, name: &str) -> Result<(), ConnectError>;
+    /// Starts it again with its tasks, or only what failed of these (KIP-745).
+    async fn restart(&self, name: &str, only_failed: bool) -> Result<(), ConnectError>;
+    /// The last offset copied of each partition (KIP-875).
+    async fn positions(&self, name: &str) -> Result<Positions, ConnectError>;
+    /// Says what counts as the last offset copied of a connector that is stopped; `alias` is that of its source.
+    async fn set_positions(&self, name: &str, alias: &str, positions: &Positions) -> Result<(), ConnectError>;
+    /// Makes one that is stopped forget its positions.
+    async fn forget_positions(&self, name: &str) -> Result<(), ConnectError>;
+    /// Removes one.
+    async fn delete(&self, name: &str) -> Result<(), ConnectError>;
+}
+
+/// Kafka Connect did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ConnectError {
+    /// The status of HTTP; `None` where no answer came.
+    pub status: Option<u16>,
+    /// Its own words, or what happened to the connection.
+    pub message: String,
+}
+
+impl ConnectError {
+    /// The workers share out their work anew, or are not done with what was asked before: the same may succeed soon.
+    pub fn is_passing(&self) -> bool {
+        self.status.is_none_or(|status| matches!(status, 404 | 409 | 500 | 503))
+    }
+}

@@ -1,0 +1,272 @@
+//! Kafka Connect's REST interface (KIP-875, KIP-980; Apache Kafka 3.7 and later).
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, StatusCode, header};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::domain::replication::flow::Positions;
+use crate::domain::replication::plan::{ObservedConnector, State};
+use crate::domain::secret::Secret;
+use crate::ports::{ConnectError, Connectors};
+use crate::tls::{Versions, client_config};
+
+/// How long a call may take. Kafka Connect waits up to 90 s for its own workers; what takes longer is asked for again.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The largest answer that is read, in bytes.
+const LARGEST: usize = 16 * 1024 * 1024;
+
+/// Whom to trust, and how to be known: all in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The authority of the workers' certificates.
+    pub ca_pem: String,
+    /// The caller's certificate.
+    pub certificate_pem: String,
+    /// The key of that.
+    pub key_pem: Secret,
+}
+
+/// A caller of one Kafka Connect.
+pub struct ConnectClient {
+    base: String,
+    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl ConnectClient {
+    /// Of that at `base`, an `https://` address without a path.
+    ///
+    /// # Errors
+    /// The credentials cannot be used.
+    pub fn new(base: &str, credentials: &Credentials) -> Result<Self, ConnectError> {
+        let client = (credentials.certificate_pem.as_str(), &credentials.key_pem);
+        let tls = client_config(Some(&credentials.ca_pem), Some(client), Versions::Tls13).map_err(failure)?;
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
+        Ok(Self { base: base.to_owned(), http: Client::builder(TokioExecutor::new()).build(connector) })
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Bytes, ConnectError> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json")
+            .body(Full::new(body.map(|b| Bytes::from(b.to_string())).unwrap_or_default()))
+            .map_err(failure)?;
+        let exchange = async {
+            let response = self.http.request(request).await.map_err(|e| failure(chain(&e)))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), LARGEST).collect().await.map_err(failure)?.to_bytes();
+            Ok((status, body))
+        };
+        let answered = timeout(PATIENCE, exchange).await;
+        let late = |_| failure(format!("{} did not answer within {} s", self.base, PATIENCE.as_secs()));
+        let (status, body) = answered.map_err(late)??;
+        if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
+    }
+
+    async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, ConnectError> {
+        let body = self.call(Method::GET, path, None).await?;
+        serde_json::from_slice(&body).map_err(|e| failure(format!("failed to read the answer of {}: {e}", self.base)))
+    }
+
+    async fn act(&self, method: Method, path: &str, body: Option<Value>) -> Result<(), ConnectError> {
+        self.call(method, path, body).await.map(drop)
+    }
+}
+
+/// Below one connector.
+fn of(name: &str, rest: &str) -> String {
+    format!("/connectors/{}{rest}", utf8_percent_encode(name, NON_ALPHANUMERIC))
+}
+
+fn failure(why: impl Display) -> ConnectError {
+    ConnectError { status: None, message: why.to_string() }
+}
+
+/// An error with what it comes from.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> ConnectError {
+    #[derive(Deserialize)]
+    struct Refusal {
+        message: String,
+    }
+    let said = serde_json::from_slice::<Refusal>(body).map(|r| first_line(&r.message));
+    let message = said.unwrap_or_else(|_| format!("HTTP status {status}"));
+    ConnectError { status: Some(status.as_u16()), message }
+}
+
+/// Of a stack trace, what it is about.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(512).collect()
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    info: Info,
+    status: Status,
+}
+
+#[derive(Deserialize)]
+struct Info {
+    config: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    connector: One,
+    tasks: Vec<One>,
+}
+
+#[derive(Deserialize)]
+struct One {
+    state: String,
+    trace: Option<String>,
+}
+
+impl Listed {
+    fn observed(self) -> ObservedConnector {
+        // A state that is not known is one on its way: nothing is done about it.
+        let state = |one: &One| State::of(&one.state).unwrap_or(State::Unassigned);
+        let failed = [&self.status.connector].into_iter().chain(&self.status.tasks).find_map(|one| one.trace.as_ref());
+        ObservedConnector {
+            state: state(&self.status.connector),
+            tasks: self.status.tasks.iter().map(state).collect(),
+            failure: failed.map(|trace| first_cause(trace)),
+            config: self.info.config,
+        }
+    }
+}
+
+/// Of a Java stack trace, the last cause, which says what is wrong.
+fn first_cause(trace: &str) -> String {
+    let cause = trace.lines().filter_map(|line| line.strip_prefix("Caused by: ")).next_back();
+    first_line(cause.unwrap_or(trace))
+}
+
+#[derive(Deserialize)]
+struct Offsets {
+    offsets: Vec<OffsetOf>,
+}
+
+#[derive(Deserialize)]
+struct OffsetOf {
+    partition: PartitionOf,
+    offset: Option<OffsetIn>,
+}
+
+#[derive(Deserialize)]
+struct PartitionOf {
+    topic: String,
+    partition: i32,
+}
+
+#[derive(Deserialize)]
+struct OffsetIn {
+    offset: i64,
+}
+
+#[async_trait]
+impl Connectors for ConnectClient {
+    async fn list(&self) -> Result<BTreeMap<String, ObservedConnector>, ConnectError> {
+        let all: BTreeMap<String, Listed> = self.read("/connectors?expand=status&expand=info").await?;
+        Ok(all.into_iter().map(|(name, listed)| (name, listed.observed())).collect())
+    }
+
+    async fn create(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError> {
+        let body = json!({"name": name, "config": config, "initial_state": "STOPPED"});
+        self.act(Method::POST, "/connectors", Some(body)).await
+    }
+
+    async fn configure(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError> {
+        self.act(Method::PUT, &of(name, "/config"), Some(json!(config))).await
+    }
+
+    async fn stop(&self, name: &str) -> Result<(), ConnectError> {
+        self.act(Method::PUT, &of(name, "/stop"), None).await
+    }
+
+    async fn resume(&self, name: &str) -> Result<(), ConnectError> {
+        self.act(Method::PUT, &of(name, "/resume"), None).await
+    }
+
+    async fn restart(&self, name: &str, only_failed: bool) -> Result<(), ConnectError> {
+        let path = format!("/restart?includeTasks=true&onlyFailed={only_failed}");
+        self.act(Method::POST, &of(name, &path), None).await
+    }
+
+    async fn positions(&self, name: &str) -> Result<Positions, ConnectError> {
+        let offsets: Offsets = self.read(&of(name, "/offsets")).await?;
+        let known = offsets.offsets.into_iter().filter_map(|o| Some((o.partition, o.offset?.offset)));
+        Ok(known.map(|(of, offset)| ((of.topic, of.partition), offset)).collect())
+    }
+
+    async fn set_positions(&self, name: &str, alias: &str, positions: &Positions) -> Result<(), ConnectError> {
+        let offset = |((topic, partition), offset): (&(String, i32), &i64)| {
+            json!({
+                "partition": {"cluster": alias, "topic": topic, "partition": partition},
+                "offset": {"offset": offset},
+            })
+        };
+        let body = json!({"offsets": positions.iter().map(offset).collect::<Vec<_>>()});
+        self.act(Method::PATCH, &of(name, "/offsets"), Some(body)).await
+    }
+
+    async fn forget_positions(&self, name: &str) -> Result<(), ConnectError> {
+        self.act(Method::DELETE, &of(name, "/offsets"), None).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), ConnectError> {
+        self.act(Method::DELETE, &of(name, ""), None).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Listed, first_cause};
+    use crate::domain::replication::plan::State;
+
+    #[test]
+    fn a_listing_is_read_as_kafka_connect_writes_it() {
+        let listed: Listed = serde_json::from_str(
+            r#"{"status": {"name": "a", "connector": {"state": "RUNNING", "worker_id": "w:8083", "version": "4.3.1"},
+                "tasks": [{"id": 0, "state": "FAILED", "worker_id": "w:8083",
+                    "trace": "org.apache.kafka.connect.errors.ConnectException: gave up\n\tat a.b(C.java:1)\nCaused by: org.apache.kafka.common.errors.TopicAuthorizationException: Not authorized to access topics: [x]\n\tat d"}],
+                "type": "source"},
+              "info": {"name": "a", "config": {"topics": "x"}, "tasks": [], "type": "source"}}"#,
+        )
+        .unwrap();
+        let observed = listed.observed();
+        assert_eq!((observed.state, observed.tasks.as_slice()), (State::Running, [State::Failed].as_slice()));
+        let cause = "org.apache.kafka.common.errors.TopicAuthorizationException: Not authorized to access topics: [x]";
+        assert_eq!(observed.failure.as_deref(), Some(cause));
+        assert_eq!(observed.config["topics"], "x");
+    }
+
+    #[test]
+    fn a_trace_without_a_cause_is_its_own() {
+        assert_eq!(first_cause("java.lang.Error: x\n\tat y"), "java.lang.Error: x");
+    }
+}
