@@ -88,7 +88,8 @@ fn nothing_is_left_of_an_earlier_run(stage: &Stage) -> Result<()> {
         sh(&format!("kubectl -n {team} delete streamroles,dataproducts --all --timeout=60s"))?;
     }
     sh(&format!("kubectl delete namespace {} --timeout=90s", left.join(" ")))?;
-    sh("kubectl delete streamcluster main --ignore-not-found --timeout=60s")?;
+    sh("kubectl delete streamcluster main sharing --ignore-not-found --timeout=60s")?;
+    sh("kubectl delete namespace kafka-sharing --ignore-not-found --timeout=90s")?;
     sh("kubectl delete partners --all --timeout=60s")?;
     Ok(())
 }

@@ -9,9 +9,12 @@
 //! | --- | --- |
 //! | [`stage`] | what the steps need: the lab, the clock, waiting |
 //! | [`shell`] | running commands, alone and in pods |
-//! | [`install`], [`platform`], [`sharing`], [`clients`], [`revocation`], [`rotation`], [`partner`], [`trail`] | the steps |
+//! | [`install`], [`platform`], [`sharing`], [`clients`], [`revocation`], [`rotation`], [`partner`], [`copy`], [`trail`] | the steps |
+//! | [`acme`] | the other organisation |
 
+pub mod acme;
 pub mod clients;
+pub mod copy;
 pub mod install;
 pub mod partner;
 pub mod platform;
@@ -41,7 +44,7 @@ pub struct Step {
     pub run: fn(&mut Stage) -> Result<()>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     install::STEP,
     platform::STEP,
     sharing::STEP,
@@ -49,6 +52,7 @@ const STEPS: [Step; 8] = [
     revocation::STEP,
     rotation::STEP,
     partner::STEP,
+    copy::STEP,
     trail::STEP,
 ];
 

@@ -1,7 +1,6 @@
 //! Step 7: another organisation reads, without any access to Kubernetes.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -9,9 +8,10 @@ use rcgen::generate_simple_self_signed;
 use serde_json::json;
 
 use super::Step;
+use super::acme::{Acme, HOST, OLGA, agree, phase};
 use super::clients::ORDERS_SERVICE;
 use super::platform::{give, secret};
-use super::shell::{sh, try_sh};
+use super::shell::sh;
 use super::stage::Stage;
 
 /// The step.
@@ -30,57 +30,18 @@ pub const STEP: Step = Step {
     run: shared,
 };
 
-const HOST: &str = "weir-partners.weir-system.svc.cluster.local";
+const SHARE: &str = "rates-out";
 const TOPIC: &str = "payments.rates.daily";
 const RECORDS: usize = 20;
-const OLGA: &str = "kubectl weir --as olga@payments.example --namespace payments";
 
 fn shared(stage: &mut Stage) -> Result<()> {
-    let acme = Acme::at_home(stage)?;
+    let acme = Acme::new(stage)?;
     serve_partners(stage, &acme)?;
     offer(stage)?;
-    agree(stage, &acme)?;
+    agree(stage, &acme, SHARE)?;
+    fetches(stage, &acme)?;
     reads(stage, &acme)?;
     revoked(stage, &acme)
-}
-
-/// The partner's own machine: a directory, and nothing of the lab's but its network.
-struct Acme {
-    home: PathBuf,
-}
-
-impl Acme {
-    fn at_home(stage: &Stage) -> Result<Self> {
-        let home = stage.paths.state.join("acme");
-        if home.exists() {
-            std::fs::remove_dir_all(&home).context("failed to clear Acme's directory")?;
-        }
-        std::fs::create_dir_all(&home).context("failed to make Acme's directory")?;
-        Ok(Self { home })
-    }
-
-    fn command(&self, line: &str, invitation: &str) -> String {
-        format!(
-            "cd {} && env -u KUBECONFIG WEIR_INVITATION={invitation} weir partner --server https://{HOST} --ca ca.crt {line}",
-            self.home.display()
-        )
-    }
-
-    /// Tries `weir partner` until it succeeds: the partner API hears of things a moment later.
-    fn partner(&self, stage: &Stage, line: &str, invitation: &str) -> Result<String> {
-        stage.doing(&format!("acme$ weir partner {line}"));
-        stage.until(&format!("weir partner {line}"), Duration::from_secs(60), || {
-            match try_sh(&self.command(line, invitation)) {
-                (true, text) => Ok(text),
-                (false, text) => Err(text),
-            }
-        })
-    }
-
-    fn kcat(&self, arguments: &str) -> (bool, String) {
-        let at = self.home.join("kafka");
-        try_sh(&format!("cd {} && timeout 60 kcat -F librdkafka.conf {arguments}", at.display()))
-    }
 }
 
 fn serve_partners(stage: &Stage, acme: &Acme) -> Result<()> {
@@ -109,21 +70,10 @@ fn offer(stage: &Stage) -> Result<()> {
         stage.run
     ))?;
     stage.doing(&format!("orders-service wrote {RECORDS} records to {TOPIC}"));
-    phase(stage, "PendingApproval")
+    phase(stage, SHARE, "PendingApproval")
 }
 
-fn agree(stage: &Stage, acme: &Acme) -> Result<()> {
-    let approve = format!("{OLGA} approve --share rates-out --partner acme --reason 'contract 2026-17'");
-    stage.doing(&approve);
-    stage.seen(&sh(&approve)?);
-    phase(stage, "Invited")?;
-    let invite = format!("{OLGA} invite rates-out --partner acme");
-    stage.doing(&invite);
-    let invitation = sh(&format!("{invite} 2>/dev/null"))?.trim().to_owned();
-    stage.seen("an invitation, which is printed once, and not here; Acme gets it on a way of its own");
-    stage.seen(&acme.partner(stage, "look", &invitation)?);
-    stage.seen(acme.partner(stage, "accept --yes", &invitation)?.lines().last().unwrap_or_default());
-    phase(stage, "Active")?;
+fn fetches(stage: &Stage, acme: &Acme) -> Result<()> {
     stage.seen(&acme.partner(stage, "credential --output kafka", "none")?);
     stage.seen(&acme.partner(stage, "shares", "none")?);
     stage.seen(&sh("kubectl -n payments get externalshares")?);
@@ -134,14 +84,15 @@ fn agree(stage: &Stage, acme: &Acme) -> Result<()> {
 fn reads(stage: &Stage, acme: &Acme) -> Result<()> {
     let path = "jsonpath={.status.partners[0].groupPrefix}";
     let groups = sh(&format!("kubectl -n payments get externalshare rates-out -o '{path}'"))?;
-    let (ok, text) = acme.kcat(&format!("-X auto.offset.reset=earliest -q -e -G {groups}demo {TOPIC} 2>/dev/null"));
+    let (ok, text) =
+        acme.kcat("kafka", &format!("-X auto.offset.reset=earliest -q -e -G {groups}demo {TOPIC} 2>/dev/null"));
     let got: BTreeSet<_> = text.lines().map(str::to_owned).collect();
     let wanted: BTreeSet<_> = (1..=RECORDS).map(|n| format!("rate-{}-{n:06}", stage.run)).collect();
     ensure!(ok && got == wanted, "acme read {got:?}");
     stage.seen(&format!(
         "acme (C, credential alone) read {RECORDS} of {RECORDS} records of {TOPIC}, every value as written"
     ));
-    let (ok, text) = acme.kcat("-C -e -t payments.orders.placed");
+    let (ok, text) = acme.kcat("kafka", "-C -e -t payments.orders.placed");
     let denial = text.lines().find(|l| l.contains("Topic authorization failed"));
     ensure!(!ok && denial.is_some(), "acme was not denied payments.orders.placed: {text}");
     stage.seen(&format!("acme denied: {}", denial.unwrap_or_default()));
@@ -152,20 +103,12 @@ fn revoked(stage: &Stage, acme: &Acme) -> Result<()> {
     let revoke = format!("{OLGA} revoke --share rates-out --partner acme --reason 'the contract is over'");
     stage.doing(&revoke);
     stage.seen(&sh(&revoke)?);
-    phase(stage, "Revoked")?;
+    phase(stage, SHARE, "Revoked")?;
     let path = "jsonpath={.status.partners[0].message}{\"\\n\"}{.status.partners[0].revocation}";
     stage.seen(&sh(&format!("kubectl -n payments get externalshare rates-out -o '{path}'"))?);
-    let (ok, text) = acme.kcat("-L -m 20");
+    let (ok, text) = acme.kcat("kafka", "-L -m 20");
     let refusal = text.lines().find(|l| l.contains("Authentication failed"));
     ensure!(!ok && refusal.is_some(), "acme was not refused: {text}");
     stage.seen(&format!("acme: {}", refusal.unwrap_or_default()));
     Ok(())
-}
-
-fn phase(stage: &Stage, wanted: &str) -> Result<()> {
-    let ask = "kubectl -n payments get externalshare rates-out -o jsonpath={.status.phase}";
-    stage.until(&format!("the share to be {wanted}"), Duration::from_secs(60), || match try_sh(ask).1 {
-        phase if phase == wanted => Ok(()),
-        phase => Err(phase),
-    })
 }

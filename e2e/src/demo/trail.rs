@@ -1,4 +1,4 @@
-//! Step 8: the SecurityEvents of all that.
+//! Step 9: the SecurityEvents of all that.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub const STEP: Step = Step {
 };
 
 /// What must be told: action, namespace, object.
-const WANTED: [(&str, &str, &str); 11] = [
+const WANTED: [(&str, &str, &str); 14] = [
     ("CredentialIssued", "payments", "orders-service"),
     ("CredentialIssued", "billing", "invoicer"),
     ("AccessGranted", "payments", "orders-service-writes"),
@@ -35,6 +35,9 @@ const WANTED: [(&str, &str, &str); 11] = [
     ("ShareStarted", "payments", "rates-out"),
     ("CredentialFetched", "payments", "rates-out"),
     ("ShareEnded", "payments", "rates-out"),
+    ("ShareStarted", "payments", "orders-out"),
+    ("ShareEnded", "payments", "orders-out"),
+    ("ShareEnded", "payments", "orders-brief"),
 ];
 
 fn told(stage: &mut Stage) -> Result<()> {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::approvals::{self, DENIED, decision};
 use crate::cases::{Action, Case, Persona};
-use crate::shares;
+use crate::{copies, shares};
 
 /// Weir's account in the chart's default installation.
 pub const WEIR: &str = "system:serviceaccount:weir-system:weir";
@@ -284,6 +284,9 @@ impl Cluster {
                 "{{kind: RoleBinding, metadata: {{namespace: '{{consumer}}', name: asks}}, spec: {{roleRef: {{namespace: '{{owner}}', name: reader}}, {subjects}}}}}"
             ),
             format!("{{{}}}", shares::STORED),
+            format!("{{{}}}", copies::PLAIN),
+            format!("{{{}}}", copies::DETAILED),
+            format!("{{{}}}", copies::ASKED),
         ] {
             let manifest = manifest.replacen('{', "{apiVersion: weir.dev/v1alpha1, ", 1);
             self.apply("weir-e2e", &parse(&manifest, &self.owner, &self.consumer)?).await?;

@@ -5,11 +5,23 @@ use crate::cases::Action::{Create, Patch};
 use crate::cases::Expect::{Accepted, Refused};
 use crate::cases::Persona::{Consumer, Owner, Platform, Root, Weir};
 use crate::cases::{Case, about, object};
-use crate::shares;
+use crate::{copies, engines, shares};
 
 pub fn cases() -> Vec<Case> {
-    [clusters(), products(), clients(), roles(), bindings(), subjects(), events(), approvals::rules(), shares::rules()]
-        .concat()
+    [
+        clusters(),
+        products(),
+        clients(),
+        roles(),
+        bindings(),
+        subjects(),
+        events(),
+        approvals::rules(),
+        shares::rules(),
+        copies::rules(),
+        engines::rules(),
+    ]
+    .concat()
 }
 
 fn cluster(spec: &str) -> String {

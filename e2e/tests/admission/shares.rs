@@ -63,7 +63,7 @@ fn accepted() -> String {
 
 /// The rules of the definitions.
 pub fn rules() -> Vec<Case> {
-    [share_rules(), partner_rules(), decision_rules()].concat()
+    [share_rules(), product_names(), partner_rules(), decision_rules()].concat()
 }
 
 fn share_rules() -> Vec<Case> {
@@ -147,6 +147,47 @@ fn share_rules() -> Vec<Case> {
         ),
     ]
     .concat()
+}
+
+fn product_names() -> Vec<Case> {
+    let of = |name: &str| share("").replace("{name: orders}", &format!("{{name: '{name}'}}"));
+    let label = Refused("spec.products[0].name in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'");
+    let second = share("").replace("{name: orders}", "{name: orders}, {name: returns.eu}");
+    about(
+        "bounds of shared products",
+        [
+            ("a product of one letter", Owner, Create, of("p"), Accepted),
+            ("a product with dashes in its name", Owner, Create, of("4-orders--eu"), Accepted),
+            ("a product with a long name", Owner, Create, of(&"p".repeat(63)), Accepted),
+            ("a product with capitals in its name", Owner, Create, of("Orders"), label),
+            ("a product with a dot in its name", Owner, Create, of("orders.eu"), label),
+            ("a product with a slash in its name", Owner, Create, of("other/orders"), label),
+            ("a product with a line more in its name", Owner, Create, of("orders\\n").replace('\'', "\""), label),
+            ("a product that begins with a dash", Owner, Create, of("-orders"), label),
+            ("a product that ends with a dash", Owner, Create, of("orders-"), label),
+            (
+                "a second product with a dot in its name",
+                Owner,
+                Create,
+                second,
+                Refused("spec.products[1].name in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'"),
+            ),
+            (
+                "a product with too long a name",
+                Owner,
+                Create,
+                of(&"p".repeat(64)),
+                Refused("spec.products[0].name: Too long: may not be more than 63 bytes"),
+            ),
+            (
+                "a product with an empty name",
+                Owner,
+                Create,
+                of(""),
+                Refused("spec.products[0].name in body should be at least 1 chars long"),
+            ),
+        ],
+    )
 }
 
 fn partner_rules() -> Vec<Case> {

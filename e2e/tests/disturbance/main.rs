@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod copies;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod kills;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use serde_json::json;
+use serde_json::{Value, json};
 use weir::api::{DataProduct, ExternalShare, Partner};
 use weir::domain::bundle::Bundle;
 use weir::sealing::new_identity;
@@ -78,25 +78,9 @@ impl Wishes {
     async fn agree(&mut self, h: &Harness) {
         self.say_share().await;
         self.made += 1;
-        let share = self.owner.get::<ExternalShare>("out").await.unwrap();
-        let partner = h.platform().get::<Partner>(&self.partner).await.unwrap();
-        let by = |side: &str, reviewer: &str| {
-            json!({"apiVersion": "weir.dev/v1alpha1", "kind": "AccessApproval",
-                "metadata": {"name": format!("{}-{}", side.to_lowercase(), self.made)}, "spec": {
-                    "requestRef": {"kind": "ExternalShare", "namespace": self.owner.name, "name": "out", "uid": share.metadata.uid},
-                    "targetRef": {"kind": "ExternalShare", "name": "out"}, "side": side, "reviewer": reviewer,
-                    "partnerRef": {"name": self.partner, "uid": partner.metadata.uid}, "decision": "Approved",
-                    "scope": {"pattern": "Direct", "streams": [{"product": "orders", "stream": "placed", "access": ["Read"]}]}}})
-        };
-        let mut accepted = by("Consumer", &format!("partner:{}", self.partner));
-        accepted["spec"]["acceptance"] =
-            json!({"invitation": "i", "publicKeyHash": "0".repeat(64), "recipient": self.recipient});
-        for (user, approval) in [("system:olga", by("Owner", "system:olga")), (PARTNERS, accepted)] {
-            let masters: &[&str] = if user == PARTNERS { &[] } else { &["--as-group", "system:masters"] };
-            let arguments = [&["--as", user, "-n", &self.owner.name, "create", "-f", "-"], masters].concat();
-            let (ok, text) = try_run("kubectl", &arguments, &approval.to_string()).await;
-            assert!(ok, "{text}");
-        }
+        let scope =
+            json!({"pattern": "Direct", "streams": [{"product": "orders", "stream": "placed", "access": ["Read"]}]});
+        everybody_says_yes(h, &self.owner, &self.partner, &self.recipient, self.made, scope).await;
         self.agreed = true;
     }
 
@@ -170,6 +154,35 @@ impl Wishes {
         Err(format!(
             "ledger {versions:#?}\nusers {known:?}\nentries {entries:#?}, not {wanted:#?}\nbundles {bundles:#?}"
         ))
+    }
+}
+
+/// The owner approves the share that is there now, and the partner accepts it. `made` tells it from those before.
+pub async fn everybody_says_yes(
+    h: &Harness,
+    owner: &Tenant,
+    partner: &str,
+    recipient: &str,
+    made: usize,
+    scope: Value,
+) {
+    let share = owner.get::<ExternalShare>("out").await.unwrap();
+    let registered = h.platform().get::<Partner>(partner).await.unwrap();
+    let by = |side: &str, reviewer: &str| {
+        json!({"apiVersion": "weir.dev/v1alpha1", "kind": "AccessApproval",
+            "metadata": {"name": format!("{}-{made}", side.to_lowercase())}, "spec": {
+                "requestRef": {"kind": "ExternalShare", "namespace": owner.name, "name": "out", "uid": share.metadata.uid},
+                "targetRef": {"kind": "ExternalShare", "name": "out"}, "side": side, "reviewer": reviewer,
+                "partnerRef": {"name": partner, "uid": registered.metadata.uid}, "decision": "Approved", "scope": scope}})
+    };
+    let mut accepted = by("Consumer", &format!("partner:{partner}"));
+    accepted["spec"]["acceptance"] =
+        json!({"invitation": "i", "publicKeyHash": "0".repeat(64), "recipient": recipient});
+    for (user, approval) in [("system:olga", by("Owner", "system:olga")), (PARTNERS, accepted)] {
+        let masters: &[&str] = if user == PARTNERS { &[] } else { &["--as-group", "system:masters"] };
+        let arguments = [&["--as", user, "-n", &owner.name, "create", "-f", "-"], masters].concat();
+        let (ok, text) = try_run("kubectl", &arguments, &approval.to_string()).await;
+        assert!(ok, "{text}");
     }
 }
 

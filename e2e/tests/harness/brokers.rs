@@ -49,6 +49,11 @@ impl Brokers {
         Ok(Self { admin: KafkaAdminClient::connect(&endpoint, "weir-e2e").await?, endpoint })
     }
 
+    /// The administrator's way in.
+    pub fn login(&self) -> Login {
+        self.endpoint.clone()
+    }
+
     /// What Weir has written down of what it made here.
     pub async fn ledger(&self) -> Result<Ledger, String> {
         let admin = KafkaAdminClient::connect(&self.endpoint, "weir-e2e").await.map_err(|e| e.to_string())?;
@@ -140,7 +145,7 @@ impl Brokers {
 
     /// Makes a topic by hand.
     pub async fn make_topic(&self, name: &str) {
-        let topic = NewTopic { name: name.into(), partitions: 1, replicas: 3, config: BTreeMap::new() };
+        let topic = NewTopic { name: name.into(), partitions: 1, replicas: -1, config: BTreeMap::new() };
         let results = self.admin.create_topics(&[topic], false).await.unwrap();
         results.into_iter().for_each(|r| r.unwrap());
     }

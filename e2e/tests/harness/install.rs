@@ -59,7 +59,7 @@ pub async fn helm_install(lab: &Lab, more: &[&str]) {
     let annotation = format!("podAnnotations.image-digest={digest}");
     let mut arguments = vec!["upgrade", "--install", "weir", "charts/weir", "-n", NAMESPACE, "--create-namespace"];
     arguments.extend(["--wait", "--timeout=120s", "--set-string", &annotation]);
-    let partners = format!("partners.enabled=true,partners.tls.secretName={PARTNERS_TLS}");
+    let partners = format!("partners.enabled=true,partners.tls.secretName={PARTNERS_TLS},replication.enabled=true");
     arguments.extend(["--set", &partners]);
     arguments.extend(more);
     run("helm", &arguments).await;

@@ -3,6 +3,7 @@
 use kube::ResourceExt;
 use serde_json::{Value, json};
 use weir::api::StreamCluster;
+use weir_e2e::lab::Lab;
 use weir_e2e::lab::kafka_cluster::KafkaCluster;
 
 use super::brokers::Brokers;
@@ -58,6 +59,16 @@ impl OtherKafka {
             "topicPrefixes": ["{namespace}."],
         }]);
         object["spec"]["identity"]["userClaims"] = json!([]);
+        object
+    }
+
+    /// The same, which takes copies of every namespace, by an engine `mm2`.
+    pub fn destination(&self, lab: &Lab) -> Value {
+        let mut object = self.stream_cluster();
+        object["spec"]["destinations"] = json!([{"name": "all", "namespaceSelector": {}}]);
+        object["spec"]["replicationEngines"] = json!([{"name": "mm2", "mirrorMaker2": {
+            "image": lab.images.kafka, "imagePullPolicy": "Never",
+            "resources": {"requests": {"memory": "320Mi", "cpu": "50m"}}}}]);
         object
     }
 
