@@ -38,7 +38,7 @@ pub struct ReplicationEngine {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MirrorMaker2 {
-    /// The image of the workers: an Apache Kafka of version 3.7 or later, with Connect and MirrorMaker 2.
+    /// The image of the workers: Apache Kafka with Connect and MirrorMaker 2. Tested with 4.3.1; nothing older than 4.0 is meant.
     #[schemars(length(min = 1, max = 512))]
     pub image: String,
     /// When the image is pulled; by default as Kubernetes does it.
