@@ -22,11 +22,11 @@ use tracing::{error, info, warn};
 
 use crate::api::AccessApproval;
 use crate::controllers::context::Context;
+use crate::controllers::copies::Copies;
 use crate::controllers::metrics::Metrics;
 use crate::controllers::patience::Patience;
 use crate::controllers::publisher::{Publisher, wake_owners};
 use crate::controllers::reconcile::reconcile_kind;
-use crate::controllers::replication::Copies;
 use crate::controllers::world::{Queues, World};
 use crate::controllers::{
     data_product, decisions, external_share, partner, replication, retention, role_binding, stream_client,

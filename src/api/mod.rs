@@ -35,14 +35,14 @@ pub use replication::{
 };
 pub use role_binding::{EntriesStatus, RoleBinding, RoleBindingSpec, RoleBindingStatus, RoleRef, Subject, SubjectKind};
 pub use security_event::{Action, Actor, ObjectRef, Outcome, SecurityEvent, SecurityEventSpec, Severity};
-pub use shared::{Access, ClusterRef, Pattern, Quotas, SecretRef, Usage};
+pub use shared::{Access, ClusterRef, Limits, Pattern, Quotas, SecretRef, Usage};
 pub(crate) use stream_client::default_overlap;
 pub use stream_client::{
     CredentialState, CredentialStatus, CredentialType, Credentials, Rotation, StreamClient, StreamClientSpec,
     StreamClientStatus,
 };
 pub use stream_cluster::{
-    AdminCredentialType, AdminCredentials, Audience, Drift, HeldRevocations, Identity, Limits, Listener,
+    AdminCredentialType, AdminCredentials, Audience, Drift, HeldRevocations, Identity, Listener,
     ListenerAuthentication, MtlsIdentity, OauthAdmin, OauthIdentity, StreamCluster, StreamClusterSpec,
     StreamClusterStatus, Tenancy, Tls, UserClaim,
 };

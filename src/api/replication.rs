@@ -6,8 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::shared::ClusterRef;
-use super::stream_cluster::Limits;
+use super::shared::{ClusterRef, Limits};
 
 /// Namespaces that may copy into a cluster: shares of theirs may name it as their destination.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

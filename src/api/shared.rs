@@ -44,6 +44,27 @@ pub struct Quotas {
     pub controller_mutation_rate: Option<i64>,
 }
 
+/// Upper bounds of what a namespace may have on a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Partitions of one topic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub partitions: Option<i32>,
+    /// Replicas of one topic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub replicas: Option<i32>,
+    /// Topic configuration keys that products may set; without it, any that the broker takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub config_keys: Option<Vec<String>>,
+    /// The largest quotas that roles may give. What is bounded here and not set by a role is given at this bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quotas: Option<Quotas>,
+}
+
 /// Whether a role gives the use of something that lies in the subject's own prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Usage {

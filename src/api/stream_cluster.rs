@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::replication::{DestinationPolicy, ReplicationEngine};
-use super::shared::{Quotas, SecretRef};
+use super::shared::{Limits, SecretRef};
 
 /// A Kafka cluster that Weir governs.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -275,27 +275,6 @@ pub struct Tenancy {
     /// Whether products may take over topics that exist already.
     #[serde(default)]
     pub allow_adopt: bool,
-}
-
-/// Upper bounds of a tenancy.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Limits {
-    /// Partitions of one topic.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub partitions: Option<i32>,
-    /// Replicas of one topic.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub replicas: Option<i32>,
-    /// Topic configuration keys that products may set; without it, any that the broker takes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128))]
-    pub config_keys: Option<Vec<String>>,
-    /// The largest quotas that roles may give. What is bounded here and not set by a role is given at this bound.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quotas: Option<Quotas>,
 }
 
 /// What to do about entries on governed topics that no resource asks for.

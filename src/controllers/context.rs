@@ -8,9 +8,9 @@ use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::applier::SessionError;
+use super::copies::Copies;
 use super::patience::Patience;
 use super::publisher::Publisher;
-use super::replication::Copies;
 use super::world::World;
 use crate::domain::event::{Happening, WEIR, event};
 use crate::domain::ledger::Installation;

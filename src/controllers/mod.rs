@@ -5,6 +5,7 @@
 
 pub mod applier;
 pub mod context;
+pub mod copies;
 pub mod data_product;
 pub mod decisions;
 pub mod external_share;

@@ -7,7 +7,6 @@ mod deployment;
 mod positions;
 mod report;
 mod round;
-mod state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +18,6 @@ use tokio::time::{interval, sleep};
 use tracing::{Instrument, debug, info_span, warn};
 
 use self::round::Engine;
-pub use self::state::{Copies, CopyState};
 use super::context::Context;
 use crate::domain::engine;
 use crate::domain::names::EngineKey;

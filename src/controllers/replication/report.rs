@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::time::timeout;
 
-use super::CopyState;
 use super::round::{Copying, Engine, RoundError};
 use crate::api::Reason;
+use crate::controllers::copies::CopyState;
 use crate::domain::names::connector_prefix;
 use crate::domain::problem::Problem;
 use crate::domain::replication::flow::Flow;
