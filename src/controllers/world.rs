@@ -123,7 +123,7 @@ impl World {
     pub fn reconcile_binding(&self, key: &ObjectKey) {
         match share_of_guest(key) {
             Some((share, _)) => self.reconcile_share(&share),
-            None if is_internal(key) => self.wake_engines(),
+            None if is_internal(&key.name) => self.wake_engines(),
             None => request(&self.queues.bindings, key),
         }
     }
@@ -132,7 +132,7 @@ impl World {
     pub fn reconcile_client(&self, key: &ObjectKey) {
         match share_of_guest(key) {
             Some((share, _)) => self.reconcile_share(&share),
-            None if is_internal(key) => self.wake_engines(),
+            None if is_internal(&key.name) => self.wake_engines(),
             None => request(&self.queues.clients, key),
         }
     }

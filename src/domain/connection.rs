@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::ledger::VersionRecord;
+use super::rotation::due;
 use super::secret::Secret;
-use crate::api::{Audience, CredentialType, Listener, ListenerAuthentication, StreamClusterSpec};
+use crate::api::{Audience, CredentialType, Credentials, Listener, ListenerAuthentication, StreamClusterSpec};
 
 /// Type of the Secrets that Weir writes.
 pub const SECRET_TYPE: &str = "servicebinding.io/kafka";
@@ -46,6 +48,20 @@ pub struct Version<'a> {
     pub issued_at: Timestamp,
     /// When the next version is due, where that is set.
     pub rotates_at: Option<Timestamp>,
+}
+
+impl<'a> Version<'a> {
+    /// The one that `record` is of, with its credential, whose files lie in `directory`.
+    pub fn of(directory: &'a str, record: &'a VersionRecord, issued: &'a Issued, credentials: &Credentials) -> Self {
+        Self {
+            directory,
+            principal: &record.principal,
+            version: record.version,
+            issued,
+            issued_at: record.issued_at,
+            rotates_at: due(credentials.type_, record, credentials),
+        }
+    }
 }
 
 /// The cluster's first listener for a kind of authentication: of those for this organisation's own applications, else of all.

@@ -8,10 +8,11 @@ use std::time::Duration;
 use kube::ResourceExt;
 
 use super::acl::{AclEntry, Operation, PatternType, Permission, ResourceType};
-use super::binding::{Grant, Resolution};
+use super::binding::Resolution;
 use super::index::Index;
-use super::names::{EngineKey, PrincipalKey, guest_uid, worker_key, worker_prefix};
+use super::names::{EngineKey, guest_uid, worker_key, worker_prefix};
 use super::share::copy::own_client;
+use super::share::own_grants;
 use crate::api::{ReplicationEngine, Rotation, StreamClient};
 
 /// How often the workers' credential is renewed; they are replaced one by one for it.
@@ -50,16 +51,8 @@ pub fn worker(index: &Index, engine: &EngineKey, is_wanted: bool) -> Option<Work
     let client = own_client(index, &key, uid.clone(), &engine.cluster, Some(rotation));
     let mut resolution = Resolution::default();
     resolution.clusters.insert(engine.cluster.clone());
-    for principal in index.client_principals(&client) {
-        resolution.grants.push(Arc::new(Grant {
-            entries: entries(&principal, &worker_prefix(&uid)),
-            key: PrincipalKey { cluster: engine.cluster.clone(), principal },
-            binding: key.clone(),
-            binding_uid: uid.clone(),
-            quotas: BTreeMap::new(),
-            subject_uid: None,
-        }));
-    }
+    resolution.grants =
+        own_grants(index, &client, &BTreeMap::new(), |principal| entries(principal, &worker_prefix(&uid)));
     Some(Worker { uid, client: Arc::new(client), resolution: Arc::new(resolution) })
 }
 

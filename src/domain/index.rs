@@ -183,14 +183,19 @@ impl Index {
         self.namespaces.get(name)
     }
 
-    /// A product.
+    /// A product, or what a share copies.
     pub fn product(&self, key: &ObjectKey) -> Option<&DataProduct> {
         self.products.get(key).map(AsRef::as_ref)
     }
 
-    /// The products of a namespace.
+    /// A product that somebody made: what a share copies is nobody's to name, to give or to share.
+    pub fn named_product(&self, key: &ObjectKey) -> Option<&DataProduct> {
+        self.product(key).filter(|_| !is_internal(&key.name))
+    }
+
+    /// The products of a namespace that somebody made.
     pub fn products_in<'a, 'n>(&'a self, namespace: &'n str) -> impl Iterator<Item = &'a DataProduct> + use<'a, 'n> {
-        in_namespace(&self.products, namespace).map(|(_, p)| p.as_ref())
+        in_namespace(&self.products, namespace).filter(|(key, _)| !is_internal(&key.name)).map(|(_, p)| p.as_ref())
     }
 
     /// The products on a cluster.
@@ -313,7 +318,7 @@ impl Index {
     /// Whether any product or client refers to a cluster; Weir's own do not count where it is given up.
     pub fn cluster_in_use(&self, cluster: &str) -> bool {
         let given_up = self.cluster(cluster).is_some_and(|c| c.annotations().contains_key(ABANDON_ANNOTATION));
-        let counts = |key: &ObjectKey| !given_up || !is_internal(key);
+        let counts = |key: &ObjectKey| !given_up || !is_internal(&key.name);
         self.products_on(cluster).any(|(key, _)| counts(key)) || self.clients_on(cluster).any(|(key, _)| counts(key))
     }
 

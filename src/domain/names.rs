@@ -56,7 +56,7 @@ pub struct PrincipalKey {
 pub fn issued_principal(kind: CredentialType, client: &ObjectKey, uid: &str, version: u32) -> String {
     let ObjectKey { namespace, name } = client;
     let uid8 = uid8(uid);
-    if is_internal(client) {
+    if is_internal(name) {
         let guest = format!("{SHARED}{}-{version}", uid16(uid));
         return match kind {
             CredentialType::ScramSha512 => guest,
@@ -106,9 +106,9 @@ pub fn engine_of_worker(key: &ObjectKey) -> Option<EngineKey> {
     Some(EngineKey { cluster: cluster.to_owned(), name: name.to_owned() })
 }
 
-/// Whether it is Weir's own, and no object that anybody made: those have no such names.
-pub fn is_internal(key: &ObjectKey) -> bool {
-    key.name.starts_with('~')
+/// Whether an object's name is that of Weir's own, and of none that anybody made: those have no such names.
+pub fn is_internal(name: &str) -> bool {
+    name.starts_with('~')
 }
 
 /// The prefix of everything that the workers of an engine keep on Kafka: their group, and the topics of Kafka Connect.

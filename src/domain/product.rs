@@ -85,7 +85,7 @@ pub fn classification(index: &Index, product: &DataProduct) -> Classification {
         if !seen.insert(key.clone()) {
             continue;
         }
-        match index.product(&key) {
+        match index.named_product(&key) {
             None => return Classification::Confidential,
             Some(source) => {
                 strictest = strictest.max(source.spec.classification);

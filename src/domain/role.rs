@@ -45,9 +45,8 @@ pub fn bindable(
 
 /// Whether a role with `spec` selects the product `name` with `labels`, both of the role's namespace.
 pub fn selects_product(spec: &StreamRoleSpec, name: &str, labels: &BTreeMap<String, String>) -> bool {
-    // Shares' copies are nobody's to give.
-    let is_own = is_internal(&ObjectKey::new("", name));
-    !is_own
+    // As [`Index::named_product`] has it.
+    !is_internal(name)
         && spec.privileges.iter().any(|privilege| {
             let products = &privilege.products;
             products.names.iter().any(|n| n == name) || products.selector.as_ref().is_some_and(|s| selects(s, labels))
@@ -60,7 +59,7 @@ pub fn products<'a>(index: &'a Index, role: &ObjectKey, privilege: &Privilege) -
     let mut products = Vec::new();
     for name in &privilege.products.names {
         let key = ObjectKey::new(&role.namespace, name);
-        match index.product(&key).filter(|_| !is_internal(&key)) {
+        match index.named_product(&key) {
             Some(product) => products.push(product),
             None => problems.push(Problem::invalid(
                 Reason::ProductNotFound,
@@ -69,7 +68,7 @@ pub fn products<'a>(index: &'a Index, role: &ObjectKey, privilege: &Privilege) -
         }
     }
     if let Some(selector) = &privilege.products.selector {
-        let matching = index.products_in(&role.namespace).filter(|p| !is_internal(&index.key_of(*p)));
+        let matching = index.products_in(&role.namespace);
         products
             .extend(matching.filter(|p| selects(selector, p.metadata.labels.as_ref().unwrap_or(&Default::default()))));
     }

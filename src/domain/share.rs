@@ -24,6 +24,7 @@ use kube::core::ObjectMeta;
 use self::consent::{Consent, consent};
 use self::copy::Copy;
 use self::offer::{Offer, offer};
+use super::acl::AclEntry;
 use super::approval;
 use super::binding::{ANYWHERE, ClusterAccess, Grant, Resolution, bounded, entries, quota_map};
 use super::index::Index;
@@ -31,8 +32,8 @@ use super::names::{ObjectKey, PrincipalKey, guest_key, guest_prefix, guest_uid};
 use super::problem::Problem;
 use super::rotation::ROTATE;
 use crate::api::{
-    Acceptance, Access, ClusterRef, Credentials, ExternalShare, Partner, PartnerStanding, Reason, RequestKind, Side,
-    StreamClient, StreamClientSpec,
+    Acceptance, Access, ClusterRef, CredentialType, Credentials, ExternalShare, Partner, PartnerStanding, Reason,
+    RequestKind, Rotation, ShareCredentials, Side, StreamClient, StreamClientSpec,
 };
 
 /// What one partner has by a share.
@@ -176,9 +177,12 @@ impl Between<'_> {
             if missing.is_empty() {
                 guest.approved.insert(shared.stream.topic.clone());
                 resolution.products.insert(index.key_of(shared.product));
-                match shared.not_there(index, share, &offer.cluster) {
-                    None => drop(topics.insert(shared.read().to_owned(), BTreeSet::from([Access::Read]))),
-                    Some(problem) => resolution.problems.push(problem),
+                if shared.is_there(index, share) {
+                    topics.insert(shared.read().to_owned(), BTreeSet::from([Access::Read]));
+                } else {
+                    let message =
+                        format!("topic {} is not there yet on StreamCluster {}", shared.read(), offer.cluster);
+                    resolution.problems.push(Problem::waiting(Reason::Applying, message));
                 }
             } else {
                 guest.awaits.extend(missing);
@@ -217,16 +221,8 @@ impl Between<'_> {
         let prefixes = BTreeSet::from([guest.group_prefix.clone()]);
         let hosts = hosts(partner);
         let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
-        for principal in index.client_principals(client) {
-            resolution.grants.push(Arc::new(Grant {
-                entries: entries(&principal, &access, &prefixes, None, &hosts),
-                key: PrincipalKey { cluster: cluster.to_owned(), principal },
-                binding: guest_key(&index.key_of(share), &guest.partner),
-                binding_uid: guest.uid.clone(),
-                quotas: access.quotas.clone(),
-                subject_uid: None,
-            }));
-        }
+        let of = |principal: &str| entries(principal, &access, &prefixes, None, &hosts);
+        resolution.grants = own_grants(index, client, &access.quotas, of);
         resolution.prefixes = prefixes;
         resolution.topics.extend(access.topics.into_keys());
         Ok(())
@@ -249,24 +245,52 @@ fn withheld(share: &ExternalShare, partner: &Partner, now: Timestamp) -> Option<
 /// The identity, as if somebody had made a StreamClient.
 fn client(share: &ExternalShare, guest: &Guest, cluster: &str, wish: Option<&String>) -> StreamClient {
     let key = guest_key(&ObjectKey::new(share.namespace().unwrap_or_default(), share.name_any()), &guest.partner);
+    let ShareCredentials { type_, rotation } = share.spec.credentials.clone();
+    let mut client = identity(&key, guest.uid.clone(), cluster, type_, rotation);
+    client.metadata.annotations = wish.map(|at| BTreeMap::from([(ROTATE.to_owned(), at.clone())]));
+    client
+}
+
+/// A client on `cluster` that nobody made.
+fn identity(
+    key: &ObjectKey,
+    uid: String,
+    cluster: &str,
+    type_: CredentialType,
+    rotation: Option<Rotation>,
+) -> StreamClient {
     StreamClient {
         metadata: ObjectMeta {
-            namespace: Some(key.namespace),
-            name: Some(key.name),
-            uid: Some(guest.uid.clone()),
-            annotations: wish.map(|at| BTreeMap::from([(ROTATE.to_owned(), at.clone())])),
+            namespace: Some(key.namespace.clone()),
+            name: Some(key.name.clone()),
+            uid: Some(uid),
             ..ObjectMeta::default()
         },
         spec: StreamClientSpec {
             cluster_ref: ClusterRef { name: cluster.to_owned() },
-            credentials: Credentials {
-                type_: share.spec.credentials.type_,
-                rotation: share.spec.credentials.rotation.clone(),
-                secret_name: None,
-            },
+            credentials: Credentials { type_, rotation, secret_name: None },
         },
         status: None,
     }
+}
+
+/// What a client that nobody made has: a grant for each principal of it, in its own name.
+pub(super) fn own_grants(
+    index: &Index,
+    client: &StreamClient,
+    quotas: &BTreeMap<String, f64>,
+    entries: impl Fn(&str) -> BTreeSet<AclEntry>,
+) -> Vec<Arc<Grant>> {
+    let cluster = &client.spec.cluster_ref.name;
+    let grant = |principal: String| Grant {
+        entries: entries(&principal),
+        key: PrincipalKey { cluster: cluster.clone(), principal },
+        binding: index.key_of(client),
+        binding_uid: client.uid().unwrap_or_default(),
+        quotas: quotas.clone(),
+        subject_uid: None,
+    };
+    index.client_principals(client).into_iter().map(grant).map(Arc::new).collect()
 }
 
 /// The hosts that brokers let a partner in from. Kafka's entries know addresses and no ranges; it compares them with what Java's

@@ -236,11 +236,6 @@ impl Workers {
         remove(&self.client, &self.namespace, &self.name).await
     }
 
-    /// The name of all their objects.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     fn caller_name(&self) -> String {
         format!("{}-caller", self.name)
     }

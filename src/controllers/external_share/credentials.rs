@@ -13,7 +13,6 @@ use crate::domain::connection::{Issued, Version, authentication_of, external_lis
 use crate::domain::ledger::{ClientRecord, VersionRecord};
 use crate::domain::names::{ObjectKey, guest_key};
 use crate::domain::problem::Problem;
-use crate::domain::rotation::due;
 use crate::domain::secret::Secret;
 use crate::domain::share::Guest;
 use crate::sealing::seal;
@@ -124,15 +123,7 @@ fn files(context: &Context, client: &StreamClient, version: &VersionRecord, issu
     let ca_pem = context.ca_pem(cluster);
     let index = context.world.index();
     let listener = external_listener(index.cluster_spec(cluster)?, authentication_of(credentials.type_))?;
-    let version = Version {
-        directory: ".",
-        principal: &version.principal,
-        version: version.version,
-        issued,
-        issued_at: version.issued_at,
-        rotates_at: due(credentials.type_, version, credentials),
-    };
-    let data = secret_data(listener, ca_pem.as_deref(), &version);
+    let data = secret_data(listener, ca_pem.as_deref(), &Version::of(".", version, issued, credentials));
     let files: std::collections::BTreeMap<_, _> = data.iter().map(|(name, text)| (name, text.expose())).collect();
     serde_json::to_string(&files).ok().map(Secret::new)
 }

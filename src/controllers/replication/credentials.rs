@@ -129,14 +129,7 @@ fn properties(context: &Context, client: &StreamClient, version: &VersionRecord,
     let ca_pem = context.ca_pem(cluster);
     let index = context.world.index();
     let listener = listener(index.cluster_spec(cluster)?, authentication_of(client.spec.credentials.type_))?;
-    let version = Version {
-        directory: ".",
-        principal: &version.principal,
-        version: version.version,
-        issued,
-        issued_at: version.issued_at,
-        rotates_at: None,
-    };
+    let version = Version::of(".", version, issued, &client.spec.credentials);
     secret_data(listener, ca_pem.as_deref(), &version).remove("client.properties")
 }
 

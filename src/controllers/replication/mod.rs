@@ -20,8 +20,8 @@ use tracing::{Instrument, debug, info_span, warn};
 use self::round::Engine;
 use super::context::Context;
 use crate::domain::engine;
-use crate::domain::names::EngineKey;
-use crate::k8s::workers::{self, Workers};
+use crate::domain::names::{EngineKey, workers_name};
+use crate::k8s::workers;
 
 /// How often an engine is looked at where nothing changed.
 const EVERY: Duration = Duration::from_secs(5);
@@ -66,12 +66,8 @@ pub async fn run(context: Arc<Context>) {
 async fn sweep(context: &Context) {
     let offered = {
         let index = context.world.index();
-        let names = index.engines().filter_map(|key| {
-            let uid = engine::worker_uid(&index, &key)?;
-            let workers = Workers::new(context.client.clone(), &context.installation.namespace, &key, &uid);
-            Some(workers.name().to_owned())
-        });
-        names.collect()
+        let names = index.engines().filter_map(|key| engine::worker_uid(&index, &key));
+        names.map(|uid| workers_name(&uid)).collect()
     };
     if let Err(error) = workers::sweep(&context.client, &context.installation.namespace, &offered).await {
         // Without the right to, there are none.

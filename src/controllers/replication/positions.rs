@@ -38,10 +38,12 @@ impl Sources {
         topics: &BTreeSet<String>,
         history: &History,
     ) -> Result<Positions, KafkaError> {
+        if history.from == HistoryStart::All {
+            return Ok(Positions::new());
+        }
         let ends = self.ends(context, cluster, topics).await?;
-        let begins = match (history.from, &history.since) {
-            (HistoryStart::All, _) => return Ok(Positions::new()),
-            (HistoryStart::Since, Some(since)) => {
+        let begins = match history.since.as_ref().filter(|_| history.from == HistoryStart::Since) {
+            Some(since) => {
                 let at = OffsetSpec::Timestamp(since.0.as_millisecond());
                 let mut found = self.ask(context, cluster, topics, at).await?;
                 // Nothing is so young.
@@ -50,7 +52,7 @@ impl Sources {
                 }
                 found
             }
-            (HistoryStart::FromNow | HistoryStart::Since, _) => ends,
+            None => ends,
         };
         Ok(begins.into_iter().filter(|(_, begin)| *begin > 0).map(|(at, begin)| (at, begin - 1)).collect())
     }

@@ -175,14 +175,15 @@ impl Engine {
         let observed = connect.list().await?;
         let mut again = self.remove_others(connect.as_ref(), &now.copying, &observed).await;
         let mut failures = BTreeMap::new();
-        for c in now.copying.iter().filter(|c| is_known(&self.context, c)).collect::<Vec<_>>() {
+        let known: Vec<_> = now.copying.iter().filter(|c| is_known(&self.context, c)).collect();
+        for c in &known {
             match self.step(connect.as_ref(), &now.spec, c, &logins, &observed).await {
                 Ok(stepped) => again |= stepped,
                 Err(error) => drop(failures.insert(c.uid(), error)),
             }
         }
         self.measures.retain(|name, _| observed.contains_key(name));
-        for c in now.copying.iter().filter(|c| is_known(&self.context, c)).collect::<Vec<_>>() {
+        for c in &known {
             self.report(connect.as_ref(), c, &observed, failures.remove(&c.uid())).await;
         }
         if !now.is_wanted && !observed.keys().any(|name| is_connector(name)) {

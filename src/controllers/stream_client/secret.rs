@@ -15,7 +15,6 @@ use crate::domain::ledger::VersionRecord;
 use crate::domain::names::ObjectKey;
 use crate::domain::problem::Problem;
 use crate::domain::publication::{self, is_owned};
-use crate::domain::rotation::due;
 use crate::domain::secret::Secret;
 use crate::k8s::publish::PublishError;
 use crate::pki::belongs;
@@ -60,15 +59,7 @@ pub async fn publish(
             return Ok(false);
         };
         let directory = format!("{MOUNT_ROOT}/{}", place.name);
-        let version = Version {
-            directory: &directory,
-            principal: &record.principal,
-            version: record.version,
-            issued,
-            issued_at: record.issued_at,
-            rotates_at: due(credentials.type_, record, credentials),
-        };
-        secret_data(listener, ca_pem.as_deref(), &version)
+        secret_data(listener, ca_pem.as_deref(), &Version::of(&directory, record, issued, credentials))
     };
     context.publisher.publish(existing, publication::secret(place, &owner(client), &data)).await?;
     Ok(true)

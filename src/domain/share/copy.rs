@@ -7,17 +7,16 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use kube::core::ObjectMeta;
 
-use super::Guests;
 use super::offer::{Offer, Shared};
+use super::{Guests, identity, own_grants};
 use crate::api::{
-    Access, Classification, ClusterRef, CredentialType, Credentials, DataProduct, DataProductSpec, DeletionPolicy,
-    ExternalShare, History, ListenerAuthentication, Reason, Rotation, Stream, StreamClient, StreamClientSpec,
-    TargetTopicPolicy,
+    Access, Classification, ClusterRef, CredentialType, DataProduct, DataProductSpec, DeletionPolicy, ExternalShare,
+    History, ListenerAuthentication, Reason, Rotation, Stream, StreamClient, TargetTopicPolicy,
 };
-use crate::domain::binding::{ANYWHERE, ClusterAccess, Grant, Resolution, bounded, entries, quota_map};
+use crate::domain::binding::{ANYWHERE, ClusterAccess, Resolution, bounded, entries, quota_map};
 use crate::domain::connection::listener;
 use crate::domain::index::Index;
-use crate::domain::names::{EngineKey, MIRROR, ObjectKey, PrincipalKey, SOURCE, TARGET, guest_key, guest_uid};
+use crate::domain::names::{EngineKey, MIRROR, ObjectKey, SOURCE, TARGET, guest_key, guest_uid};
 use crate::domain::problem::Problem;
 use crate::domain::topics::ACKNOWLEDGE_RETENTION;
 
@@ -127,7 +126,7 @@ pub(super) fn copy(
     let flows = offer.streams.iter().filter(|_| !offer.is_withheld).filter_map(|shared| {
         let copy = shared.copy.as_ref()?;
         // As long as the destination's ledger is not read, nothing must be taken from who reads at the source.
-        let made = index.is_governed_by(&cluster, copy, &copier_uid(share, MIRROR)) || !index.is_ledger_read(&cluster);
+        let made = shared.is_there(index, share) || !index.is_ledger_read(&cluster);
         (made && flowing.contains(&shared.stream.topic)).then(|| (shared.stream.topic.clone(), copy.clone()))
     });
     let flows: BTreeMap<_, _> = flows.collect();
@@ -142,9 +141,9 @@ pub(super) fn copy(
     let [source_uid, target_uid] = uids;
     let rotation = &share.spec.credentials.rotation;
     let copier = |end: &str, uid: String, cluster: &str, access: ClusterAccess| {
-        let own = || own_client(index, &guest_key(&key, end), uid.clone(), cluster, rotation.clone());
-        let client = agreed.then(|| Arc::new(own()));
-        let resolution = resolution(index, &guest_key(&key, end), &uid, cluster, client.as_deref(), access, &problems);
+        let at = guest_key(&key, end);
+        let client = agreed.then(|| Arc::new(own_client(index, &at, uid.clone(), cluster, rotation.clone())));
+        let resolution = resolution(index, &at, cluster, client.as_deref(), access, &problems);
         Copier { uid, client, resolution: Arc::new(resolution) }
     };
     let access = |topics: Vec<&String>, access: Access| ClusterAccess {
@@ -177,7 +176,6 @@ pub fn copier_uid(share: &ExternalShare, end: &str) -> String {
 fn resolution(
     index: &Index,
     key: &ObjectKey,
-    uid: &str,
     cluster: &str,
     client: Option<&StreamClient>,
     mut access: ClusterAccess,
@@ -194,16 +192,8 @@ fn resolution(
         }
     };
     access.quotas = bounded(&BTreeMap::new(), &quota_map(tenant.limits.quotas.as_ref()));
-    for principal in index.client_principals(client) {
-        resolution.grants.push(Arc::new(Grant {
-            entries: entries(&principal, &access, &BTreeSet::new(), None, &ANYWHERE),
-            key: PrincipalKey { cluster: cluster.to_owned(), principal },
-            binding: key.clone(),
-            binding_uid: uid.to_owned(),
-            quotas: access.quotas.clone(),
-            subject_uid: None,
-        }));
-    }
+    let of = |principal: &str| entries(principal, &access, &BTreeSet::new(), None, &ANYWHERE);
+    resolution.grants = own_grants(index, client, &access.quotas, of);
     resolution.topics.extend(access.topics.into_keys());
     resolution
 }
@@ -217,23 +207,7 @@ pub fn own_client(
     rotation: Option<Rotation>,
 ) -> StreamClient {
     let recorded = index.client_record(&uid).map(|record| record.kind);
-    StreamClient {
-        spec: StreamClientSpec {
-            cluster_ref: ClusterRef { name: cluster.to_owned() },
-            credentials: Credentials {
-                type_: recorded.unwrap_or_else(|| kind(index, cluster)),
-                rotation,
-                secret_name: None,
-            },
-        },
-        metadata: ObjectMeta {
-            namespace: Some(key.namespace.clone()),
-            name: Some(key.name.clone()),
-            uid: Some(uid),
-            ..ObjectMeta::default()
-        },
-        status: None,
-    }
+    identity(key, uid, cluster, recorded.unwrap_or_else(|| kind(index, cluster)), rotation)
 }
 
 /// What Weir's own clients log in with: SCRAM where the cluster has a listener for it, else a certificate.
@@ -261,7 +235,7 @@ fn mirror(
 ) -> DataProduct {
     let name_of = |shared: &Shared<'_>| format!("{}.{}", shared.product.name_any(), shared.stream.name);
     // While nothing may be copied, nothing is made.
-    let may_be = |s: &Shared<'_>| !offer.is_withheld || s.not_there(index, share, cluster).is_none();
+    let may_be = |s: &Shared<'_>| !offer.is_withheld || s.is_there(index, share);
     let shared = || offer.streams.iter().filter(|s| approved.contains(&s.stream.topic) && may_be(s));
     let stream = |shared: &Shared<'_>| {
         let config = shared.stream.config.iter().filter(|(key, _)| !OF_BROKERS.contains(&key.as_str()));

@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use super::copy;
 use crate::api::{Classification, DataProduct, ExternalShare, Pattern, Reason};
 use crate::domain::index::Index;
-use crate::domain::names::{MIRROR, ObjectKey, is_internal, mirror_prefix};
+use crate::domain::names::{MIRROR, ObjectKey, mirror_prefix};
 use crate::domain::problem::Problem;
 use crate::domain::product;
 
@@ -23,13 +23,9 @@ impl Shared<'_> {
         self.copy.as_ref().unwrap_or(&self.stream.topic)
     }
 
-    /// Why nobody can read it yet: its copy was not made.
-    pub(super) fn not_there(&self, index: &Index, share: &ExternalShare, cluster: &str) -> Option<Problem> {
-        let copy = self.copy.as_ref()?;
-        (!is_there(index, share, Some(copy))).then(|| {
-            let message = format!("topic {copy} is not there yet on StreamCluster {cluster}");
-            Problem::waiting(Reason::Applying, message)
-        })
+    /// Whether it is there to be read: what is copied is once its copy was made.
+    pub(super) fn is_there(&self, index: &Index, share: &ExternalShare) -> bool {
+        self.copy.as_ref().is_none_or(|copy| is_made(index, share, copy))
     }
 }
 
@@ -47,9 +43,9 @@ pub(super) struct Offer<'a> {
 }
 
 /// Whether a copy was made.
-fn is_there(index: &Index, share: &ExternalShare, copy: Option<&String>) -> bool {
-    let at = copy.zip(copy::destination(share));
-    at.is_some_and(|(copy, cluster)| index.is_governed_by(cluster, copy, &copy::copier_uid(share, MIRROR)))
+fn is_made(index: &Index, share: &ExternalShare, copy: &str) -> bool {
+    let uid = copy::copier_uid(share, MIRROR);
+    copy::destination(share).is_some_and(|cluster| index.is_governed_by(cluster, copy, &uid))
 }
 
 /// What the share offers.
@@ -58,9 +54,7 @@ pub(super) fn offer<'a>(index: &'a Index, share: &ExternalShare) -> Offer<'a> {
     let mut offer = Offer::default();
     for shared in &share.spec.products {
         let key = ObjectKey::new(&namespace, &shared.name);
-        // What another share copied is nobody's to share.
-        let product = index.product(&key).filter(|p| p.metadata.deletion_timestamp.is_none() && !is_internal(&key));
-        let Some(product) = product else {
+        let Some(product) = index.named_product(&key).filter(|p| p.metadata.deletion_timestamp.is_none()) else {
             let message = format!("DataProduct {key} does not exist");
             offer.problems.push(Problem::waiting(Reason::ProductNotFound, message));
             continue;
@@ -139,7 +133,7 @@ fn add<'a>(
         // Before the source's ledger is read, as when Weir starts anew, what was copied before still is: nothing must be taken away
         // at the destination for not knowing.
         let governed = index.is_governed(&offer.source, &stream.topic, product)
-            || (!index.is_ledger_read(&offer.source) && is_there(index, share, copy.as_ref()));
+            || (!index.is_ledger_read(&offer.source) && copy.as_ref().is_some_and(|copy| is_made(index, share, copy)));
         let problem = if !governed {
             Some(Problem::waiting(Reason::Applying, format!("topic {} is not Weir's yet", stream.topic)))
         } else if copy.is_some() {
