@@ -166,14 +166,15 @@ async fn a_partner_reads_copies_of_what_is_written_from_now_on_and_never_the_sou
     c.s.owner.patch::<ExternalShare>("out", json!({"spec": {"revoke": {"reason": "breach"}}})).await;
     let ended = until(AWHILE, &[&c.s.owner.name], "the copy is gone", || async {
         let status = c.replication().await;
-        if status.topics_released_at.is_some() && status.removed_at.is_some() {
+        let ends = [&status.principals_removed_at, &status.removed_at, &status.topics_released_at];
+        if ends.iter().all(|at| at.is_some()) {
             Ok(status)
         } else {
             Err(format!("{status:?}"))
         }
     })
     .await;
-    assert!(ended.principals_removed_at.is_some() && ended.state.is_none(), "{ended:?}");
+    assert_eq!(ended.state, None);
     c.nobody_is_left().await;
     assert!(c.kafka.brokers.topics().await.contains(&c.copy("placed")), "targetTopicPolicy is Retain");
     assert_eq!(c.s.h.brokers.entries(&reader).await, Ok([].into()));
