@@ -10,6 +10,7 @@ use async_trait::async_trait;
 
 pub use self::connectors::{ConnectError, Connectors};
 use crate::domain::acl::{AclEntry, ResourceType};
+pub use crate::domain::evidence::ProbeOutcome;
 use crate::domain::secret::Secret;
 
 /// How to reach and enter one Kafka cluster.
@@ -334,32 +335,16 @@ pub trait KafkaAdmin: Send + Sync {
 /// What brokers let a principal do: a canary that must be denied, and evidence that a revocation holds.
 #[async_trait]
 pub trait AccessProbe: Send + Sync {
-    /// Tries, with the credential of `endpoint`, to fetch from partition 0 of `topic` on each of `brokers`, or on every
-    /// broker that serves, and says what each made of it; no record is read. The topic need not exist: brokers
-    /// authorize by name first (error 29 against 3). Where entries for the topic exist, a cluster that is open by
+    /// Tries, with the credential of `endpoint`, to fetch from partition 0 of each of `topics` on each of `brokers`, or on every
+    /// broker that serves, and says what each made of it; no record is read. The topics need not exist: brokers
+    /// authorize by name first (error 29 against 3). Where entries for a topic exist, a cluster that is open by
     /// default denies all the same, so a canary asks for a name that nothing is about.
     async fn probe_fetch(
         &self,
         endpoint: &KafkaEndpoint,
-        topic: &str,
+        topics: &[String],
         brokers: Option<&[i32]>,
     ) -> Result<BTreeMap<i32, ProbeOutcome>, KafkaError>;
-}
-
-/// What a broker made of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ProbeOutcome {
-    /// It did not accept the credential.
-    LoginRefused,
-    /// It accepted the credential and refused the topic.
-    Denied,
-    /// It would have answered.
-    Allowed,
-}
-
-impl ProbeOutcome {
-    /// Stands for the brokers where the login was refused before they could be learnt.
-    pub const ANY_BROKER: i32 = -1;
 }
 
 /// A durable map on the governed cluster: a compacted topic that only one writer at a time may extend.

@@ -166,12 +166,9 @@ async fn a_partner_reads_copies_of_what_is_written_from_now_on_and_never_the_sou
     c.s.owner.patch::<ExternalShare>("out", json!({"spec": {"revoke": {"reason": "breach"}}})).await;
     let ended = until(AWHILE, &[&c.s.owner.name], "the copy is gone", || async {
         let status = c.replication().await;
-        let ends = [&status.principals_removed_at, &status.removed_at, &status.topics_released_at];
-        if ends.iter().all(|at| at.is_some()) {
-            Ok(status)
-        } else {
-            Err(format!("{status:?}"))
-        }
+        let principals = [&status.principals_removed_at, &status.logins_refused_at];
+        let ends = [principals, [&status.removed_at, &status.topics_released_at]].concat();
+        if ends.iter().all(|at| at.is_some()) { Ok(status) } else { Err(format!("{status:?}")) }
     })
     .await;
     assert_eq!(ended.state, None);

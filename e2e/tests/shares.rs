@@ -4,12 +4,13 @@
 
 mod harness;
 
-use harness::brokers::{groups, reads};
+use harness::brokers::{groups, reads, topic_entry};
 use harness::sharing::{Outside, Sharing};
 use harness::shell::kubectl;
 use harness::{SOON, until};
 use serde_json::json;
-use weir::api::{Action, DataProduct, ExternalShare, Reason, SharePhase};
+use weir::api::{Action, DataProduct, Decision, ExternalShare, Outcome, Proven, Reason, SharePhase};
+use weir::domain::acl::Operation;
 use weir::ports::ProbeOutcome;
 use weir::sealing::new_identity;
 
@@ -35,8 +36,12 @@ async fn a_partner_reads_what_was_approved_and_accepted_until_it_is_revoked() {
     assert!(listed.contains("Active") && listed.contains(&s.topic("placed")), "{listed}");
     s.decide("revoke", &["--reason", "breach"]).await;
     let ended = s.phase(SharePhase::Revoked, Reason::Revoked).await;
-    let evidence = ended.revocation.unwrap();
-    assert!(evidence.access_removed_at.is_some() && evidence.credentials_removed_at.is_some(), "{evidence:?}");
+    let end = ended.revocation.unwrap();
+    let steps = [&end.access_removed_at, &end.fetch_denied_at, &end.credentials_removed_at, &end.login_refused_at];
+    assert!(end.proven == Proven::LoginRefused && steps.iter().all(|at| at.is_some()), "{end:#?}");
+    let brokers: Vec<_> = s.h.brokers.ids().await.unwrap().iter().map(ToString::to_string).collect();
+    let said = format!("broker {} denied a fetch of every topic", brokers.join(", "));
+    assert!(end.evidence.as_ref().is_some_and(|evidence| evidence.starts_with(&said)), "{end:#?}");
     assert_eq!(s.h.brokers.entries(&principal).await, Ok([].into()));
     assert_eq!(s.h.brokers.users(&principal).await, Ok([].into()));
     assert_eq!(s.h.brokers.fetch(&login, &s.topic("placed")).await, Ok(ProbeOutcome::LoginRefused));
@@ -45,11 +50,20 @@ async fn a_partner_reads_what_was_approved_and_accepted_until_it_is_revoked() {
         Action::CredentialIssued,
         Action::CredentialFetched,
         Action::ShareStarted,
+        Action::AccessRevoked,
+        Action::CredentialRevoked,
+        Action::RevocationProbed,
         Action::ShareEnded,
     ] {
         let events = s.owner.security_events(action).await;
         assert_eq!(events.len(), 1, "{action:?}: {events:?}");
     }
+    // Taken back, it goes on with another principal: that one is never used again.
+    s.take_back(Decision::Revoked).await;
+    let shared = s.phase(SharePhase::Active, Reason::Ready).await;
+    assert_ne!(shared.principal.as_ref(), Some(&principal));
+    assert_eq!(shared.revocation, None);
+    s.h.brokers.let_fetch(&s.fetch().await, &s.topic("placed"), ProbeOutcome::Allowed).await;
     s.end().await;
 }
 
@@ -83,11 +97,19 @@ async fn a_share_stops_for_a_while_and_ends_by_itself() {
         s.phase(SharePhase::Active, Reason::Ready).await;
         s.h.brokers.let_fetch(&login, &s.topic("placed"), ProbeOutcome::Allowed).await;
     }
+    // Somebody lets everybody read: that Weir's entries are gone does not keep the partner out.
+    let everybody = topic_entry("*", Operation::Read, &s.topic("placed"));
+    s.h.brokers.add(everybody.clone()).await;
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(8);
     s.ask(&format!("validity: {{notAfter: '{soon:.0}'}}")).await;
-    s.phase(SharePhase::Expired, Reason::Expired).await;
+    let end = s.phase(SharePhase::Expired, Reason::Expired).await.revocation.unwrap();
     assert_eq!(s.h.brokers.entries(&principal).await, Ok([].into()));
     assert_eq!(s.h.brokers.fetch(&login, &s.topic("placed")).await, Ok(ProbeOutcome::LoginRefused));
+    assert_eq!((end.fetch_denied_at, end.proven), (None, Proven::LoginRefused));
+    assert!(end.evidence.as_ref().is_some_and(|e| e.contains("let it read")), "{:?}", end.evidence);
+    let probed = s.owner.security_events(Action::RevocationProbed).await;
+    assert!(probed.len() == 1 && probed[0].spec.outcome == Outcome::Failure, "{probed:?}");
+    s.h.brokers.take_away(everybody).await;
     s.end().await;
 }
 
@@ -200,6 +222,13 @@ async fn a_partner_s_certificate_ends_with_the_share() {
     s.owner.patch::<ExternalShare>("out", json!({"spec": {"revoke": {"reason": "breach"}}})).await;
     let ended = s.phase(SharePhase::Revoked, Reason::Revoked).await;
     assert!(ended.message.ends_with("was revoked: breach"), "{}", ended.message);
+    let end = ended.revocation.unwrap();
+    assert_eq!((end.proven, &end.login_refused_at), (Proven::FetchDenied, &None));
+    assert!(
+        end.evidence.as_ref().is_some_and(|e| e.contains("its certificate can log in until")),
+        "{:?}",
+        end.evidence
+    );
     // A certificate still logs in, and can do nothing.
     assert_eq!(s.h.brokers.fetch(&login, &s.topic("placed")).await, Ok(ProbeOutcome::Denied));
     s.end().await;

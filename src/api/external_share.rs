@@ -225,9 +225,36 @@ pub struct Revocation {
     /// When no broker that serves showed any of its entries any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_removed_at: Option<Time>,
+    /// When every broker that serves had denied a fetch of each topic, tried by Weir as each of its principals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetch_denied_at: Option<Time>,
     /// When no broker that serves knew any of its credentials any more; a certificate can log in until it ends, and do nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials_removed_at: Option<Time>,
+    /// When every broker that serves had refused logins that it accepted shortly before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login_refused_at: Option<Time>,
+    /// Until when a connection that was open may stay so, denied whatever it asks; absent where brokers set no bound (KIP-368).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions_end_at: Option<Time>,
+    /// What was proven.
+    #[serde(default)]
+    pub proven: Proven,
+    /// The same in a sentence, with what was not proven, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+}
+
+/// What was proven of an end, from least to most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Proven {
+    /// No broker shows an entry; more could not be tried, or was not yet.
+    #[default]
+    AclOnly,
+    /// Every broker denied what the principals had read.
+    FetchDenied,
+    /// Every broker refused their logins.
+    LoginRefused,
 }
 
 /// How far a share is.

@@ -24,7 +24,7 @@ pub use data_product::{
     StreamStatus,
 };
 pub use external_share::{
-    ExternalShare, ExternalShareSpec, ExternalShareStatus, PartnerRef, Revocation, Revoke, ShareCredentials,
+    ExternalShare, ExternalShareSpec, ExternalShareStatus, PartnerRef, Proven, Revocation, Revoke, ShareCredentials,
     SharePhase, SharedProduct, SharedWith, Validity,
 };
 pub use invitation::{Invitation, InvitationSpec, UidRef};

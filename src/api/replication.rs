@@ -221,6 +221,9 @@ pub struct ReplicationStatus {
     /// When neither cluster knew the principals of the copy any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principals_removed_at: Option<Time>,
+    /// When every broker of both had refused their logins, which it accepted shortly before; see `partners[].revocation`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logins_refused_at: Option<Time>,
     /// When the copies were deleted, or let go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topics_released_at: Option<Time>,

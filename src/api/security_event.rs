@@ -90,6 +90,8 @@ pub enum Action {
     ShareResumed,
     /// A share with a partner is over, and no broker shows anything of it.
     ShareEnded,
+    /// What a share copied with is gone: its connector with the positions, or what Weir had on record of its topics.
+    CopyRemoved,
     /// A partner fetched its credential.
     CredentialFetched,
     /// A first credential was issued.
@@ -98,6 +100,8 @@ pub enum Action {
     CredentialRotated,
     /// A credential was removed.
     CredentialRevoked,
+    /// Weir tried, as somebody whose access had ended, what that principal could do before.
+    RevocationProbed,
     /// The cluster had what it should not, or lacked what it should have.
     DriftFound,
     /// Drift was mended.

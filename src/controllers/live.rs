@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::applier::not_connected;
+use super::applier::{ClusterHandle, not_connected};
 use super::context::Context;
 use crate::api::Reason;
 use crate::domain::binding::{Grant, Resolution};
 use crate::domain::conditions::{Progress, progress};
+use crate::domain::evidence::Evidence;
 use crate::domain::problem::Problem;
 
 /// What is so on the brokers.
@@ -49,6 +50,13 @@ pub fn live(context: &Context, uid: &str, resolution: &Resolution) -> Live {
         count(entries, "entry")
     ));
     Live { progress: progress(&problems, ready), problems, grants, unsettled }
+}
+
+/// What was proven of the principals of the guest, or the end of a copy, with this UID that left since this process began.
+pub fn evidence(context: &Context, uid: &str) -> Option<Evidence> {
+    let of = |handle: &Arc<ClusterHandle>| handle.state().evidence.get(uid).cloned().unwrap_or_default();
+    let each: Vec<_> = context.world.handles().values().flat_map(|handle| of(handle).into_values()).collect();
+    Evidence::of_all(&each)
 }
 
 /// Why a grant is not yet seen on every broker; `None` where it is.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::api::{
-    AdminCredentialType, Credentials, Listener, ListenerAuthentication as Authentication, Rotation, StreamClusterSpec,
+    AdminCredentialType, CredentialType, Credentials, Listener, ListenerAuthentication as Authentication, Rotation,
+    StreamClusterSpec,
 };
 
 /// The user without any entry that must be denied. Nobody but Weir makes users with a `~`.
@@ -36,21 +37,26 @@ pub enum Proof<'a> {
 
 /// The best proof that a cluster admits: to be denied is better than to read that one would be.
 pub fn proof(spec: &StreamClusterSpec) -> Proof<'_> {
-    let servers = |admin, authentication| {
-        if spec.admin_credentials.type_ == admin {
-            return Some(spec.bootstrap_servers.as_slice());
-        }
-        let mut listeners = spec.listeners.iter();
-        let listener: Option<&Listener> = listeners.find(|l| l.authentication == authentication);
-        listener.map(|l| l.bootstrap_servers.as_slice())
-    };
-    if let Some(servers) = servers(AdminCredentialType::ScramSha512, Authentication::ScramSha512) {
+    if let Some(servers) = servers(spec, CredentialType::ScramSha512) {
         return Proof::Scram(servers);
     }
-    match (servers(AdminCredentialType::Mtls, Authentication::Mtls), &spec.identity.mtls) {
+    match (servers(spec, CredentialType::Mtls), &spec.identity.mtls) {
         (Some(servers), Some(mtls)) => Proof::Certificate { servers, signer: &mtls.signer_secret_ref.name },
         _ => Proof::Configuration,
     }
+}
+
+/// Where Weir can log in with a credential of this kind as somebody else.
+pub fn servers(spec: &StreamClusterSpec, kind: CredentialType) -> Option<&[String]> {
+    let (admin, authentication) = match kind {
+        CredentialType::ScramSha512 => (AdminCredentialType::ScramSha512, Authentication::ScramSha512),
+        CredentialType::Mtls => (AdminCredentialType::Mtls, Authentication::Mtls),
+    };
+    if spec.admin_credentials.type_ == admin {
+        return Some(&spec.bootstrap_servers);
+    }
+    let listener: Option<&Listener> = spec.listeners.iter().find(|l| l.authentication == authentication);
+    listener.map(|l| l.bootstrap_servers.as_slice())
 }
 
 /// For how long the certificate is signed: it is made anew at each look.

@@ -26,9 +26,9 @@ use self::claims::Claimant;
 use self::links::Links;
 use super::approval::Awaited;
 use super::binding::{Grant, Resolution};
-use super::engine::Worker;
+use super::engine::{self, Worker};
 use super::ledger::ClientRecord;
-use super::names::{EngineKey, ObjectKey, PrincipalKey, is_internal, share_of_guest};
+use super::names::{EngineKey, ObjectKey, PrincipalKey, engine_of_worker, is_internal, share_of_guest};
 use super::problem::Problem;
 use super::share::Guests;
 use super::share::copy::Copy;
@@ -288,9 +288,20 @@ impl Index {
         self.client_records.get(uid).map(|(_, record)| record)
     }
 
-    /// The cluster whose ledger has something of a client.
+    /// The cluster that a client has credentials on, or may have until every broker was seen without them.
     pub fn client_cluster(&self, uid: &str) -> Option<&str> {
-        self.client_records.get(uid).map(|(cluster, _)| cluster.as_str())
+        let has_some = |(_, record): &&(String, ClientRecord)| !record.versions.is_empty();
+        self.client_records.get(uid).filter(has_some).map(|(cluster, _)| cluster.as_str())
+    }
+
+    /// Whether an identity that nobody made, and that has none on `cluster` now, may get credentials there again: then the ledger
+    /// keeps its last version, for no principal is used twice.
+    pub fn may_return(&self, key: &ObjectKey, cluster: &str) -> bool {
+        let is_elsewhere = self.client(key).is_some_and(|client| client.spec.cluster_ref.name != cluster);
+        if let Some((share, _)) = share_of_guest(key) {
+            return !is_elsewhere && self.share(&share).is_some_and(|s| s.metadata.deletion_timestamp.is_none());
+        }
+        engine_of_worker(key).is_some_and(|of| engine::offered(self, &of).is_some())
     }
 
     /// The principals that a client has now: every version that is not retired.

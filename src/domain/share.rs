@@ -28,7 +28,7 @@ use super::acl::AclEntry;
 use super::approval;
 use super::binding::{ANYWHERE, ClusterAccess, Grant, Resolution, bounded, entries, quota_map};
 use super::index::Index;
-use super::names::{ObjectKey, PrincipalKey, guest_key, guest_prefix, guest_uid};
+use super::names::{ObjectKey, PrincipalKey, TARGET, guest_key, guest_prefix, guest_uid, share_of_guest};
 use super::problem::Problem;
 use super::rotation::ROTATE;
 use crate::api::{
@@ -133,6 +133,13 @@ fn resolve_guest(index: &Index, share: &ExternalShare, offer: &Offer<'_>, name: 
     resolution.problems.sort();
     resolution.problems.dedup();
     Guest { resolution: Arc::new(resolution), ..guest }
+}
+
+/// The topics that a guest, or who reads at the source of a copy, has read, as far as they are still there; none of who writes.
+pub fn read_by(index: &Index, guest: &ObjectKey) -> BTreeSet<String> {
+    let of = share_of_guest(guest).filter(|(_, who)| *who != TARGET);
+    let share = of.and_then(|(key, who)| Some((index.share(&key)?, who)));
+    share.map(|(share, who)| offer::read_by(index, share, who)).unwrap_or_default()
 }
 
 /// When the share ends for a partner by what is written: with its validity, or with the last agreement.

@@ -23,7 +23,7 @@ impl AccessProbe for KafkaProbe {
     async fn probe_fetch(
         &self,
         endpoint: &KafkaEndpoint,
-        topic: &str,
+        topics: &[String],
         brokers: Option<&[i32]>,
     ) -> Result<BTreeMap<i32, ProbeOutcome>, KafkaError> {
         let cluster = Cluster::new(endpoint, "weir-probe")?;
@@ -38,36 +38,37 @@ impl AccessProbe for KafkaProbe {
         };
         let ids = brokers.map_or(ids, <[i32]>::to_vec);
         let (cluster, asked) = (&cluster, ids.into_iter());
-        let each = asked.map(|id| reading(move || async move { Ok((id, probe(cluster, id, topic).await?)) }));
+        let each = asked.map(|id| reading(move || async move { Ok((id, probe(cluster, id, topics).await?)) }));
         Ok(try_join_all(each).await?.into_iter().collect())
     }
 }
 
-async fn probe(cluster: &Cluster, broker: i32, topic: &str) -> Result<ProbeOutcome, KafkaError> {
+async fn probe(cluster: &Cluster, broker: i32, topics: &[String]) -> Result<ProbeOutcome, KafkaError> {
     let connection = match cluster.connection(To::Broker(broker)).await {
         Ok(connection) => connection,
         Err(e) if e.login_refused => return Ok(ProbeOutcome::LoginRefused),
         Err(e) => return Err(e.error),
     };
     // Brokers authorize first, and by name alone; whether they lead the partition, or it exists, they look at later.
-    let partition = FetchPartition::default().with_fetch_offset(i64::MAX).with_partition_max_bytes(1);
-    let of = FetchTopic::default().with_topic(TopicName(text(topic))).with_partitions(vec![partition]);
+    let partition = || FetchPartition::default().with_fetch_offset(i64::MAX).with_partition_max_bytes(1);
+    let of = |topic| FetchTopic::default().with_topic(TopicName(text(topic))).with_partitions(vec![partition()]);
     let request = FetchRequest::default()
         .with_replica_id(BrokerId(-1))
         .with_max_wait_ms(0)
         .with_min_bytes(0)
         .with_max_bytes(1)
         .with_session_epoch(-1)
-        .with_topics(vec![of]);
+        .with_topics(topics.iter().map(|topic| of(topic)).collect());
     let response = connection.send(&request).await?;
     codes::check(response.error_code, None)?;
-    let code = response.responses.first().and_then(|t| t.partitions.first()).map(|p| p.error_code);
-    match code {
-        Some(codes::TOPIC_AUTHORIZATION_FAILED) => Ok(ProbeOutcome::Denied),
-        Some(code) if codes::disposition(code) == crate::ports::Disposition::UnknownOutcome => {
-            Err(codes::error(code, None))
-        }
-        Some(_) => Ok(ProbeOutcome::Allowed),
-        None => Err(codes::permanent("failed to probe: the broker's answer leaves the topic out")),
+    let answered: Vec<_> = response.responses.iter().flat_map(|t| &t.partitions).map(|p| p.error_code).collect();
+    if answered.len() != topics.len() {
+        return Err(codes::permanent("failed to probe: the broker's answer leaves a topic out"));
     }
+    let unclear = |code: &&i16| codes::disposition(**code) == crate::ports::Disposition::UnknownOutcome;
+    if let Some(code) = answered.iter().find(unclear) {
+        return Err(codes::error(*code, None));
+    }
+    let denied = answered.iter().all(|code| *code == codes::TOPIC_AUTHORIZATION_FAILED);
+    Ok(if denied { ProbeOutcome::Denied } else { ProbeOutcome::Allowed })
 }

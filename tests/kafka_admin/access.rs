@@ -24,7 +24,7 @@ async fn the_probe_tells_denied_allowed_and_refused_apart_on_every_broker() {
 
     let becomes = async |topic: &str, outcome: ProbeOutcome| {
         eventually(&format!("{topic} is {outcome:?} everywhere"), || async {
-            let found = KafkaProbe.probe_fetch(&endpoint, topic, None).await.ok()?;
+            let found = KafkaProbe.probe_fetch(&endpoint, &[topic.to_owned()], None).await.ok()?;
             let all_so = found.values().all(|o| *o == outcome);
             let everywhere = outcome == ProbeOutcome::LoginRefused || found.keys().copied().eq(brokers.iter().copied());
             (all_so && everywhere).then_some(())
@@ -52,7 +52,7 @@ async fn certificates_that_the_brokers_do_not_trust_are_refused_logins() {
     for client in [None, Some(stranger)] {
         let tls = Some(KafkaTls { ca_pem: Some(file(&lab.mtls.ca)), client });
         let endpoint = KafkaEndpoint { bootstrap_servers: lab.mtls.bootstrap.clone(), tls, sasl: None };
-        let found = KafkaProbe.probe_fetch(&endpoint, "any", None).await.unwrap();
+        let found = KafkaProbe.probe_fetch(&endpoint, &["any".to_owned()], None).await.unwrap();
         assert_eq!(found, BTreeMap::from([(ProbeOutcome::ANY_BROKER, ProbeOutcome::LoginRefused)]));
     }
 }

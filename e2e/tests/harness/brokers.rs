@@ -169,7 +169,7 @@ impl Brokers {
 
     /// What every broker makes of a login that fetches from a topic, if all say the same.
     pub async fn fetch(&self, login: &Login, topic: &str) -> Result<ProbeOutcome, String> {
-        let each = KafkaProbe.probe_fetch(login, topic, None).await.map_err(|e| e.to_string())?;
+        let each = KafkaProbe.probe_fetch(login, &[topic.to_owned()], None).await.map_err(|e| e.to_string())?;
         let outcomes: Vec<_> = each.values().collect();
         match outcomes.split_first() {
             Some((first, others)) if others.iter().all(|o| o == first) => Ok(**first),

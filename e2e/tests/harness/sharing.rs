@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use serde_json::json;
-use weir::api::{DataProduct, ExternalShare, Partner, Reason, SharePhase, SharedWith};
+use weir::api::{AccessApproval, DataProduct, Decision, ExternalShare, Partner, Reason, SharePhase, SharedWith};
 
 use super::brokers::{Login, login_with};
 use super::install::{PARTNERS_HOST, PARTNERS_TLS};
@@ -85,6 +85,15 @@ impl Sharing {
         let olga = ["weir", "--as", "olga", "--namespace", &self.owner.name, verb];
         let all = [&olga[..], &["--share", "out", "--partner", &self.who.partner], more].concat();
         kubectl(&all).await;
+    }
+
+    /// Olga deletes her decisions that say so.
+    pub async fn take_back(&self, decision: Decision) {
+        let decisions = self.owner.all::<AccessApproval>().await;
+        for said in decisions.into_iter().filter(|d| d["spec"]["decision"] == json!(decision)) {
+            let name = said["metadata"]["name"].as_str().unwrap();
+            kubectl(&["--as", "olga", "--namespace", &self.owner.name, "delete", "accessapprovals", name]).await;
+        }
     }
 
     /// Olga invites the partner: the secret.

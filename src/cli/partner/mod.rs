@@ -200,7 +200,8 @@ impl Partner {
             let groups =
                 state.as_ref().and_then(|s| s.group_prefix.clone()).map(|p| format!("{p}*")).unwrap_or_default();
             let behind = copy.and_then(|c| c.lag_seconds).map(|s| format!("{s} s")).unwrap_or_default();
-            let message = state.map(|s| s.message).unwrap_or_default();
+            let evidence = state.as_ref().and_then(|s| s.revocation.as_ref()?.evidence.clone());
+            let message = state.map(|s| s.message).into_iter().chain(evidence).collect::<Vec<_>>().join("; ");
             let (name, until) = (terms.name, terms.not_after);
             writeln!(table, "{share}\t{name}\t{phase}\t{topics}\t{groups}\t{behind}\t{until}\t{message}")?;
         }

@@ -3,29 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::credentials::password;
+use super::probe::{self, Credential, LEARNING, endpoint, signed};
 use super::session::SessionError;
 use crate::api::Reason;
 use crate::controllers::context::Context;
-use crate::domain::canary::{DISTINGUISHED_NAME, Proof, TOPIC, USER, certificate, closed_by_configuration, proof};
+use crate::domain::canary::{DISTINGUISHED_NAME, Proof, TOPIC, USER, closed_by_configuration, proof};
 use crate::domain::secret::Secret;
 use crate::k8s::credentials::AdminAccess;
-use crate::kafka::KafkaProbe;
-use crate::pki::sign_client_certificate;
 use crate::ports::{
-    AccessProbe, ConfigResource, KafkaAdmin, KafkaEndpoint, KafkaError, KafkaSasl, KafkaTls, ProbeOutcome, ScramChange,
-    ScramMechanism,
+    ConfigResource, KafkaAdmin, KafkaEndpoint, KafkaError, KafkaTls, ProbeOutcome, ScramChange, ScramMechanism,
 };
-
-/// How long brokers may take to learn of a user.
-const LEARNING: Duration = Duration::from_secs(5);
 
 /// Someone without any entry.
 pub struct Canary {
     cluster: String,
-    tls: Option<KafkaTls>,
+    /// By what brokers are known.
+    pub(super) tls: Option<KafkaTls>,
     /// Nobody keeps it: the next session has another.
     password: Secret,
 }
@@ -36,9 +30,8 @@ impl Canary {
     /// # Errors
     /// The system has no randomness for its password.
     pub fn new(cluster: &str, access: &AdminAccess) -> Result<Self, SessionError> {
-        let tls = access.endpoint.tls.as_ref().map(|tls| KafkaTls { ca_pem: tls.ca_pem.clone(), client: None });
         let password = password().map_err(|why| SessionError::Refused(Reason::DefaultUnknown, why))?;
-        Ok(Self { cluster: cluster.into(), tls, password })
+        Ok(Self { cluster: cluster.into(), tls: access.endpoint.tls.clone(), password })
     }
 
     /// Asks every one of `brokers`, in the best way that the cluster has.
@@ -62,13 +55,13 @@ impl Canary {
                 advice("SCRAM-SHA-512", servers, "enable it there"),
             ),
             Proof::Certificate { servers, signer } => {
-                let client = match signed(context, signer).await {
-                    Ok(client) => client,
+                let certificate = match signed(context, signer, DISTINGUISHED_NAME).await {
+                    Ok(certificate) => certificate,
                     // What governs must not end with an authority that signs no more.
                     Err(why) => return self.by_configuration(admin, brokers, &why).await,
                 };
                 (
-                    self.by_certificate(client, servers, brokers).await?,
+                    outcomes(&endpoint(self.tls.as_ref(), servers, certificate), brokers, Duration::ZERO).await?,
                     advice("certificates of identity.mtls", servers, "have it trust their authority"),
                 )
             }
@@ -111,8 +104,8 @@ impl Canary {
         admin: &dyn KafkaAdmin,
         brokers: &BTreeSet<i32>,
     ) -> Result<BTreeMap<i32, ProbeOutcome>, SessionError> {
-        let sasl = KafkaSasl::ScramSha512 { username: USER.into(), password: self.password.clone() };
-        let endpoint = KafkaEndpoint { bootstrap_servers: servers.to_vec(), tls: self.tls.clone(), sasl: Some(sasl) };
+        let user = Credential::User(USER.into(), self.password.clone());
+        let endpoint = endpoint(self.tls.as_ref(), servers, user);
         let seen = outcomes(&endpoint, brokers, Duration::ZERO).await?;
         if !seen.values().any(|o| *o == ProbeOutcome::LoginRefused) {
             return Ok(seen);
@@ -128,17 +121,6 @@ impl Canary {
             result?;
         }
         Ok(outcomes(&endpoint, brokers, LEARNING).await?)
-    }
-
-    async fn by_certificate(
-        &self,
-        client: (String, Secret),
-        servers: &[String],
-        brokers: &BTreeSet<i32>,
-    ) -> Result<BTreeMap<i32, ProbeOutcome>, SessionError> {
-        let tls = self.tls.clone().map(|tls| KafkaTls { client: Some(client), ..tls });
-        let endpoint = KafkaEndpoint { bootstrap_servers: servers.to_vec(), tls, sasl: None };
-        Ok(outcomes(&endpoint, brokers, Duration::ZERO).await?)
     }
 
     /// By what every broker says of itself, as `nobody` can log in to be denied.
@@ -160,29 +142,10 @@ impl Canary {
     }
 }
 
-/// A certificate without any entry, with its key.
-async fn signed(context: &Context, signer: &str) -> Result<(String, Secret), String> {
-    let (ca, key) = context.secrets.signer(signer).await.map_err(|e| e.to_string())?;
-    let signed = sign_client_certificate(&ca, &key, DISTINGUISHED_NAME, &certificate(), None)
-        .map_err(|why| format!("Secret {signer}: {why}"))?;
-    Ok((signed.certificate_pem, signed.key_pem))
-}
-
-/// What each of `brokers` does. They learn of a new credential one after the other: a login that is refused is tried again for
-/// a while.
 async fn outcomes(
     endpoint: &KafkaEndpoint,
     brokers: &BTreeSet<i32>,
     patience: Duration,
 ) -> Result<BTreeMap<i32, ProbeOutcome>, KafkaError> {
-    let ids: Vec<_> = brokers.iter().copied().collect();
-    let deadline = Instant::now() + patience;
-    loop {
-        let outcomes = KafkaProbe.probe_fetch(endpoint, TOPIC, Some(&ids)).await?;
-        let refused = outcomes.values().any(|o| *o == ProbeOutcome::LoginRefused);
-        if !refused || Instant::now() > deadline {
-            return Ok(outcomes);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    probe::outcomes(endpoint, &[TOPIC.to_owned()], brokers, patience, probe::is_unknown).await
 }

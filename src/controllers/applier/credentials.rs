@@ -1,4 +1,4 @@
-//! Carries out what clients' credentials should be: issues versions, lets them retire, and forgets them.
+//! Carries out what clients' credentials should be: issues versions, and lets them retire. How they leave is [`super::departure`]'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,19 +7,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 use tracing::info;
 
 use super::session::{Session, SessionError, waiting};
-use crate::api::{Action, CredentialType, ObjectRef, Outcome, Reason, StreamClient};
+use crate::api::{CredentialType, Reason, StreamClient};
 use crate::domain::connection::Issued;
-use crate::domain::event::Happening;
 use crate::domain::ledger::{Change, ClientRecord, VersionRecord};
-use crate::domain::names::{ObjectKey, engine_of_worker, issued_principal, share_of_guest};
+use crate::domain::names::{ObjectKey, issued_principal};
 use crate::domain::problem::Problem;
 use crate::domain::rotation::{self, ROTATE};
 use crate::domain::secret::Secret;
-use crate::k8s::objects::object_ref;
 use crate::pki::{Signed, sign_client_certificate};
 use crate::ports::{Disposition, ScramChange, ScramMechanism};
 
@@ -72,9 +69,7 @@ impl Session<'_> {
         });
         records
             .filter_map(|(uid, record)| {
-                let alive = index
-                    .client(&record.key())
-                    .is_some_and(|c| c.uid().as_ref() == Some(uid) && c.metadata.deletion_timestamp.is_none());
+                let alive = self.is_alive(&index, uid, record);
                 Some(Change::Client(uid.clone(), Some(rotation::retired(record, !alive, now)?)))
             })
             .collect()
@@ -147,6 +142,7 @@ impl Session<'_> {
         let record = record.map(|r| rotation::pardoned(r, self.context.running_since));
         let record = rotation::issued(record.as_ref(), template, entry, rotate, &client.spec.credentials);
         info!(client = %key, version, "issuing a credential");
+        self.handle.state().evidence.remove(&uid);
         Some((Change::Client(uid.clone(), Some(record)), Fresh { uid, version, principal, issued }))
     }
 
@@ -214,7 +210,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn scram_iterations(&self) -> i32 {
+    pub(super) fn scram_iterations(&self) -> i32 {
         self.context.world.index().cluster_spec(self.cluster).map_or(4096, |s| s.identity.scram_iterations)
     }
 
@@ -265,115 +261,6 @@ impl Session<'_> {
             }
             state.credentials.insert(uid, (version, issued));
         }
-    }
-
-    /// Removes retired versions from the brokers, once their access is gone, and from the ledger once every broker was seen
-    /// without them.
-    pub(super) async fn forget_retired(&mut self) -> Result<(), SessionError> {
-        let mut gone: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let mut tell = Vec::new();
-        for (uid, record) in &self.ledger.clients {
-            for version in record.versions.iter().filter(|v| v.retired) {
-                let principal = &version.principal;
-                let has_access = self.ledger.grants.contains_key(principal) || self.pending.contains_key(principal);
-                if has_access || self.late.users().contains(principal) {
-                    continue;
-                }
-                let scram = record.kind == CredentialType::ScramSha512;
-                match self.leaving.get(principal) {
-                    None if scram => tell.push(principal.clone()),
-                    Some(false) => {}
-                    _ => gone.entry(uid.clone()).or_default().push(principal.clone()),
-                }
-            }
-        }
-        self.tell_to_forget(tell).await?;
-        let orphans: Vec<_> = {
-            let index = self.context.world.index();
-            let deleted = |uid: &String, record: &ClientRecord| {
-                index
-                    .client(&record.key())
-                    .is_none_or(|c| c.uid().as_ref() != Some(uid) || c.metadata.deletion_timestamp.is_some())
-            };
-            self.ledger.clients.iter().filter(|(uid, r)| deleted(uid, r)).map(|(uid, _)| uid.clone()).collect()
-        };
-        if gone.is_empty() && orphans.is_empty() {
-            return Ok(());
-        }
-        self.write_forgotten(gone, &orphans).await
-    }
-
-    /// Removes SCRAM users from the brokers; that each of them did it is seen later.
-    async fn tell_to_forget(&mut self, users: Vec<String>) -> Result<(), SessionError> {
-        if users.is_empty() {
-            return Ok(());
-        }
-        self.context.may_write()?;
-        let mechanism = ScramMechanism::Sha512;
-        let changes: Vec<_> = users.iter().cloned().map(|user| ScramChange::Delete { user, mechanism }).collect();
-        for (user, result) in users.into_iter().zip(self.admin.alter_scram(&changes).await?) {
-            result?;
-            self.leaving.insert(user, false);
-        }
-        self.look_again_at(Instant::now());
-        Ok(())
-    }
-
-    async fn write_forgotten(
-        &mut self,
-        gone: BTreeMap<String, Vec<String>>,
-        orphans: &[String],
-    ) -> Result<(), SessionError> {
-        let mut changes = Vec::new();
-        let mut revoked = Vec::new();
-        let uids: BTreeSet<_> = gone.keys().chain(orphans).cloned().collect();
-        for uid in uids {
-            let Some(record) = self.ledger.clients.get(&uid) else { continue };
-            let principals = gone.get(&uid).cloned().unwrap_or_default();
-            let after = rotation::forgotten(record, &principals);
-            let over = orphans.contains(&uid) && after.versions.is_empty();
-            if over {
-                let mut state = self.handle.state();
-                state.credentials.remove(&uid);
-                state.client_problems.remove(&uid);
-            }
-            if !principals.is_empty() {
-                revoked.push((uid.clone(), record.key(), principals));
-            } else if !over {
-                continue;
-            }
-            changes.push(Change::Client(uid, (!over).then_some(after)));
-        }
-        self.commit(changes.clone()).await?;
-        self.announce(changes);
-        for (uid, key, principals) in revoked {
-            self.leaving.retain(|user, _| !principals.contains(user));
-            self.handle.state().known_identities.retain(|p| !principals.contains(p));
-            let key_of_event = principals.join(",");
-            let happening = Happening {
-                action: Action::CredentialRevoked,
-                object: object_of(&key, uid),
-                outcome: Outcome::Success,
-                reason: "Retired".into(),
-                message: format!("every broker was seen without {}", principals.join(", ")),
-                cluster: Some(self.cluster.to_owned()),
-                principals,
-            };
-            self.context.record(happening, &key_of_event).await;
-            self.context.world.reconcile_client(&key);
-        }
-        Ok(())
-    }
-}
-
-/// What a version was issued to: a client, or a share, for a partner or for copying; or a cluster, for the workers that copy to it.
-fn object_of(key: &ObjectKey, uid: String) -> ObjectRef {
-    if let Some((share, _)) = share_of_guest(key) {
-        return object_ref("ExternalShare", &share, None);
-    }
-    match engine_of_worker(key) {
-        Some(engine) => object_ref("StreamCluster", &ObjectKey::new("", engine.cluster), None),
-        None => object_ref("StreamClient", key, Some(uid)),
     }
 }
 

@@ -6,11 +6,13 @@
 mod access;
 mod canary;
 mod credentials;
+mod departure;
 mod drift;
 mod gate;
 mod late;
 mod observe;
 mod pace;
+mod probe;
 mod session;
 mod state;
 mod topics;

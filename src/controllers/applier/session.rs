@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::canary::Canary;
+use super::departure::Departures;
 use super::late::LateWrites;
 use super::observe::Cache;
 use super::pace::Pace;
@@ -103,8 +104,7 @@ pub(super) struct Session<'a> {
     pub(super) pace: Pace,
     /// Products that were looked at and are as they should be.
     pub(super) looked: BTreeMap<ObjectKey, Look>,
-    /// SCRAM users that the brokers were told to forget, and whether every broker was seen without them.
-    pub(super) leaving: BTreeMap<String, bool>,
+    pub(super) departures: Departures,
 }
 
 impl<'a> Session<'a> {
@@ -146,7 +146,7 @@ impl<'a> Session<'a> {
             late: LateWrites::since(Instant::now()),
             pace: Pace::default(),
             looked: BTreeMap::new(),
-            leaving: BTreeMap::new(),
+            departures: Departures::default(),
         })
     }
 
@@ -185,6 +185,10 @@ impl<'a> Session<'a> {
                     next_heartbeat = Instant::now() + HEARTBEAT;
                 }
                 () = at(self.next_retirement) => self.carry_out(dirty).await?,
+                Some((principal, attempt)) = self.departures.answered() => {
+                    self.answered(&principal, attempt);
+                    self.finish().await?;
+                }
                 () = at(self.next_look.map(|(at, _)| at)) => {
                     self.verify().await?;
                     self.finish().await?;

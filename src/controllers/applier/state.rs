@@ -12,6 +12,7 @@ use crate::api::Reason;
 use crate::domain::acl::AclEntry;
 use crate::domain::binding::Grant;
 use crate::domain::connection::Issued;
+use crate::domain::evidence::Evidence;
 use crate::domain::ledger::{Change, GrantRecord, Ledger};
 use crate::domain::plan::Hold;
 use crate::domain::problem::Problem;
@@ -110,6 +111,8 @@ pub struct ClusterState {
     pub known_identities: BTreeSet<String>,
     /// Principals of current credentials that some broker lost.
     pub lost_identities: BTreeSet<String>,
+    /// What was proven of principals that left, by the UID of the guest, or of the end of a copy, and by principal.
+    pub evidence: BTreeMap<String, BTreeMap<String, Evidence>>,
     /// Why a client's credential could not be issued, by client UID.
     pub client_problems: BTreeMap<String, Problem>,
     /// When the authority that signs clients' certificates ends, or why nobody can tell; `None` where there is to be none.

@@ -70,10 +70,10 @@ impl Session<'_> {
         };
         let holds: Vec<_> = self.pending.iter().filter(|(p, e)| shown(p, e)).map(|(p, _)| p.clone()).collect();
         self.know_identities(&views);
-        for (user, gone) in &mut self.leaving {
-            let absent = views.iter().all(|view| !view.scram.contains_key(user));
-            *gone |= !views.is_empty() && question.users.contains(user) && absent;
-        }
+        let is_absent = |user: &str| {
+            !views.is_empty() && question.users.contains(user) && views.iter().all(|v| !v.scram.contains_key(user))
+        };
+        self.departures.seen(is_absent);
         let clients = self.owners_of(&holds);
         for principal in holds {
             if let Some(expectation) = self.pending.remove(&principal) {
@@ -84,7 +84,7 @@ impl Session<'_> {
         let looks = self.next_look.map_or(0, |(_, looks)| looks + 1);
         self.next_look = self.is_anything_to_verify().then(|| {
             if looks == MANY {
-                let waiting: Vec<_> = self.pending.keys().cloned().chain(self.leaving_users()).take(20).collect();
+                let waiting: Vec<_> = self.pending.keys().cloned().chain(self.departures.told()).take(20).collect();
                 warn!(?waiting, "brokers do not show what was done; looking on");
             }
             let wait = Duration::from_millis(10) * 2u32.saturating_pow(looks.min(16));
@@ -125,7 +125,7 @@ impl Session<'_> {
         } else {
             vec![AclFilter::All]
         };
-        let users: BTreeSet<_> = self.unknown_identities().into_iter().chain(self.leaving_users()).collect();
+        let users: BTreeSet<_> = self.unknown_identities().into_iter().chain(self.departures.told()).collect();
         Question { filters, by_name: users.len() <= few, users }
     }
 
@@ -159,12 +159,7 @@ impl Session<'_> {
 
     /// Also a client that no binding names must be known to every broker before its Secret is written.
     pub(super) fn is_anything_to_verify(&self) -> bool {
-        !self.pending.is_empty() || !self.unknown_identities().is_empty() || self.leaving_users().next().is_some()
-    }
-
-    /// SCRAM users that were removed and not yet seen to be gone from every broker.
-    fn leaving_users(&self) -> impl Iterator<Item = String> {
-        self.leaving.iter().filter(|(_, gone)| !**gone).map(|(user, _)| user.clone())
+        !self.pending.is_empty() || !self.unknown_identities().is_empty() || self.departures.told().next().is_some()
     }
 
     /// Looks at `when` at the latest, if no look is planned.

@@ -1,8 +1,9 @@
 //! What is put on record of a share: one SecurityEvent for each step of each partner.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use crate::api::{self, ExternalShare, ExternalShareStatus, SharePhase, SharedWith};
+use crate::api::{self, ExternalShare, ExternalShareStatus, ReplicationStatus, SharePhase, SharedWith};
 use crate::controllers::context::Context;
 use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
@@ -11,6 +12,7 @@ use crate::k8s::objects::object_ref;
 /// Tells of what changed since the status before.
 pub async fn announce(context: &Context, share: &ExternalShare, key: &ObjectKey, after: &ExternalShareStatus) {
     let before = share.status.clone().unwrap_or_default();
+    copy_removed(context, share, key, before.replication.as_ref(), after.replication.as_ref()).await;
     for now in &after.partners {
         let was = before.partners.iter().find(|p| p.name == now.name);
         let version = share.resource_version().unwrap_or_default();
@@ -19,6 +21,39 @@ pub async fn announce(context: &Context, share: &ExternalShare, key: &ObjectKey,
             let principal = now.principal.clone().unwrap_or_default();
             context.record(happening, &format!("{version}/{}/{principal}", now.name)).await;
             context.events.note(share, action == api::Action::ShareEnded, reason, &message).await;
+        }
+    }
+}
+
+/// Tells of each part of a copy that is gone since the status before.
+async fn copy_removed(
+    context: &Context,
+    share: &ExternalShare,
+    key: &ObjectKey,
+    before: Option<&ReplicationStatus>,
+    after: Option<&ReplicationStatus>,
+) {
+    let Some(after) = after else { return };
+    type At = fn(&ReplicationStatus) -> Option<&Time>;
+    let removed: At = |status| status.removed_at.as_ref();
+    let released: At = |status| status.topics_released_at.as_ref();
+    let parts = [
+        (removed, "ConnectorRemoved", format!("connector {} is gone, with its positions", after.connector)),
+        (released, "TopicsReleased", "the topics of the copies were deleted, or let go".to_owned()),
+    ];
+    for (at, reason, message) in parts {
+        let is_new = at(after).is_some() && before.and_then(at).is_none();
+        if is_new {
+            let happening = Happening {
+                action: api::Action::CopyRemoved,
+                object: object_ref("ExternalShare", key, share.uid()),
+                outcome: api::Outcome::Success,
+                reason: reason.into(),
+                message,
+                cluster: Some(after.destination.clone()),
+                principals: Vec::new(),
+            };
+            context.record(happening, &format!("{reason}/{}", after.connector)).await;
         }
     }
 }
@@ -38,6 +73,11 @@ fn steps(was: Option<&SharedWith>, now: &SharedWith) -> Vec<(api::Action, &'stat
     }
     if now.fetched_at.is_some() && now.fetched_at.as_ref() != was.and_then(|w| w.fetched_at.as_ref()) {
         steps.push((api::Action::CredentialFetched, "Fetched", format!("Partner {partner} fetched its credential")));
+    }
+    let removed_at = |of: &SharedWith| of.revocation.as_ref().and_then(|r| r.access_removed_at.clone());
+    if removed_at(now).is_some() && was.and_then(removed_at).is_none() {
+        let message = format!("no broker shows an entry of Partner {partner} any more");
+        steps.push((api::Action::AccessRevoked, "AccessRemoved", message));
     }
     if before == Some(now.phase) {
         return steps;

@@ -8,7 +8,7 @@ use crate::api::{ABANDON_ANNOTATION, Reason, ReplicationStatus};
 use crate::controllers::applier::Link;
 use crate::controllers::context::Context;
 use crate::controllers::copies::CopyState;
-use crate::controllers::live::live;
+use crate::controllers::live::{evidence, live};
 use crate::domain::conditions::whole_seconds;
 use crate::domain::names::connector_name;
 use crate::domain::problem::Problem;
@@ -33,7 +33,9 @@ pub fn look(context: &Context, share_uid: &str, copy: &Copy, before: Option<&Rep
     let state = context.copies.get(share_uid);
     let problems = if copy.is_over { Vec::new() } else { problems(context, copy, state.as_ref()) };
     let left = Left::of(context, copy, state.as_ref());
-    let status = status(share_uid, copy, state.unwrap_or_default(), &left, before);
+    let refused = |uid: &str| evidence(context, uid).and_then(|evidence| evidence.refused_at);
+    let refused_at = refused(&copy.source.uid).zip(refused(&copy.target.uid)).map(|(a, b)| a.max(b));
+    let status = status(share_uid, copy, state.unwrap_or_default(), &left, refused_at, before);
     Copying { problems, remains: left.said(copy), status }
 }
 
@@ -119,13 +121,15 @@ fn status(
     copy: &Copy,
     state: CopyState,
     left: &Left,
+    refused_at: Option<Timestamp>,
     before: Option<&ReplicationStatus>,
 ) -> ReplicationStatus {
     let now = Timestamp::now();
-    let first = |seen: bool, before: Option<&Time>| {
+    let first_at = |at: Option<Timestamp>, before: Option<&Time>| {
         // What was seen once stays so: nothing is made for a share that is over.
-        copy.is_over.then(|| before.cloned().or_else(|| seen.then(|| Time(whole_seconds(now))))).flatten()
+        copy.is_over.then(|| before.cloned().or(at.map(|at| Time(whole_seconds(at))))).flatten()
     };
+    let first = |seen: bool, before: Option<&Time>| first_at(seen.then_some(now), before);
     let flow = state.flow.as_ref();
     ReplicationStatus {
         destination: copy.cluster.clone(),
@@ -139,6 +143,7 @@ fn status(
         last_copied_at: flow.and_then(|f| f.last_copied_at).map(|at| Time(whole_seconds(at))),
         removed_at: first(!left.connector, before.and_then(|b| b.removed_at.as_ref())),
         principals_removed_at: first(!left.principals, before.and_then(|b| b.principals_removed_at.as_ref())),
+        logins_refused_at: first_at(refused_at, before.and_then(|b| b.logins_refused_at.as_ref())),
         topics_released_at: first(!left.topics, before.and_then(|b| b.topics_released_at.as_ref())),
     }
 }

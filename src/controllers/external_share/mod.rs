@@ -16,12 +16,13 @@ use kube::runtime::controller::Action;
 use self::copying::Copying;
 use super::applier::ClusterHandle;
 use super::context::Context;
-use super::live::live;
+use super::live::{evidence, live};
 use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use super::removal::blocking;
 use crate::api::{ExternalShare, Reason, SharedWith};
 use crate::domain::conditions::Progress;
+use crate::domain::evidence::Evidence;
 use crate::domain::names::{ObjectKey, guest_uid};
 use crate::domain::share::progress::Seen;
 use crate::domain::share::{Guest, Guests};
@@ -84,6 +85,7 @@ const MEASURED: Duration = Duration::from_secs(30);
 struct Found<'a> {
     seen: Seen<'a>,
     credential: credentials::Report,
+    evidence: Option<Evidence>,
 }
 
 /// Looks at one partner, and takes the next step in the life of its credentials; `None` where nothing new can be said yet.
@@ -115,13 +117,14 @@ async fn look<'a>(
         problems,
         has_credential: credential.record.as_ref().is_some_and(|r| r.current().is_some()),
         has_access,
-        has_identity: credential.record.is_some(),
+        has_identity: credential.record.as_ref().is_some_and(|r| !r.versions.is_empty()),
         invitation: context.world.index().invited(share, &guest.partner, Timestamp::now()),
         is_copied: copying.is_some(),
         remains: copying.and_then(|c| c.remains.clone()),
         ready: format!("reads {} topics; every broker shows {entries} entries", guest.resolution.topics.len()),
     };
-    Ok(Some(Found { seen, credential }))
+    let evidence = evidence(context, &guest.uid);
+    Ok(Some(Found { seen, credential, evidence }))
 }
 
 /// Partners that the share names no more: those of which something is left, and those of which nothing is.
@@ -130,7 +133,7 @@ fn departed(context: &Context, share: &ExternalShare, guests: &Guests) -> (Vec<S
     let departed = before.filter(|was| !guests.values().any(|g| g.partner == was.name));
     let (leaving, gone): (Vec<_>, Vec<_>) = departed.partition(|was| {
         let uid = guest_uid(&share.uid().unwrap_or_default(), was.uid.as_deref().unwrap_or_default());
-        let known = context.world.index().client_record(&uid).is_some();
+        let known = context.world.index().client_cluster(&uid).is_some();
         known || context.world.handles().values().any(|handle| !handle.state().is_free_of(&uid))
     });
     (leaving.into_iter().map(status::leaving).collect(), gone)
@@ -152,6 +155,8 @@ async fn finish(share: &ExternalShare, key: &ObjectKey, context: &Context) -> Re
         announce::ended(context, share, key, blocking.abandoned.as_deref()).await;
         context.patience.forget(Some(&uid));
         context.copies.forget(&uid);
+        let forget = |handle: &Arc<ClusterHandle>| handle.state().evidence.retain(|uid, _| !guests.contains(uid));
+        context.world.handles().values().for_each(forget);
         remove_finalizer(&context.client, share).await?;
         return Ok(Action::await_change());
     }

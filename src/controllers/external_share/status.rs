@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Found;
 use crate::api::{
-    Access, ApprovedStream, ExternalShare, ExternalShareStatus, Reason, ReplicationStatus, Revocation, SharePhase,
-    SharedWith,
+    Access, ApprovedStream, ExternalShare, ExternalShareStatus, Proven, Reason, ReplicationStatus, Revocation,
+    SharePhase, SharedWith,
 };
 use crate::controllers::stream_client::credential_statuses;
 use crate::domain::conditions::{Progress, conditions, merge, whole_seconds};
@@ -51,7 +51,7 @@ fn offered(guest: &Guest) -> Vec<ApprovedStream> {
 }
 
 fn partner(found: &Found<'_>, before: Option<&SharedWith>, now: Timestamp) -> SharedWith {
-    let Found { seen, credential } = found;
+    let Found { seen, credential, .. } = found;
     let (guest, phase) = (seen.guest, seen.phase());
     let (reason, message) = match seen.progress() {
         Progress::Ready(message) => ("Ready".to_owned(), message),
@@ -106,13 +106,31 @@ fn revocation(found: &Found<'_>, phase: SharePhase, before: Option<Revocation>, 
         return None;
     }
     let now = Time(whole_seconds(now));
-    let begun = || Revocation { begun_at: now.clone(), access_removed_at: None, credentials_removed_at: None };
+    let begun = || Revocation {
+        begun_at: now.clone(),
+        access_removed_at: None,
+        fetch_denied_at: None,
+        credentials_removed_at: None,
+        login_refused_at: None,
+        sessions_end_at: None,
+        proven: Proven::AclOnly,
+        evidence: None,
+    };
     let mut revocation = before.unwrap_or_else(begun);
     if !found.seen.has_access {
         revocation.access_removed_at.get_or_insert_with(|| now.clone());
     }
     if !found.seen.has_identity {
         revocation.credentials_removed_at.get_or_insert(now);
+    }
+    // What was seen once stays so: this process may know of no attempt of one before it.
+    if let Some(evidence) = &found.evidence {
+        let time = |at: Option<Timestamp>| at.map(|at| Time(whole_seconds(at)));
+        revocation.fetch_denied_at = revocation.fetch_denied_at.or(time(evidence.denied_at));
+        revocation.login_refused_at = revocation.login_refused_at.or(time(evidence.refused_at));
+        revocation.sessions_end_at = time(evidence.sessions_end_at);
+        revocation.proven = revocation.proven.max(evidence.proven());
+        revocation.evidence = Some(evidence.said()).filter(|said| !said.is_empty());
     }
     Some(revocation)
 }

@@ -74,7 +74,7 @@ impl Index {
 
     /// Gives the workers of an engine their identity while it is in use, and until nothing of any share is left there.
     pub(super) fn resolve_engine(&mut self, key: &EngineKey, now: Timestamp, touched: &mut Touched) {
-        let is_known = engine::worker_uid(self, key).is_some_and(|uid| self.client_record(&uid).is_some());
+        let is_known = engine::worker_uid(self, key).is_some_and(|uid| self.client_cluster(&uid).is_some());
         let in_use = self.is_engine_wanted(key);
         if in_use {
             self.idle.remove(key);

@@ -133,7 +133,7 @@ pub(super) fn copy(
     let agreed = !is_over && !offer.source.is_empty() && guests.values().any(|g| g.client.is_some());
     let uids = [source_uid(share, &offer.source), copier_uid(share, TARGET)];
     // What stands in the way of all may pass: who copies keeps what it has for that long.
-    let known = uids.iter().any(|uid| index.client_record(uid).is_some());
+    let known = uids.iter().any(|uid| index.client_cluster(uid).is_some());
     let agreed = agreed && (known || !offer.is_withheld);
     // Where nothing flows, that is for what stands in the way of every partner.
     let problems = || guests.values().flat_map(|g| g.resolution.problems.iter().cloned()).collect();

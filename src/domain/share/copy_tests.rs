@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Guest;
 use super::copy::Copy;
+use super::{Guest, read_by};
 use crate::api::{Reason, Side};
 use crate::domain::index::{Index, Update};
 use crate::domain::ledger::{Change, Ledger, TopicRecord};
@@ -246,6 +246,37 @@ fn a_share_that_is_over_has_no_identities_and_its_copies_go_as_their_policy_says
     };
     let ending = crate::domain::topics::ending(&world.index, "shared", COPY, &record);
     assert_eq!(ending, crate::domain::topics::Ending::Deleted);
+}
+
+#[test]
+fn what_was_read_is_known_when_it_is_over_too() {
+    let mut world = flowing();
+    for spec in ["", "revoke: {reason: breach}", "suspended: true"] {
+        share(&mut world, spec);
+        for (who, topics) in [("acme", vec![COPY]), (SOURCE, vec![PLACED]), (TARGET, vec![])] {
+            let read = read_by(&world.index, &guest_key(&key(SHARE), who));
+            assert_eq!(read.iter().map(String::as_str).collect::<Vec<_>>(), topics, "{who}, {spec}");
+        }
+    }
+    assert!(read_by(&world.index, &key("payments/orders")).is_empty(), "nobody's guest");
+}
+
+#[test]
+fn versions_go_on_where_they_ended_as_long_as_what_they_are_for_is_there() {
+    let mut world = flowing();
+    let [partner, source] = ["acme", SOURCE].map(|who| guest_key(&key(SHARE), who));
+    let worker = worker_key(&EngineKey { cluster: "shared".into(), name: "mm2".into() });
+    let may = |world: &World, key: &ObjectKey, cluster: &str| world.index.may_return(key, cluster);
+    share(&mut world, "revoke: {reason: breach}");
+    assert!(may(&world, &partner, "shared") && may(&world, &source, "prod") && may(&world, &worker, "shared"));
+    assert!(!may(&world, &key("fraud/scorer"), "prod"), "a client is another one when it is made anew");
+    let mut over = world.index.share(&key(SHARE)).unwrap().as_ref().clone();
+    over.metadata.deletion_timestamp = over.metadata.creation_timestamp.clone();
+    world.index.apply(Update::Share(key(SHARE), Some(Arc::new(over))), world.now);
+    assert!(!may(&world, &partner, "shared") && !may(&world, &source, "prod") && may(&world, &worker, "shared"));
+    // Of one that moved, the first cluster need not remember anything.
+    let mut world = flowing();
+    assert!(!may(&world, &partner, "prod") && may(&world, &partner, "shared"));
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! What a share offers, to whomever: streams, and where they are read.
 
+use std::collections::BTreeSet;
+
 use kube::ResourceExt;
 
 use super::copy;
 use crate::api::{Classification, DataProduct, ExternalShare, Pattern, Reason};
 use crate::domain::index::Index;
-use crate::domain::names::{MIRROR, ObjectKey, mirror_prefix};
+use crate::domain::names::{MIRROR, ObjectKey, SOURCE, mirror_prefix};
 use crate::domain::problem::Problem;
 use crate::domain::product;
 
@@ -108,6 +110,18 @@ fn forbidden(
     let pattern = share.spec.pattern;
     let message = format!("DataProduct {key} is {classification:?}, which pattern {pattern:?} is not for: {why}");
     Some(Problem::invalid(Reason::ClassificationForbidsPattern, message))
+}
+
+/// The topics that the partner, or the end of a copy, `who` reads of what the share names now, whoever agreed to it and whatever
+/// stands in the way.
+pub(super) fn read_by(index: &Index, share: &ExternalShare, who: &str) -> BTreeSet<String> {
+    let namespace = share.namespace().unwrap_or_default();
+    let topics = share.spec.products.iter().flat_map(|shared| {
+        let product = index.named_product(&ObjectKey::new(&namespace, &shared.name));
+        product.map(|p| product::view_of(index, p, &shared.streams).streams).unwrap_or_default()
+    });
+    let copies = copy::destination(share).filter(|_| who != SOURCE).map(|_| mirror_prefix(&index.key_of(share)));
+    topics.map(|stream| format!("{}{}", copies.as_deref().unwrap_or_default(), stream.topic)).collect()
 }
 
 fn add<'a>(
