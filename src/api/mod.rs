@@ -30,8 +30,8 @@ pub use external_share::{
 pub use invitation::{Invitation, InvitationSpec, UidRef};
 pub use partner::{Agreement, Partner, PartnerSpec, PartnerStanding, PartnerStatus};
 pub use replication::{
-    ConsumerTuning, Destination, DestinationPolicy, History, HistoryStart, MirrorMaker2, ProducerTuning, PullPolicy,
-    ReplicationEngine, ReplicationStatus, TargetTopicPolicy,
+    ConnectCredentials, ConsumerTuning, CopyTuning, Destination, DestinationPolicy, History, HistoryStart,
+    KafkaConnect, MirrorMaker2, ProducerTuning, PullPolicy, ReplicationEngine, ReplicationStatus, TargetTopicPolicy,
 };
 pub use role_binding::{EntriesStatus, RoleBinding, RoleBindingSpec, RoleBindingStatus, RoleRef, Subject, SubjectKind};
 pub use security_event::{Action, Actor, ObjectRef, Outcome, SecurityEvent, SecurityEventSpec, Severity};

@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::shared::{ClusterRef, Limits};
+use super::shared::{ClusterRef, Limits, SecretRef};
 
 /// Namespaces that may copy into a cluster: shares of theirs may name it as their destination.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,12 +25,20 @@ pub struct DestinationPolicy {
 /// What carries copies into a cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.mirrorMaker2) != has(self.kafkaConnect)").message("name one of mirrorMaker2 and kafkaConnect"),
+    validation = Rule::new("has(self.mirrorMaker2) == has(oldSelf.mirrorMaker2)").message("what an engine is is immutable, for it knows how far copies are: offer another one"),
+)]
 pub struct ReplicationEngine {
     /// Its name, by which shares choose it.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// MirrorMaker 2 on Kafka Connect (KIP-382).
-    pub mirror_maker2: MirrorMaker2,
+    /// MirrorMaker 2 (KIP-382) on a Kafka Connect that Weir runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror_maker2: Option<MirrorMaker2>,
+    /// MirrorMaker 2 on a Kafka Connect that is there already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka_connect: Option<KafkaConnect>,
 }
 
 /// MirrorMaker 2 on a Kafka Connect that Weir runs in its own namespace.
@@ -55,6 +63,53 @@ pub struct MirrorMaker2 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "resources")]
     pub resources: Option<ResourceRequirements>,
+    /// How copies are tuned.
+    #[serde(flatten)]
+    pub tuning: CopyTuning,
+}
+
+/// A Kafka Connect in distributed mode that somebody else runs, with MirrorMaker 2 among its plugins: Apache Kafka 3.7 or later
+/// (KIP-875, KIP-980).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaConnect {
+    /// Where its REST interface is: `https://HOST:PORT`.
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("url is immutable, for it knows how far copies are: offer another engine"))]
+    pub url: String,
+    /// How Weir is known there: a Secret of the namespace that Weir runs in, with `tls.crt` and `tls.key`, or `username` and
+    /// `password`, or all of them; and `ca.crt`, where the system does not trust its authority.
+    pub secret_ref: SecretRef,
+    /// Where its workers find the credentials of those who copy.
+    pub credentials: ConnectCredentials,
+    /// How copies are tuned.
+    #[serde(flatten)]
+    pub tuning: CopyTuning,
+}
+
+/// The Secret that Weir writes for the workers of a Kafka Connect, and where they have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectCredentials {
+    /// The namespace of the workers. It enrols: it binds the ClusterRole `weir-credentials` to Weir.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// Name of the Secret, which Weir makes there, and which the workers mount: as `optional`, for it comes with the first share.
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: String,
+    /// The directory at which they have it.
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^/[A-Za-z0-9/._-]*$"))]
+    pub directory: String,
+    /// The name of their configuration provider that reads it: one of the class `FileConfigProvider` (KIP-297).
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
+    #[serde(default = "file")]
+    pub provider: String,
+}
+
+/// What may be tuned of copies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyTuning {
     /// The most tasks of one share (`tasks.max`); each copies some of its partitions.
     #[schemars(range(min = 1, max = 256), extend("format" = "int32"))]
     #[serde(default = "one")]
@@ -121,6 +176,10 @@ pub struct ProducerTuning {
 
 fn one() -> i32 {
     1
+}
+
+fn file() -> String {
+    "file".into()
 }
 
 /// The whole of Kubernetes' own type, whose schema is longer than all the rest here.

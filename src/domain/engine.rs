@@ -13,7 +13,7 @@ use super::index::Index;
 use super::names::{EngineKey, guest_uid, worker_key, worker_prefix};
 use super::share::copy::own_client;
 use super::share::own_grants;
-use crate::api::{ReplicationEngine, Rotation, StreamClient};
+use crate::api::{CopyTuning, KafkaConnect, MirrorMaker2, ReplicationEngine, Rotation, StreamClient};
 
 /// How often the workers' credential is renewed; they are replaced one by one for it.
 const EVERY: Duration = Duration::from_secs(30 * 86_400);
@@ -36,15 +36,41 @@ pub fn offered<'a>(index: &'a Index, engine: &EngineKey) -> Option<&'a Replicati
     index.cluster_spec(&engine.cluster)?.replication_engines.iter().find(|e| e.name == engine.name)
 }
 
-/// The UID of an engine's workers.
+/// What an engine is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Carrier {
+    /// MirrorMaker 2 on a Kafka Connect that Weir runs.
+    Own(MirrorMaker2),
+    /// MirrorMaker 2 on a Kafka Connect of somebody else's.
+    Existing(KafkaConnect),
+}
+
+/// What the engine is, as its cluster offers it.
+pub fn carrier(index: &Index, engine: &EngineKey) -> Option<Carrier> {
+    let ReplicationEngine { mirror_maker2, kafka_connect, .. } = offered(index, engine)?;
+    let own = mirror_maker2.clone().map(Carrier::Own);
+    own.or_else(|| kafka_connect.clone().map(Carrier::Existing))
+}
+
+impl Carrier {
+    /// How its copies are tuned.
+    pub fn tuning(&self) -> &CopyTuning {
+        match self {
+            Self::Own(engine) => &engine.tuning,
+            Self::Existing(engine) => &engine.tuning,
+        }
+    }
+}
+
+/// The UID of an engine, and of its workers where Weir runs them.
 pub fn worker_uid(index: &Index, engine: &EngineKey) -> Option<String> {
     let cluster = index.cluster(&engine.cluster)?.uid()?;
     Some(guest_uid(&cluster, &format!("engine/{}", engine.name)))
 }
 
-/// The workers that `engine` should have; `is_wanted` says whether anything is, or may be, copied by it.
+/// The workers that Weir should run for `engine`; `is_wanted` says whether anything is, or may be, copied by it.
 pub fn worker(index: &Index, engine: &EngineKey, is_wanted: bool) -> Option<Worker> {
-    offered(index, engine).filter(|_| is_wanted)?;
+    offered(index, engine)?.mirror_maker2.as_ref().filter(|_| is_wanted)?;
     let uid = worker_uid(index, engine)?;
     let key = worker_key(engine);
     let rotation = Rotation { every: EVERY.into(), overlap: OVERLAP.into() };

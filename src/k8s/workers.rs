@@ -3,27 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret as KubeSecret, Service};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
+use super::files::{CONNECT, FilesSecret, INSTANCE, NAME, labels};
 use super::objects::{FIELD_MANAGER, gone_is_fine};
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, MirrorMaker2};
-use crate::domain::names::{EngineKey, workers_name};
+use crate::domain::names::EngineKey;
 use crate::domain::replication::connector::DIRECTORY;
 use crate::domain::replication::worker::{PROPERTIES, REST_PORT};
-use crate::domain::secret::Secret;
 
-/// The label that all workers have, and its value.
-const NAME: &str = "app.kubernetes.io/name";
-const CONNECT: &str = "weir-connect";
-/// The label that tells the workers of one engine from those of another.
-const INSTANCE: &str = "app.kubernetes.io/instance";
 /// On the Deployment: the cluster and the engine, for people.
 const ENGINE: &str = "weir.dev/engine";
 /// On pods: of which of their files a hash is in it. Those are read at the start; a change replaces the pods.
@@ -32,12 +24,6 @@ const CONFIGURED: &str = "weir.dev/configured";
 const FILES: &str = "weir.dev/files";
 /// What starts a worker where the engine does not say.
 const COMMAND: &str = "/opt/kafka/bin/connect-distributed.sh";
-
-/// The end of the names of files that are binary.
-const BINARY: &str = ".p12";
-
-/// Contents by key; of binary ones, whose names end in `.p12`, in Base64.
-pub type Files = BTreeMap<String, Secret>;
 
 /// The workers of one engine.
 pub struct Workers {
@@ -48,10 +34,9 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Those of `engine`, whose identity has `uid`, in `namespace`.
-    pub fn new(client: Client, namespace: &str, engine: &EngineKey, uid: &str) -> Self {
-        let name = workers_name(uid);
-        Self { client, namespace: namespace.to_owned(), engine: engine.clone(), name }
+    /// Those of `engine` that are called `name`, in `namespace`.
+    pub fn new(client: Client, namespace: &str, engine: &EngineKey, name: &str) -> Self {
+        Self { client, namespace: namespace.to_owned(), engine: engine.clone(), name: name.to_owned() }
     }
 
     /// The name that their Service answers to.
@@ -64,69 +49,14 @@ impl Workers {
         format!("https://{}:{REST_PORT}", self.host())
     }
 
-    /// What they read; `None` where there are none.
-    ///
-    /// # Errors
-    /// As the API server says.
-    pub async fn files(&self) -> Result<Option<Files>, kube::Error> {
-        self.read(&self.name).await
+    /// What they read; there is none where there are no workers.
+    pub fn files(&self) -> FilesSecret {
+        FilesSecret::new(&self.client, &self.namespace, &self.name, &self.name)
     }
 
     /// What Weir calls them with.
-    ///
-    /// # Errors
-    /// As the API server says.
-    pub async fn caller(&self) -> Result<Option<Files>, kube::Error> {
-        self.read(&self.caller_name()).await
-    }
-
-    async fn read(&self, name: &str) -> Result<Option<Files>, kube::Error> {
-        let text = |key: &str, bytes: Vec<u8>| {
-            if key.ends_with(BINARY) { Some(STANDARD.encode(bytes)) } else { String::from_utf8(bytes).ok() }
-        };
-        let file = |(key, bytes): (String, ByteString)| text(&key, bytes.0).map(|text| (key, Secret::new(text)));
-        let files = |secret: KubeSecret| secret.data.into_iter().flatten().filter_map(file).collect();
-        Ok(self.api::<KubeSecret>().get_opt(name).await?.map(files))
-    }
-
-    /// Writes what they read.
-    ///
-    /// # Errors
-    /// As the API server says.
-    pub async fn put_files(&self, files: &Files) -> Result<(), kube::Error> {
-        self.put(&self.name, files).await
-    }
-
-    /// Writes what Weir calls them with.
-    ///
-    /// # Errors
-    /// As the API server says.
-    pub async fn put_caller(&self, files: &Files) -> Result<(), kube::Error> {
-        self.put(&self.caller_name(), files).await
-    }
-
-    async fn put(&self, name: &str, files: &Files) -> Result<(), kube::Error> {
-        let bytes = |key: &str, text: &Secret| {
-            let decoded = key.ends_with(BINARY).then(|| STANDARD.decode(text.expose()).ok()).flatten();
-            decoded.unwrap_or_else(|| text.expose().as_bytes().to_vec())
-        };
-        let data = files.iter().map(|(key, text)| (key.clone(), ByteString(bytes(key, text))));
-        let secrets = self.api::<KubeSecret>();
-        let before = secrets.get_metadata_opt(name).await?;
-        let mut secret = KubeSecret { data: Some(data.collect()), ..KubeSecret::default() };
-        secret.metadata.name = Some(name.to_owned());
-        secret.metadata.labels = Some(self.labels());
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        match before {
-            None => secrets.create(&params, &secret).await.map(drop),
-            Some(before) if before.labels().get(INSTANCE) != Some(&self.name) => Err(kube::Error::Service(
-                format!("Secret {name} is not Weir's: delete it, and Weir makes its own").into(),
-            )),
-            Some(before) => {
-                secret.metadata.resource_version = before.resource_version();
-                secrets.replace(name, &params, &secret).await.map(drop)
-            }
-        }
+    pub fn caller(&self) -> FilesSecret {
+        FilesSecret::new(&self.client, &self.namespace, &caller(&self.name), &self.name)
     }
 
     /// Makes the Deployment and the Service as they should be. `configured` is a hash of what the workers read at their start.
@@ -236,16 +166,8 @@ impl Workers {
         remove(&self.client, &self.namespace, &self.name).await
     }
 
-    fn caller_name(&self) -> String {
-        format!("{}-caller", self.name)
-    }
-
     fn labels(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([
-            (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
-            (NAME.to_owned(), CONNECT.to_owned()),
-            (INSTANCE.to_owned(), self.name.clone()),
-        ])
+        labels(&self.name)
     }
 
     fn api<K>(&self) -> Api<K>
@@ -271,6 +193,11 @@ pub async fn sweep(client: &Client, namespace: &str, offered: &BTreeSet<String>)
     Ok(())
 }
 
+/// The name of the Secret with what Weir calls workers with.
+fn caller(workers: &str) -> String {
+    format!("{workers}-caller")
+}
+
 /// The Secret that the workers read goes last: as long as it is there, the rest is looked for.
 async fn remove(client: &Client, namespace: &str, name: &str) -> Result<(), kube::Error> {
     let now = DeleteParams::background();
@@ -279,6 +206,6 @@ async fn remove(client: &Client, namespace: &str, name: &str) -> Result<(), kube
     let services: Api<Service> = Api::namespaced(client.clone(), namespace);
     gone_is_fine(services.delete(name, &now).await.map(drop))?;
     let secrets: Api<KubeSecret> = Api::namespaced(client.clone(), namespace);
-    gone_is_fine(secrets.delete(&format!("{name}-caller"), &now).await.map(drop))?;
+    gone_is_fine(secrets.delete(&caller(name), &now).await.map(drop))?;
     gone_is_fine(secrets.delete(name, &now).await.map(drop))
 }

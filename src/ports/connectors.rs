@@ -6,12 +6,28 @@ use async_trait::async_trait;
 
 use crate::domain::replication::flow::Positions;
 use crate::domain::replication::plan::ObservedConnector;
+use crate::domain::secret::Secret;
+
+/// Where a Kafka Connect is, whom to trust, and how to be known there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectEndpoint {
+    /// Its REST interface: an `https://` address without a path.
+    pub url: String,
+    /// The authority of the workers' certificates, in PEM; `None` trusts the system's.
+    pub ca_pem: Option<String>,
+    /// The caller's certificate and its key, in PEM.
+    pub client: Option<(String, Secret)>,
+    /// The caller's name and password (RFC 7617).
+    pub basic: Option<(String, Secret)>,
+}
 
 /// The connectors of one Kafka Connect.
 #[async_trait]
 pub trait Connectors: Send + Sync {
     /// All of them, by name.
     async fn list(&self) -> Result<BTreeMap<String, ObservedConnector>, ConnectError>;
+    /// Whether connectors of a class can be made.
+    async fn has_plugin(&self, class: &str) -> Result<bool, ConnectError>;
     /// Makes one that does not run (KIP-980).
     async fn create(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError>;
     /// Puts a configuration in the place of the one before.

@@ -5,9 +5,12 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, StatusCode, header};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -17,11 +20,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use crate::domain::replication::flow::Positions;
 use crate::domain::replication::plan::{ObservedConnector, State};
 use crate::domain::secret::Secret;
-use crate::ports::{ConnectError, Connectors};
+use crate::ports::{ConnectEndpoint, ConnectError, Connectors};
 use crate::tls::{Versions, client_config};
 
 /// How long a call may take. Kafka Connect waits up to 90 s for its own workers; what takes longer is asked for again.
@@ -29,43 +33,38 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The largest answer that is read, in bytes.
 const LARGEST: usize = 16 * 1024 * 1024;
 
-/// Whom to trust, and how to be known: all in PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credentials {
-    /// The authority of the workers' certificates.
-    pub ca_pem: String,
-    /// The caller's certificate.
-    pub certificate_pem: String,
-    /// The key of that.
-    pub key_pem: Secret,
-}
-
 /// A caller of one Kafka Connect.
 pub struct ConnectClient {
     base: String,
+    authorization: Option<HeaderValue>,
     http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl ConnectClient {
-    /// Of that at `base`, an `https://` address without a path.
+    /// Of that at `endpoint`.
     ///
     /// # Errors
     /// The credentials cannot be used.
-    pub fn new(base: &str, credentials: &Credentials) -> Result<Self, ConnectError> {
-        let client = (credentials.certificate_pem.as_str(), &credentials.key_pem);
-        let tls = client_config(Some(&credentials.ca_pem), Some(client), Versions::Tls13).map_err(failure)?;
+    pub fn new(endpoint: &ConnectEndpoint) -> Result<Self, ConnectError> {
+        let client = endpoint.client.as_ref().map(|(certificate, key)| (certificate.as_str(), key));
+        let tls = client_config(endpoint.ca_pem.as_deref(), client, Versions::SinceTls12).map_err(failure)?;
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
-        Ok(Self { base: base.to_owned(), http: Client::builder(TokioExecutor::new()).build(connector) })
+        let http = Client::builder(TokioExecutor::new()).build(connector);
+        let authorization = endpoint.basic.as_ref().map(|(name, password)| basic(name, password)).transpose()?;
+        Ok(Self { base: endpoint.url.clone(), authorization, http })
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Bytes, ConnectError> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "application/json")
-            .body(Full::new(body.map(|b| Bytes::from(b.to_string())).unwrap_or_default()))
-            .map_err(failure)?;
+            .header(header::ACCEPT, "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let body = Full::new(body.map(|b| Bytes::from(b.to_string())).unwrap_or_default());
+        let request = request.body(body).map_err(failure)?;
         let exchange = async {
             let response = self.http.request(request).await.map_err(|e| failure(chain(&e)))?;
             let status = response.status();
@@ -86,6 +85,15 @@ impl ConnectClient {
     async fn act(&self, method: Method, path: &str, body: Option<Value>) -> Result<(), ConnectError> {
         self.call(method, path, body).await.map(drop)
     }
+}
+
+/// Basic authentication (RFC 7617).
+fn basic(name: &str, password: &Secret) -> Result<HeaderValue, ConnectError> {
+    let both = Zeroizing::new(format!("{name}:{}", password.expose()));
+    let encoded = Zeroizing::new(STANDARD.encode(both.as_bytes()));
+    let mut value = HeaderValue::try_from(format!("Basic {}", encoded.as_str())).map_err(failure)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Below one connector.
@@ -121,6 +129,11 @@ fn refusal(status: StatusCode, body: &[u8]) -> ConnectError {
 /// Of a stack trace, what it is about.
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(512).collect()
+}
+
+#[derive(Deserialize)]
+struct Plugin {
+    class: String,
 }
 
 #[derive(Deserialize)]
@@ -193,6 +206,11 @@ impl Connectors for ConnectClient {
     async fn list(&self) -> Result<BTreeMap<String, ObservedConnector>, ConnectError> {
         let all: BTreeMap<String, Listed> = self.read("/connectors?expand=status&expand=info").await?;
         Ok(all.into_iter().map(|(name, listed)| (name, listed.observed())).collect())
+    }
+
+    async fn has_plugin(&self, class: &str) -> Result<bool, ConnectError> {
+        let all: Vec<Plugin> = self.read("/connector-plugins?connectorsOnly=true").await?;
+        Ok(all.iter().any(|plugin| plugin.class == class))
     }
 
     async fn create(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError> {

@@ -2,4 +2,4 @@
 
 mod connect;
 
-pub use self::connect::{ConnectClient, Credentials};
+pub use self::connect::ConnectClient;

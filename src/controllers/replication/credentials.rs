@@ -14,7 +14,7 @@ use crate::domain::names::ObjectKey;
 use crate::domain::problem::Problem;
 use crate::domain::replication::connector::{Login, credential_file};
 use crate::domain::secret::Secret;
-use crate::k8s::workers::Files;
+use crate::k8s::files::Files;
 
 /// A version that was put among the files, to be told once those are written.
 pub struct Publication {

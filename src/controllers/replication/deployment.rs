@@ -1,4 +1,4 @@
-//! The workers of an engine: their certificates, their files and their pods.
+//! The workers of an engine: their files, and, where Weir runs them, their certificates and their pods.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,14 +11,15 @@ use tracing::warn;
 
 use super::credentials::{self, Outcome};
 use super::round::{Copying, Engine, RoundError, is_known};
-use crate::api::{MirrorMaker2, StreamClient};
+use crate::api::{KafkaConnect, MirrorMaker2, StreamClient};
 use crate::domain::engine::Worker;
 use crate::domain::replication::connector::Login;
 use crate::domain::replication::worker::{self, PROPERTIES, REST_AUTHORITY, REST_PASSWORD, REST_STORE};
 use crate::domain::secret::Secret;
-use crate::k8s::workers::{Files, Workers};
+use crate::k8s::files::{Files, FilesSecret};
+use crate::k8s::workers::Workers;
 use crate::pki;
-use crate::replication::Credentials;
+use crate::ports::ConnectEndpoint;
 
 /// Keys of what Weir calls the workers with.
 const CALLER_CERTIFICATE: &str = "tls.crt";
@@ -29,6 +30,8 @@ const READ_AT_START: [&str; 4] = [PROPERTIES, REST_AUTHORITY, REST_PASSWORD, RES
 /// How often the workers are applied although nothing changed, so that what others changed comes back.
 const APPLIED: Duration = Duration::from_secs(60);
 
+/// How to call the workers, and how copiers log in; the latter `None` while the workers themselves cannot.
+pub(super) type Reached = (ConnectEndpoint, Option<Logins>);
 /// By share's UID, how its source and its target log in.
 pub(super) type Logins = BTreeMap<String, (Option<Login>, Option<Login>)>;
 
@@ -42,8 +45,7 @@ pub(super) struct Applied {
 }
 
 impl Engine {
-    /// Has the workers be as they should. Returns what to call them with, and how copiers log in; `None` while they themselves
-    /// cannot.
+    /// Has the workers that Weir runs be as they should.
     pub(super) async fn deploy(
         &mut self,
         workers: &Workers,
@@ -51,7 +53,7 @@ impl Engine {
         worker: Option<&Worker>,
         copying: &[Copying],
         before: Files,
-    ) -> Result<(Credentials, Option<Logins>), RoundError> {
+    ) -> Result<Reached, RoundError> {
         let mut files = before.clone();
         let caller = pair(workers, &mut files).await?;
         let (own, logins, publications) = self.advance_all(worker, copying, &mut files);
@@ -61,7 +63,7 @@ impl Engine {
             files.insert(PROPERTIES.to_owned(), worker::properties(&worker.uid, &login, own.ca_pem.as_deref()));
         }
         if files != before {
-            workers.put_files(&files).await?;
+            workers.files().write(&files).await?;
         }
         publications.into_iter().for_each(credentials::Publication::tell);
         if own.is_none() {
@@ -69,6 +71,24 @@ impl Engine {
         }
         self.apply(workers, spec, &files).await?;
         Ok((caller, Some(logins)))
+    }
+
+    /// The same with workers that somebody else runs: they are given the files of those who copy, and nothing else.
+    pub(super) async fn hand_over(
+        &mut self,
+        shown: &FilesSecret,
+        spec: &KafkaConnect,
+        copying: &[Copying],
+        before: Files,
+    ) -> Result<Reached, RoundError> {
+        let mut files = before.clone();
+        let (_, logins, publications) = self.advance_all(None, copying, &mut files);
+        self.keep_only(None, copying, &mut files);
+        if files != before {
+            shown.write(&files).await?;
+        }
+        publications.into_iter().for_each(credentials::Publication::tell);
+        Ok((self.context.secrets.connect(&spec.url, &spec.secret_ref.name).await?, Some(logins)))
     }
 
     /// Takes the next step in the life of each credential.
@@ -137,33 +157,51 @@ fn hash<'a>(files: impl Iterator<Item = (&'a String, &'a Secret)>) -> String {
 }
 
 /// The certificates of workers and caller, made where they are missing or old.
-async fn pair(workers: &Workers, files: &mut Files) -> Result<Credentials, RoundError> {
-    let known = workers.caller().await?.as_ref().and_then(caller);
+async fn pair(workers: &Workers, files: &mut Files) -> Result<ConnectEndpoint, RoundError> {
+    let known = workers.caller().read().await?.and_then(|files| Caller::read(&files));
     if let Some(known) = known
         && files.get(REST_AUTHORITY).is_some_and(|ca| ca.expose() == known.ca_pem)
         && files.contains_key(REST_STORE)
         && !pki::is_pair_old(&known.ca_pem, Timestamp::now())
     {
-        return Ok(known);
+        return Ok(known.of(workers));
     }
     let pair = pki::pair(&[workers.host()]).map_err(RoundError::Certificate)?;
-    let caller = Files::from([
-        (CALLER_AUTHORITY.to_owned(), Secret::new(&pair.authority_pem)),
-        (CALLER_CERTIFICATE.to_owned(), Secret::new(&pair.caller_pem)),
-        (CALLER_KEY.to_owned(), pair.caller_key_pem.clone()),
-    ]);
-    workers.put_caller(&caller).await?;
+    let caller = Caller { ca_pem: pair.authority_pem, certificate_pem: pair.caller_pem, key_pem: pair.caller_key_pem };
+    workers.caller().write(&caller.files()).await?;
     files.insert(REST_STORE.to_owned(), Secret::new(STANDARD.encode(&pair.server_store)));
     files.insert(REST_PASSWORD.to_owned(), Secret::new(format!("password={}\n", pair.password.expose())));
-    files.insert(REST_AUTHORITY.to_owned(), Secret::new(&pair.authority_pem));
-    Ok(Credentials { ca_pem: pair.authority_pem, certificate_pem: pair.caller_pem, key_pem: pair.caller_key_pem })
+    files.insert(REST_AUTHORITY.to_owned(), Secret::new(&caller.ca_pem));
+    Ok(caller.of(workers))
 }
 
-fn caller(files: &Files) -> Option<Credentials> {
-    let text = |key: &str| files.get(key).map(|s| s.expose().to_owned());
-    Some(Credentials {
-        ca_pem: text(CALLER_AUTHORITY)?,
-        certificate_pem: text(CALLER_CERTIFICATE)?,
-        key_pem: files.get(CALLER_KEY)?.clone(),
-    })
+/// What Weir calls workers of its own with.
+struct Caller {
+    ca_pem: String,
+    certificate_pem: String,
+    key_pem: Secret,
+}
+
+impl Caller {
+    fn read(files: &Files) -> Option<Self> {
+        let text = |key: &str| files.get(key).map(|s| s.expose().to_owned());
+        Some(Self {
+            ca_pem: text(CALLER_AUTHORITY)?,
+            certificate_pem: text(CALLER_CERTIFICATE)?,
+            key_pem: files.get(CALLER_KEY)?.clone(),
+        })
+    }
+
+    fn files(&self) -> Files {
+        Files::from([
+            (CALLER_AUTHORITY.to_owned(), Secret::new(&self.ca_pem)),
+            (CALLER_CERTIFICATE.to_owned(), Secret::new(&self.certificate_pem)),
+            (CALLER_KEY.to_owned(), self.key_pem.clone()),
+        ])
+    }
+
+    fn of(self, workers: &Workers) -> ConnectEndpoint {
+        let client = Some((self.certificate_pem, self.key_pem));
+        ConnectEndpoint { url: workers.url(), ca_pem: Some(self.ca_pem), client, basic: None }
+    }
 }

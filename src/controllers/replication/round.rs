@@ -10,19 +10,21 @@ use tracing::{info, warn};
 use super::deployment::{Applied, Logins};
 use super::positions::Sources;
 use super::report::Measure;
-use crate::api::{ExternalShare, MirrorMaker2, StreamClient};
+use crate::api::{ExternalShare, KafkaConnect, StreamClient};
 use crate::controllers::context::Context;
 use crate::controllers::live::live;
-use crate::domain::engine::{self, Worker};
+use crate::domain::engine::{self, Carrier, Worker};
 use crate::domain::index::Update;
-use crate::domain::names::{EngineKey, ObjectKey, connector_name, connector_prefix, is_connector};
+use crate::domain::names::{EngineKey, ObjectKey, connector_name, connector_prefix, is_connector, workers_name};
 use crate::domain::problem::Problem;
-use crate::domain::replication::connector::{Connector, Login, connector};
+use crate::domain::replication::connector::{CLASS, Connector, DIRECTORY, ENGINE, Login, PROVIDER, Setting, connector};
 use crate::domain::replication::plan::{ObservedConnector, Step, next};
 use crate::domain::share::copy::{Copy, source_alias};
+use crate::k8s::credentials::CredentialsError;
+use crate::k8s::files::FilesSecret;
 use crate::k8s::workers::Workers;
-use crate::ports::{ConnectError, Connectors};
-use crate::replication::{ConnectClient, Credentials};
+use crate::ports::{ConnectEndpoint, ConnectError, Connectors};
+use crate::replication::ConnectClient;
 
 /// The first wait before what failed is started again; each next one is twice as long.
 const BACKOFF: Duration = Duration::from_secs(2);
@@ -43,6 +45,9 @@ pub enum RoundError {
     /// A certificate could not be made.
     #[error("{0}")]
     Certificate(String),
+    /// The Secret with which Weir is known to the workers.
+    #[error("{0}")]
+    Secret(#[from] CredentialsError),
 }
 
 impl RoundError {
@@ -57,7 +62,7 @@ pub struct Engine {
     pub(super) context: Arc<Context>,
     pub(super) key: EngineKey,
     pub(super) sources: Sources,
-    client: Option<(Credentials, Arc<ConnectClient>)>,
+    client: Option<(ConnectEndpoint, Arc<ConnectClient>)>,
     pub(super) applied: Applied,
     retries: BTreeMap<String, Retry>,
     pub(super) measures: BTreeMap<String, Measure>,
@@ -100,8 +105,9 @@ impl Copying {
 
 /// What there is to look at.
 struct Snapshot {
-    spec: MirrorMaker2,
-    uid: String,
+    carrier: Carrier,
+    /// The name of its workers, which tells what is theirs.
+    workers: String,
     worker: Option<Arc<Worker>>,
     copying: Vec<Copying>,
     is_wanted: bool,
@@ -131,9 +137,7 @@ impl Engine {
             return Ok(false);
         }
         let Some(now) = self.snapshot() else { return Ok(false) };
-        let namespace = &self.context.installation.namespace;
-        let workers = Workers::new(self.context.client.clone(), namespace, &self.key, &now.uid);
-        let looked = self.look(&now, &workers).await;
+        let looked = self.look(&now).await;
         if let Err(error) = &looked {
             self.tell_all(&now.copying, error);
         }
@@ -148,61 +152,94 @@ impl Engine {
             Some(Copying { key: key.clone(), share: index.share(key)?.clone(), copy: copy.clone() })
         });
         Some(Snapshot {
-            spec: engine::offered(&index, &self.key)?.mirror_maker2.clone(),
-            uid: engine::worker_uid(&index, &self.key)?,
+            carrier: engine::carrier(&index, &self.key)?,
+            workers: workers_name(&engine::worker_uid(&index, &self.key)?),
             worker: index.worker(&self.key).cloned(),
             copying: copying.collect(),
             is_wanted: index.is_engine_wanted(&self.key),
         })
     }
 
-    async fn look(&mut self, now: &Snapshot, workers: &Workers) -> Result<bool, RoundError> {
-        let files = workers.files().await?;
-        // Without workers there are no connectors of theirs.
+    async fn look(&mut self, now: &Snapshot) -> Result<bool, RoundError> {
+        let client = &self.context.client;
+        let workers = Workers::new(client.clone(), &self.context.installation.namespace, &self.key, &now.workers);
+        let shown = match &now.carrier {
+            Carrier::Own(_) => workers.files(),
+            Carrier::Existing(KafkaConnect { credentials, .. }) => {
+                FilesSecret::new(client, &credentials.namespace, &credentials.secret_name, &now.workers)
+            }
+        };
+        let files = shown.read().await?;
+        // Without files there are no connectors that could log in anywhere, and none is made.
         let is_idle = files.is_none() && !now.is_wanted;
         self.context.world.apply(Update::EngineIdle(self.key.clone(), is_idle));
         if is_idle {
             now.copying.iter().for_each(|c| self.tell_gone(c));
             return Ok(false);
         }
-        let (caller, logins) =
-            self.deploy(workers, &now.spec, now.worker.as_deref(), &now.copying, files.unwrap_or_default()).await?;
+        let files = files.unwrap_or_default();
+        let (endpoint, logins) = match &now.carrier {
+            Carrier::Own(spec) => self.deploy(&workers, spec, now.worker.as_deref(), &now.copying, files).await?,
+            Carrier::Existing(spec) => self.hand_over(&shown, spec, &now.copying, files).await?,
+        };
         let Some(logins) = logins else {
             now.copying.iter().for_each(|c| self.tell_starting(c, "Kafka Connect waits for its credentials"));
             return Ok(false);
         };
-        let connect = self.connect(workers, caller)?;
-        let observed = connect.list().await?;
-        let mut again = self.remove_others(connect.as_ref(), &now.copying, &observed).await;
-        let mut failures = BTreeMap::new();
-        let known: Vec<_> = now.copying.iter().filter(|c| is_known(&self.context, c)).collect();
-        for c in &known {
-            match self.step(connect.as_ref(), &now.spec, c, &logins, &observed).await {
-                Ok(stepped) => again |= stepped,
-                Err(error) => drop(failures.insert(c.uid(), error)),
+        let connect = self.connect(endpoint)?;
+        let (again, is_left) = self.look_at(connect.as_ref(), now, &logins).await?;
+        if !now.is_wanted && !is_left {
+            info!("nothing is copied any more; what was made for it is removed");
+            match &now.carrier {
+                Carrier::Own(_) => workers.remove().await?,
+                Carrier::Existing(_) => shown.remove().await?,
             }
-        }
-        self.measures.retain(|name, _| observed.contains_key(name));
-        for c in &known {
-            self.report(connect.as_ref(), c, &observed, failures.remove(&c.uid())).await;
-        }
-        if !now.is_wanted && !observed.keys().any(|name| is_connector(name)) {
-            info!("nothing is copied any more; the workers are removed");
-            workers.remove().await?;
             self.applied = Applied::default();
             self.client = None;
         }
         Ok(again)
     }
 
-    fn connect(&mut self, workers: &Workers, caller: Credentials) -> Result<Arc<ConnectClient>, RoundError> {
-        if let Some((credentials, client)) = &self.client
-            && *credentials == caller
+    /// Looks at every connector. Returns whether to look again at once, and whether there were any.
+    async fn look_at(
+        &mut self,
+        connect: &dyn Connectors,
+        now: &Snapshot,
+        logins: &Logins,
+    ) -> Result<(bool, bool), RoundError> {
+        let id = self.id();
+        let is_ours = |seen: &ObservedConnector| seen.config.get(ENGINE).is_none_or(|of| *of == id);
+        let mut observed = connect.list().await?;
+        observed.retain(|name, seen| is_connector(name) && is_ours(seen));
+        let mut again = self.remove_others(connect, &now.copying, &observed).await;
+        let mut failures = BTreeMap::new();
+        let known: Vec<_> = now.copying.iter().filter(|c| is_known(&self.context, c)).collect();
+        for c in &known {
+            match self.step(connect, &now.carrier, c, logins, &observed).await {
+                Ok(stepped) => again |= stepped,
+                Err(error) => drop(failures.insert(c.uid(), error)),
+            }
+        }
+        self.measures.retain(|name, _| observed.contains_key(name));
+        for c in &known {
+            self.report(connect, c, &observed, failures.remove(&c.uid())).await;
+        }
+        Ok((again, !observed.is_empty()))
+    }
+
+    /// Tells its connectors from those of other engines, and of other installations of Weir, at the same Kafka Connect.
+    fn id(&self) -> String {
+        format!("{}/{}/{}", self.context.installation.id, self.key.cluster, self.key.name)
+    }
+
+    fn connect(&mut self, endpoint: ConnectEndpoint) -> Result<Arc<ConnectClient>, RoundError> {
+        if let Some((of, client)) = &self.client
+            && *of == endpoint
         {
             return Ok(client.clone());
         }
-        let client = Arc::new(ConnectClient::new(&workers.url(), &caller)?);
-        self.client = Some((caller, client.clone()));
+        let client = Arc::new(ConnectClient::new(&endpoint)?);
+        self.client = Some((endpoint, client.clone()));
         Ok(client)
     }
 
@@ -210,13 +247,13 @@ impl Engine {
     async fn step(
         &mut self,
         connect: &dyn Connectors,
-        spec: &MirrorMaker2,
+        carrier: &Carrier,
         c: &Copying,
         logins: &Logins,
         observed: &BTreeMap<String, ObservedConnector>,
     ) -> Result<bool, RoundError> {
         let name = c.connector();
-        let desired = self.desired(spec, c, logins);
+        let desired = self.desired(carrier, c, logins);
         let step = next(desired.as_ref(), observed.get(&name)).filter(|step| self.may(c, &name, step));
         let Some(step) = step else { return Ok(false) };
         let taken = self.take(connect, c, &name, &step).await;
@@ -227,11 +264,16 @@ impl Engine {
         taken.map(|()| true)
     }
 
-    fn desired(&self, spec: &MirrorMaker2, c: &Copying, logins: &Logins) -> Option<Connector> {
+    fn desired(&self, carrier: &Carrier, c: &Copying, logins: &Logins) -> Option<Connector> {
+        let (provider, directory) = match carrier {
+            Carrier::Own(_) => (PROVIDER, DIRECTORY),
+            Carrier::Existing(spec) => (spec.credentials.provider.as_str(), spec.credentials.directory.as_str()),
+        };
+        let setting = Setting { engine: &self.id(), tuning: carrier.tuning(), provider, directory };
         let topics: BTreeSet<_> = c.copy.flows.keys().cloned().collect();
         let logins = logins.get(&c.uid());
         let both: Option<(&Login, &Login)> = logins.and_then(|(source, target)| source.as_ref().zip(target.as_ref()));
-        (!c.copy.is_over).then(|| connector(&c.share, &c.copy.source_cluster, spec, &topics, both))
+        (!c.copy.is_over).then(|| connector(&c.share, &c.copy.source_cluster, setting, &topics, both))
     }
 
     /// Whether a step may be taken now: nothing runs, and nothing that runs is stopped for more, before every broker shows what
@@ -269,7 +311,14 @@ impl Engine {
 
     async fn take(&mut self, connect: &dyn Connectors, c: &Copying, name: &str, step: &Step) -> Result<(), RoundError> {
         match step {
-            Step::Create(config) => connect.create(name, config).await?,
+            Step::Create(config) => {
+                if !connect.has_plugin(CLASS).await? {
+                    let message =
+                        format!("Kafka Connect has no {CLASS}: put Apache Kafka's connect-mirror among its plugins");
+                    return Err(ConnectError { status: Some(501), message }.into());
+                }
+                connect.create(name, config).await?;
+            }
             Step::Stop | Step::StopToPosition => connect.stop(name).await?,
             Step::Configure(config) => connect.configure(name, config).await?,
             Step::Resume => connect.resume(name).await?,
@@ -300,8 +349,7 @@ impl Engine {
             c.connector() == name || (unknown && name.starts_with(&connector_prefix(&c.uid())))
         };
         let mut again = false;
-        let ours = observed.iter().filter(|(name, _)| is_connector(name));
-        for (name, seen) in ours.filter(|(name, _)| !copying.iter().any(|c| is_of(c, name))) {
+        for (name, seen) in observed.iter().filter(|(name, _)| !copying.iter().any(|c| is_of(c, name))) {
             let done = match next(None, Some(seen)) {
                 Some(Step::Stop) => connect.stop(name).await,
                 Some(Step::Remove(config)) => remove(connect, name, &config).await,

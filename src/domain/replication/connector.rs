@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::ResourceExt;
 use serde_json::Value;
 
-use crate::api::{CredentialType, ExternalShare, History, MirrorMaker2};
+use crate::api::{CopyTuning, CredentialType, ExternalShare, History};
 use crate::domain::names::{ObjectKey, connector_name};
 use crate::domain::share::copy::source_alias;
 
-/// Where the files of [`super::worker`] lie in the workers' pods.
+/// Where the files of [`super::worker`] lie in the pods of workers that Weir runs.
 pub const DIRECTORY: &str = "/etc/weir";
+/// The name of the configuration provider of those workers, of the class `FileConfigProvider`.
+pub const PROVIDER: &str = "file";
 /// In a connector's configuration: topics whose first position is set. Kafka Connect keeps what it does not know.
 pub const POSITIONED: &str = "weir.positioned";
 
@@ -42,8 +44,21 @@ pub struct Login {
     pub kind: CredentialType,
     /// The brokers' authority.
     pub ca_pem: Option<String>,
-    /// The file in [`DIRECTORY`] that has the rest.
+    /// The file that has the rest.
     pub file: String,
+}
+
+/// What is the same for all connectors of an engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    /// Which engine it is, of which Weir: what else goes on at its Kafka Connect is somebody else's.
+    pub engine: &'a str,
+    /// How copies are tuned.
+    pub tuning: &'a CopyTuning,
+    /// The configuration provider of the workers that reads files.
+    pub provider: &'a str,
+    /// The directory that they have the files in.
+    pub directory: &'a str,
 }
 
 /// The file with the credential of one version of a copier.
@@ -51,11 +66,16 @@ pub fn credential_file(uid: &str, version: u32) -> String {
     format!("{uid}-{version}.properties")
 }
 
+/// MirrorMaker 2's source connector, among the plugins of Kafka Connect.
+pub const CLASS: &str = "org.apache.kafka.connect.mirror.MirrorSourceConnector";
+/// In a connector's configuration: [`Setting::engine`].
+pub const ENGINE: &str = "weir.engine";
+
 /// The connector of `share`, which copies `topics` of the cluster `source`, where both ends can log in.
 pub fn connector(
     share: &ExternalShare,
     source: &str,
-    engine: &MirrorMaker2,
+    setting: Setting<'_>,
     topics: &BTreeSet<String>,
     logins: Option<(&Login, &Login)>,
 ) -> Connector {
@@ -65,10 +85,11 @@ pub fn connector(
     let mut config = BTreeMap::new();
     let mut set = |key: &str, value: &str| drop(config.insert(key.to_owned(), value.to_owned()));
     set("name", &name);
-    set("connector.class", "org.apache.kafka.connect.mirror.MirrorSourceConnector");
-    set("tasks.max", &engine.tasks_max.to_string());
+    set("connector.class", CLASS);
+    set("tasks.max", &setting.tuning.tasks_max.to_string());
     set("topics", &quoted.join(","));
     set("weir.share", &key.to_string());
+    set(ENGINE, setting.engine);
     // The copy's name is the alias, the separator, and the topic's name. An alias with the separator in it would be read back as
     // another one.
     set("source.cluster.alias", source_alias(&key));
@@ -80,8 +101,8 @@ pub fn connector(
         set(key, value);
     }
     for (prefix, tuning) in [
-        ("source.consumer.", serde_json::to_value(&engine.consumer)),
-        ("producer.override.", serde_json::to_value(&engine.producer)),
+        ("source.consumer.", serde_json::to_value(&setting.tuning.consumer)),
+        ("producer.override.", serde_json::to_value(&setting.tuning.producer)),
     ] {
         // Structs of numbers and text: this cannot fail.
         for (name, value) in tuning.ok().as_ref().and_then(Value::as_object).into_iter().flatten() {
@@ -90,7 +111,7 @@ pub fn connector(
     }
     if let Some((source, target)) = logins {
         for (prefix, login) in LOGINS.into_iter().zip([source, target, target]) {
-            config.extend(self::login(prefix, login));
+            config.extend(self::login(prefix, login, setting));
         }
     }
     let runs = logins.is_some() && !topics.is_empty();
@@ -126,10 +147,11 @@ const FIXED: [(&str, &str); 14] = [
 ];
 
 /// What a client needs to log in, each secret by reference to the file.
-fn login(prefix: &str, login: &Login) -> BTreeMap<String, String> {
+fn login(prefix: &str, login: &Login, setting: Setting<'_>) -> BTreeMap<String, String> {
     let mut config = BTreeMap::new();
     let mut set = |key: &str, value: String| drop(config.insert(format!("{prefix}{key}"), value));
-    let from_file = |key: &str| format!("${{file:{DIRECTORY}/{}:{key}}}", login.file);
+    let Setting { provider, directory, .. } = setting;
+    let from_file = |key: &str| format!("${{{provider}:{directory}/{}:{key}}}", login.file);
     set("bootstrap.servers", login.bootstrap_servers.join(","));
     match login.kind {
         CredentialType::ScramSha512 => {
@@ -167,7 +189,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::{Login, connector};
+    use super::{DIRECTORY, Login, Setting, connector};
     use crate::api::CredentialType;
 
     #[test]
@@ -176,9 +198,10 @@ mod tests {
             "metadata": {"namespace": "payments", "name": "out", "uid": "u"},
             "spec": {"products": [], "partnerRefs": [], "pattern": "Copy", "validity": {"notAfter": "2026-12-01T00:00:00Z"}}}))
         .unwrap();
-        let engine = serde_json::from_value(json!({
-            "image": "kafka", "consumer": {"maxPollRecords": 100}, "producer": {"compressionType": "lz4", "lingerMs": 5}}))
+        let tuning = serde_json::from_value(json!({
+            "consumer": {"maxPollRecords": 100}, "producer": {"compressionType": "lz4", "lingerMs": 5}}))
         .unwrap();
+        let setting = Setting { engine: "w/shared/mm2", tuning: &tuning, provider: "file", directory: DIRECTORY };
         let topics = BTreeSet::from(["payments.orders.placed".to_owned(), "payments.paid".to_owned()]);
         let login = |file: &str| Login {
             bootstrap_servers: vec!["a:9092".into(), "b:9092".into()],
@@ -187,7 +210,7 @@ mod tests {
             file: file.into(),
         };
         let connector =
-            connector(&share, "main", &engine, &topics, Some((&login("s-1.properties"), &login("t-2.properties"))));
+            connector(&share, "main", setting, &topics, Some((&login("s-1.properties"), &login("t-2.properties"))));
         let value = |key: &str| connector.config[key].as_str();
         assert_eq!(value("topics"), "payments\\.orders\\.placed,payments\\.paid");
         assert_eq!((value("source.cluster.alias"), value("replication.policy.separator")), ("payments", ".out."));
@@ -199,6 +222,7 @@ mod tests {
             let jaas = "${file:/etc/weir/t-2.properties:sasl.jaas.config}";
             assert_eq!(value(&format!("{prefix}sasl.jaas.config")), jaas);
         }
+        assert_eq!((value("weir.engine"), value("tasks.max")), ("w/shared/mm2", "1"));
         assert!(connector.runs);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::core::ObjectMeta;
@@ -11,7 +12,7 @@ use super::offer::{Offer, Shared};
 use super::{Guests, identity, own_grants};
 use crate::api::{
     Access, Classification, ClusterRef, CredentialType, DataProduct, DataProductSpec, DeletionPolicy, ExternalShare,
-    History, ListenerAuthentication, Reason, Rotation, Stream, StreamClient, TargetTopicPolicy,
+    History, ListenerAuthentication, Reason, ReplicationEngine, Rotation, Stream, StreamClient, TargetTopicPolicy,
 };
 use crate::domain::binding::{ANYWHERE, ClusterAccess, Resolution, bounded, entries, quota_map};
 use crate::domain::connection::listener;
@@ -93,10 +94,25 @@ pub(super) fn place(index: &Index, share: &ExternalShare, source: &str) -> Resul
     })
 }
 
+/// How long workers that somebody else runs may take to see a file: a kubelet looks about once a minute.
+const SEEN: Duration = Duration::from_secs(300);
+
+/// How the credentials of who copies are rotated: as the partner's, but that the one before lasts until workers have seen the next.
+fn rotation(index: &Index, share: &ExternalShare) -> Option<Rotation> {
+    let rotation = share.spec.credentials.rotation.clone()?;
+    let is_theirs = offered(index, share).is_some_and(|engine| engine.kafka_connect.is_some());
+    let overlap = if is_theirs { Duration::from(rotation.overlap).max(SEEN).into() } else { rotation.overlap };
+    Some(Rotation { overlap, ..rotation })
+}
+
 fn engine(index: &Index, share: &ExternalShare) -> Option<EngineKey> {
+    let name = offered(index, share)?.name.clone();
+    Some(EngineKey { cluster: destination(share)?.clone(), name })
+}
+
+fn offered<'a>(index: &'a Index, share: &ExternalShare) -> Option<&'a ReplicationEngine> {
     let (cluster, name) = (destination(share)?, share.spec.engine.as_ref()?);
-    let offered = index.cluster_spec(cluster)?.replication_engines.iter().any(|e| e.name == *name);
-    offered.then(|| EngineKey { cluster: cluster.clone(), name: name.clone() })
+    index.cluster_spec(cluster)?.replication_engines.iter().find(|e| e.name == *name)
 }
 
 /// Why MirrorMaker 2 would pass over a topic without a word: it takes such names for its own, or for Kafka Connect's
@@ -139,7 +155,7 @@ pub(super) fn copy(
     let problems = || guests.values().flat_map(|g| g.resolution.problems.iter().cloned()).collect();
     let problems: Vec<_> = if flows.is_empty() { problems() } else { Vec::new() };
     let [source_uid, target_uid] = uids;
-    let rotation = &share.spec.credentials.rotation;
+    let rotation = rotation(index, share);
     let copier = |end: &str, uid: String, cluster: &str, access: ClusterAccess| {
         let at = guest_key(&key, end);
         let client = agreed.then(|| Arc::new(own_client(index, &at, uid.clone(), cluster, rotation.clone())));

@@ -275,7 +275,7 @@ fn versions_go_on_where_they_ended_as_long_as_what_they_are_for_is_there() {
     world.index.apply(Update::Share(key(SHARE), Some(Arc::new(over))), world.now);
     assert!(!may(&world, &partner, "shared") && !may(&world, &source, "prod") && may(&world, &worker, "shared"));
     // Of one that moved, the first cluster need not remember anything.
-    let mut world = flowing();
+    let world = flowing();
     assert!(!may(&world, &partner, "prod") && may(&world, &partner, "shared"));
 }
 

@@ -1,131 +1,17 @@
-//! Products that are copied for other organisations, by real MirrorMaker 2: run by `make test`.
-
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod harness;
+//! By a Kafka Connect that Weir runs.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use harness::brokers::{Login, groups, reads, writes};
-use harness::install::cluster_manifest;
-use harness::other_kafka::OtherKafka;
-use harness::records::{Values, numbered, read, write};
-use harness::sharing::Sharing;
-use harness::shell::kubectl;
-use harness::{CLUSTER, Harness, NAMESPACE, until};
 use serde_json::json;
-use weir::api::{DataProduct, ExternalShare, Reason, ReplicationStatus, SharePhase, StreamCluster};
+use weir::api::{DataProduct, ExternalShare, Reason, SharePhase, StreamCluster};
 use weir::ports::ProbeOutcome;
 
-/// The label of all workers.
-const WORKERS: &str = "app.kubernetes.io/name=weir-connect";
-/// How long Kafka Connect may take to start, on a machine that is busy with other tests.
-const AWHILE: Duration = Duration::from_secs(240);
-
-/// A Private product that is copied to a Kafka of its own, and a partner who reads there.
-struct Copying {
-    s: Sharing,
-    kafka: OtherKafka,
-}
-
-impl Copying {
-    async fn begin(name: &str, more: &str) -> Self {
-        let h = Harness::start().await;
-        let kafka = OtherKafka::start(&h, name, &[]).await;
-        h.platform().apply_value(kafka.destination(&h.lab)).await;
-        h.platform().ready::<StreamCluster>(&kafka.name).await;
-        let pattern =
-            format!("pattern: Copy, engine: mm2, destination: {{clusterRef: {{name: {}}}}}{more}", kafka.name);
-        let s = Sharing::of(h, "Private", pattern).await;
-        Self { s, kafka }
-    }
-
-    /// Eve asks, olga approves, the partner accepts.
-    async fn agree(&self) {
-        self.s.phase(SharePhase::PendingApproval, Reason::AwaitingApproval).await;
-        self.s.decide("approve", &[]).await;
-        self.s.phase(SharePhase::Invited, Reason::AwaitingAcceptance).await;
-        self.s.accept().await;
-    }
-
-    async fn phase(&self, phase: SharePhase, reason: Reason) -> weir::api::SharedWith {
-        let around = [self.s.owner.name.as_str()];
-        until(AWHILE, &around, &format!("the share is {phase:?} for {reason}"), || self.s.is_in(phase, reason)).await
-    }
-
-    /// The name of the copy of a stream.
-    fn copy(&self, stream: &str) -> String {
-        format!("{}.out.{}", self.s.owner.name, self.s.topic(stream))
-    }
-
-    fn write(&self, login: &Login, stream: &str, values: &[String]) {
-        write(login, &self.s.topic(stream), 0, values, None);
-    }
-
-    /// Waits until the copy of a stream has exactly these.
-    async fn copied(&self, login: &Login, stream: &str, wanted: &[String]) {
-        let topic = self.copy(stream);
-        let group = self.group().await;
-        until(AWHILE, &[&self.s.owner.name], &format!("{} records in {topic}", wanted.len()), || async {
-            let all = read(login, &group, &topic)?;
-            if flat(&all) == wanted { Ok(()) } else { Err(format!("{all:?}")) }
-        })
-        .await;
-    }
-
-    /// A consumer group that the partner may use.
-    async fn group(&self) -> String {
-        let partners = self.s.owner.get::<ExternalShare>("out").await.unwrap().status.unwrap().partners;
-        format!("{}reader", partners[0].group_prefix.as_deref().unwrap_or_default())
-    }
-
-    /// The newest principal that reads at the source.
-    async fn reader(&self) -> String {
-        let entries = self.s.h.brokers.entries_with(&self.s.topic("placed")).await.unwrap_or_default();
-        let names = entries.iter().filter_map(|e| e.split("User:").nth(1)?.split(' ').next().map(str::to_owned));
-        names.max().unwrap_or_default()
-    }
-
-    /// The pods of the workers.
-    async fn workers(&self) -> Vec<String> {
-        let engine = format!("{}/mm2", self.kafka.name);
-        let path =
-            format!("jsonpath={{.items[?(@.metadata.annotations.weir\\.dev/engine=='{engine}')].metadata.name}}");
-        let name = kubectl(&["-n", NAMESPACE, "get", "deployments", "-l", WORKERS, "-o", &path]).await;
-        let instance = format!("app.kubernetes.io/instance={}", name.trim());
-        let pods = kubectl(&["-n", NAMESPACE, "get", "pods", "-l", &instance, "-o", "name"]).await;
-        pods.lines().map(str::to_owned).collect()
-    }
-
-    /// Waits until the destination knows nobody that Weir made there.
-    async fn nobody_is_left(&self) {
-        until(AWHILE, &[&self.s.owner.name], "nobody is left", || async {
-            match self.kafka.brokers.users("~xs.").await {
-                Ok(users) if users.is_empty() => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        })
-        .await;
-        assert_eq!(self.workers().await, [""; 0]);
-    }
-
-    async fn replication(&self) -> ReplicationStatus {
-        let share = self.s.owner.get::<ExternalShare>("out").await.unwrap();
-        share.status.and_then(|s| s.replication).unwrap_or_default()
-    }
-
-    async fn end(self) {
-        self.s.owner.delete_and_wait::<ExternalShare>("out").await;
-        self.s.owner.end().await;
-        self.s.who.leave(&self.s.h).await;
-        self.kafka.end(&self.s.h, []).await;
-    }
-}
-
-fn flat(values: &Values) -> Vec<String> {
-    values.values().flatten().cloned().collect()
-}
+use crate::copying::{AWHILE, Copying, flat};
+use crate::harness::brokers::{Login, groups, reads, writes};
+use crate::harness::install::cluster_manifest;
+use crate::harness::records::{numbered, read, write};
+use crate::harness::shell::kubectl;
+use crate::harness::{CLUSTER, NAMESPACE, until};
 
 #[tokio::test]
 #[ignore = "needs the lab: make test"]
