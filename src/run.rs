@@ -27,6 +27,7 @@ use crate::controllers::metrics::Metrics;
 use crate::controllers::patience::Patience;
 use crate::controllers::publisher::{Publisher, wake_owners};
 use crate::controllers::reconcile::reconcile_kind;
+use crate::controllers::usages::{self, Usages};
 use crate::controllers::world::{Queues, World};
 use crate::controllers::{
     data_product, decisions, external_share, partner, replication, retention, role_binding, stream_client,
@@ -120,6 +121,7 @@ async fn lead(
         publisher: Publisher::new(client.clone(), owners, shutdown.clone()),
         secrets: Secrets::new(client.clone(), &settings.namespace),
         copies: Copies::default(),
+        usages: Usages::default(),
         bundles: Bundles::new(client.clone(), &settings.namespace),
         events: Events::new(client.clone(), &settings.namespace, &settings.identity),
         leadership: candidate.leadership(),
@@ -179,6 +181,7 @@ async fn lead(
     tasks.spawn(wake_owners(context.clone(), owner_queue));
     tasks.spawn(decisions::announce(context.clone(), decisions_made));
     tasks.spawn(replication::run(context.clone()));
+    tasks.spawn(usages::run(context.clone()));
     tasks.spawn(retention::run(context.clone()));
     tasks.spawn(keep_looking_at_policies(context.clone()));
     tasks.spawn(expire(context));

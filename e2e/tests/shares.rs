@@ -4,15 +4,21 @@
 
 mod harness;
 
-use harness::brokers::{groups, reads, topic_entry};
+use std::time::Duration;
+
+use harness::brokers::{Login, groups, reads, topic_entry};
+use harness::records::{commit, numbered, write};
 use harness::sharing::{Outside, Sharing};
 use harness::shell::kubectl;
 use harness::{SOON, until};
 use serde_json::json;
-use weir::api::{Action, DataProduct, Decision, ExternalShare, Outcome, Proven, Reason, SharePhase};
+use weir::api::{Action, DataProduct, Decision, ExternalShare, GroupUsage, Outcome, Proven, Reason, SharePhase};
 use weir::domain::acl::Operation;
 use weir::ports::ProbeOutcome;
 use weir::sealing::new_identity;
+
+/// Usage is looked at twice a minute.
+const LONG: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 #[ignore = "needs the lab: make test"]
@@ -34,6 +40,7 @@ async fn a_partner_reads_what_was_approved_and_accepted_until_it_is_revoked() {
     assert!(again.contains("is handed out once"), "{again}");
     let listed = s.partner("", &["shares"]).await.unwrap();
     assert!(listed.contains("Active") && listed.contains(&s.topic("placed")), "{listed}");
+    usage_is_seen(&s, &login).await;
     s.decide("revoke", &["--reason", "breach"]).await;
     let ended = s.phase(SharePhase::Revoked, Reason::Revoked).await;
     let end = ended.revocation.unwrap();
@@ -65,6 +72,29 @@ async fn a_partner_reads_what_was_approved_and_accepted_until_it_is_revoked() {
     assert_eq!(shared.revocation, None);
     s.h.brokers.let_fetch(&s.fetch().await, &s.topic("placed"), ProbeOutcome::Allowed).await;
     s.end().await;
+}
+
+/// The partner's group reads 7 of 10 records, and both sides see it.
+async fn usage_is_seen(s: &Sharing, login: &Login) {
+    let usage = || async {
+        let partner = s.is_in(SharePhase::Active, Reason::Ready).await?;
+        let group = format!("{}reader", partner.group_prefix.unwrap_or_default());
+        Ok::<_, String>((group, partner.usage.ok_or("nobody looked")?))
+    };
+    let topic = s.topic("placed");
+    write(&s.h.brokers.login(), &topic, 0, &numbered("order", 10), None);
+    let (group, before) = until(LONG, &[&s.owner.name], "a first look", usage).await;
+    assert_eq!((before.records, before.groups.as_slice()), (0, [].as_slice()));
+    commit(login, &group, &topic, 0, 7);
+    let read = GroupUsage { name: group, records: 7, lag_records: 3 };
+    until(LONG, &[&s.owner.name], "7 of 10 are read", || async {
+        let (_, seen) = usage().await?;
+        let all = (seen.records, seen.lag_records, seen.groups.as_slice()) == (7, 3, [read.clone()].as_slice());
+        if all && seen.last_read_at.is_some() { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+    let listed = s.partner("", &["shares"]).await.unwrap();
+    assert!(listed.contains("7 since "), "{listed}");
 }
 
 #[tokio::test]

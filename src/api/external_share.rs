@@ -211,9 +211,59 @@ pub struct SharedWith {
     /// When its access ends by itself, as approved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Time>,
+    /// How much it reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<ShareUsage>,
     /// How its end went.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revocation: Option<Revocation>,
+}
+
+/// How much a partner reads, by what its consumer groups commit, looked at twice a minute. How many bytes is not known: brokers say
+/// that in their own metrics only. A consumer that never commits is not seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ShareUsage {
+    /// Since when it is counted: the beginning of an hour (UTC), or when this Weir first looked.
+    pub since: Time,
+    /// Records that all groups read since then; an upper bound: transactions' markers count, and a group that begins counts as if it
+    /// had read from the first record on.
+    pub records: i64,
+    /// Records that they have yet to read, of partitions that they have begun.
+    pub lag_records: i64,
+    /// When any of them was last seen to have gone on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_read_at: Option<Time>,
+    /// Each group. The first 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupUsage>,
+    /// The window before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<UsageWindow>,
+}
+
+/// How much a consumer group reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupUsage {
+    /// `group.id`.
+    pub name: String,
+    /// Records that it read in the window.
+    pub records: i64,
+    /// Records that it has yet to read.
+    pub lag_records: i64,
+}
+
+/// How much was read in a window that is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageWindow {
+    /// Its beginning.
+    pub since: Time,
+    /// Its end.
+    pub until: Time,
+    /// Records that all groups read.
+    pub records: i64,
 }
 
 /// The end of a partner's access, step by step.

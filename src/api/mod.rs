@@ -24,8 +24,8 @@ pub use data_product::{
     StreamStatus,
 };
 pub use external_share::{
-    ExternalShare, ExternalShareSpec, ExternalShareStatus, PartnerRef, Proven, Revocation, Revoke, ShareCredentials,
-    SharePhase, SharedProduct, SharedWith, Validity,
+    ExternalShare, ExternalShareSpec, ExternalShareStatus, GroupUsage, PartnerRef, Proven, Revocation, Revoke,
+    ShareCredentials, SharePhase, ShareUsage, SharedProduct, SharedWith, UsageWindow, Validity,
 };
 pub use invitation::{Invitation, InvitationSpec, UidRef};
 pub use partner::{Agreement, Partner, PartnerSpec, PartnerStanding, PartnerStatus};

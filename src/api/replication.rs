@@ -73,9 +73,12 @@ pub struct MirrorMaker2 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaConnect {
-    /// Where its REST interface is: `https://HOST:PORT`.
-    #[schemars(length(min = 1, max = 512), regex(pattern = r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?$"))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("url is immutable, for it knows how far copies are: offer another engine"))]
+    /// Where its REST interface is: `https://HOST:PORT`, by a host's name.
+    #[schemars(
+        length(min = 1, max = 512),
+        regex(pattern = r"^https://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[1-9][0-9]{0,4})?$")
+    )]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("url is immutable, for the Kafka Connect there knows how far copies are: offer another engine"))]
     pub url: String,
     /// How Weir is known there: a Secret of the namespace that Weir runs in, with `tls.crt` and `tls.key`, or `username` and
     /// `password`, or all of them; and `ca.crt`, where the system does not trust its authority.
@@ -88,17 +91,18 @@ pub struct KafkaConnect {
 }
 
 /// The Secret that Weir writes for the workers of a Kafka Connect, and where they have it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.__namespace__ == oldSelf.__namespace__ && self.secretName == oldSelf.secretName").message("the Secret of an engine is immutable, for credentials are in it: offer another engine"))]
 pub struct ConnectCredentials {
     /// The namespace of the workers. It enrols: it binds the ClusterRole `weir-credentials` to Weir.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub namespace: String,
     /// Name of the Secret, which Weir makes there, and which the workers mount: as `optional`, for it comes with the first share.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub secret_name: String,
     /// The directory at which they have it.
-    #[schemars(length(min = 1, max = 512), regex(pattern = r"^/[A-Za-z0-9/._-]*$"))]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$"))]
     pub directory: String,
     /// The name of their configuration provider that reads it: one of the class `FileConfigProvider` (KIP-297).
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9_-]+$"))]

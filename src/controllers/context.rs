@@ -11,6 +11,7 @@ use super::applier::SessionError;
 use super::copies::Copies;
 use super::patience::Patience;
 use super::publisher::Publisher;
+use super::usages::Usages;
 use super::world::World;
 use crate::domain::event::{Happening, WEIR, event};
 use crate::domain::ledger::Installation;
@@ -34,6 +35,8 @@ pub struct Context {
     pub bundles: Bundles,
     /// How copies are.
     pub copies: Copies,
+    /// How much partners read.
+    pub usages: Usages,
     /// Kubernetes Events and SecurityEvents.
     pub events: Events,
     /// Proof of leadership.

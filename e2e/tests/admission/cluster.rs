@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::approvals::{self, DENIED, decision};
 use crate::cases::{Action, Case, Persona};
-use crate::{copies, shares};
+use crate::{copies, engines, shares};
 
 /// Weir's account in the chart's default installation.
 pub const WEIR: &str = "system:serviceaccount:weir-system:weir";
@@ -291,6 +291,7 @@ impl Cluster {
             let manifest = manifest.replacen('{', "{apiVersion: weir.dev/v1alpha1, ", 1);
             self.apply("weir-e2e", &parse(&manifest, &self.owner, &self.consumer)?).await?;
         }
+        self.create_as(Persona::Platform, &engines::stored()).await?;
         self.create_as(Persona::Weir, &event("{owner}", "seen")).await?;
         self.create_as(Persona::Owner, &decision("stored", "{me}", DENIED)).await?;
         self.create_as(Persona::Owner, &shares::invitation("invited", "{me}")).await?;
@@ -324,7 +325,7 @@ impl Cluster {
         .await
     }
 
-    /// Removes the namespaces and waits until they are gone.
+    /// Removes what is in no namespace, and the namespaces, and waits until those are gone.
     pub async fn tear_down(&self) -> Result<()> {
         approvals::stamp_again(self).await?;
         for (kind, name) in [
@@ -341,11 +342,14 @@ impl Cluster {
         for name in [&self.owner, &self.consumer] {
             namespaces.delete(name, &DeleteParams::default()).await?;
         }
-        let platform =
-            ApiResource::from_gvk(&GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding"));
-        Api::<DynamicObject>::all_with(self.admin.clone(), &platform)
-            .delete(&self.user(Persona::Platform).to_lowercase(), &DeleteParams::default())
-            .await?;
+        for (group, version, kind, name) in [
+            ("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", self.user(Persona::Platform).to_lowercase()),
+            ("weir.dev", "v1alpha1", "StreamCluster", self.owner.clone()),
+        ] {
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+            let all: Api<DynamicObject> = Api::all_with(self.admin.clone(), &resource);
+            all.delete(&name, &DeleteParams::default()).await?;
+        }
         eventually("the namespaces' end", || async {
             for name in [&self.owner, &self.consumer] {
                 let left = namespaces.get_opt(name).await?;

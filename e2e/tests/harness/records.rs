@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -92,6 +92,16 @@ pub fn read(login: &Login, group: &str, topic: &str) -> Result<Values, String> {
         }
     }
     Ok(values)
+}
+
+/// Says that `group` has read a partition up to `next`.
+pub fn commit(login: &Login, group: &str, topic: &str, partition: i32, next: i64) {
+    let mut config = config(login);
+    config.set("group.id", group).set("enable.auto.commit", "false");
+    let consumer: BaseConsumer = config.create().unwrap();
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(topic, partition, Offset::Offset(next)).unwrap();
+    consumer.commit(&offsets, CommitMode::Sync).unwrap();
 }
 
 /// `name-1` to `name-n`.

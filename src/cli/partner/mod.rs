@@ -193,17 +193,23 @@ impl Partner {
             return Ok(());
         }
         let mut table = TabWriter::new(std::io::stdout());
-        writeln!(table, "SHARE\tNAME\tPHASE\tTOPICS\tGROUPS\tBEHIND\tUNTIL\tMESSAGE")?;
+        writeln!(table, "SHARE\tNAME\tPHASE\tTOPICS\tGROUPS\tREAD\tLAG\tCOPY BEHIND\tUNTIL\tMESSAGE")?;
         for ShareState { share, terms, state, copy } in all {
             let phase = state.as_ref().map_or_else(|| "Unknown".to_owned(), |s| format!("{:?}", s.phase));
             let topics = state.as_ref().map(|s| s.topics.join(", ")).unwrap_or_default();
             let groups =
                 state.as_ref().and_then(|s| s.group_prefix.clone()).map(|p| format!("{p}*")).unwrap_or_default();
             let behind = copy.and_then(|c| c.lag_seconds).map(|s| format!("{s} s")).unwrap_or_default();
+            let usage = state.as_ref().and_then(|s| s.usage.as_ref());
+            let read = usage.map(|u| format!("{} since {:.0}", u.records, u.since.0)).unwrap_or_default();
+            let lag = usage.map(|u| u.lag_records.to_string()).unwrap_or_default();
             let evidence = state.as_ref().and_then(|s| s.revocation.as_ref()?.evidence.clone());
             let message = state.map(|s| s.message).into_iter().chain(evidence).collect::<Vec<_>>().join("; ");
             let (name, until) = (terms.name, terms.not_after);
-            writeln!(table, "{share}\t{name}\t{phase}\t{topics}\t{groups}\t{behind}\t{until}\t{message}")?;
+            writeln!(
+                table,
+                "{share}\t{name}\t{phase}\t{topics}\t{groups}\t{read}\t{lag}\t{behind}\t{until}\t{message}"
+            )?;
         }
         table.flush().context("failed to print")
     }

@@ -26,6 +26,7 @@ use crate::domain::evidence::Evidence;
 use crate::domain::names::{ObjectKey, guest_uid};
 use crate::domain::share::progress::Seen;
 use crate::domain::share::{Guest, Guests};
+use crate::domain::usage::Usage;
 use crate::k8s::objects::{add_finalizer, has_finalizer, remove_finalizer, write_status};
 
 /// Reconciles one share.
@@ -86,6 +87,7 @@ struct Found<'a> {
     seen: Seen<'a>,
     credential: credentials::Report,
     evidence: Option<Evidence>,
+    usage: Option<Usage>,
 }
 
 /// Looks at one partner, and takes the next step in the life of its credentials; `None` where nothing new can be said yet.
@@ -124,7 +126,7 @@ async fn look<'a>(
         ready: format!("reads {} topics; every broker shows {entries} entries", guest.resolution.topics.len()),
     };
     let evidence = evidence(context, &guest.uid);
-    Ok(Some(Found { seen, credential, evidence }))
+    Ok(Some(Found { seen, credential, evidence, usage: context.usages.get(&guest.uid) }))
 }
 
 /// Partners that the share names no more: those of which something is left, and those of which nothing is.

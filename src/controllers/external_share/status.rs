@@ -5,14 +5,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Found;
 use crate::api::{
-    Access, ApprovedStream, ExternalShare, ExternalShareStatus, Proven, Reason, ReplicationStatus, Revocation,
-    SharePhase, SharedWith,
+    Access, ApprovedStream, ExternalShare, ExternalShareStatus, GroupUsage, Proven, Reason, ReplicationStatus,
+    Revocation, SharePhase, ShareUsage, SharedWith, UsageWindow,
 };
 use crate::controllers::stream_client::credential_statuses;
 use crate::domain::conditions::{Progress, conditions, merge, whole_seconds};
 use crate::domain::ledger::ClientRecord;
 use crate::domain::share::Guest;
 use crate::domain::share::progress::share_conditions;
+use crate::domain::usage::{Usage, Window};
 
 /// How many topics a status names.
 const TOPICS: usize = 100;
@@ -72,6 +73,7 @@ fn partner(found: &Found<'_>, before: Option<&SharedWith>, now: Timestamp) -> Sh
         credentials: record.map(credential_statuses).unwrap_or_default(),
         fetched_at: credential.fetched_at.clone(),
         ends_at: guest.ends_at.map(|at| Time(whole_seconds(at))),
+        usage: found.usage.as_ref().map(usage).or_else(|| before.and_then(|b| b.usage.clone())),
         revocation: revocation(found, phase, before.and_then(|b| b.revocation.clone()), now),
     }
 }
@@ -96,6 +98,27 @@ pub fn leaving(was: SharedWith) -> SharedWith {
         message: "the share does not name it any more, and what it had is being removed".into(),
         topics: Vec::new(),
         ..was
+    }
+}
+
+/// How many groups a status names.
+const GROUPS: usize = 20;
+
+fn usage(usage: &Usage) -> ShareUsage {
+    let time = |at: Timestamp| Time(whole_seconds(at));
+    let group = |(name, records): (&String, &i64)| GroupUsage {
+        name: name.clone(),
+        records: *records,
+        lag_records: usage.lag(name),
+    };
+    let window = |w: Window| UsageWindow { since: time(w.since), until: time(w.until), records: w.records };
+    ShareUsage {
+        since: time(usage.since),
+        records: usage.records.values().sum(),
+        lag_records: usage.total_lag(),
+        last_read_at: usage.last_read_at.map(time),
+        groups: usage.records.iter().take(GROUPS).map(group).collect(),
+        previous: usage.before.map(window),
     }
 }
 

@@ -1,16 +1,16 @@
 //! Where the sources are: from which record on a topic is copied, and how far the copy is behind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::api::{History, HistoryStart};
 use crate::controllers::context::Context;
+use crate::controllers::readers::Readers;
 use crate::domain::replication::flow::Positions;
-use crate::kafka::KafkaAdminClient;
 use crate::ports::{Disposition, KafkaAdmin, KafkaError, OffsetSpec};
 
-/// Connections to sources, by StreamCluster.
+/// Connections to sources.
 #[derive(Default)]
-pub struct Sources(BTreeMap<String, KafkaAdminClient>);
+pub struct Sources(Readers);
 
 impl Sources {
     /// One past the last offset of each partition of `topics`.
@@ -64,33 +64,15 @@ impl Sources {
         topics: &BTreeSet<String>,
         what: OffsetSpec,
     ) -> Result<Positions, KafkaError> {
-        let asked = offsets(self.admin(context, cluster).await?, topics, what).await;
+        let asked = offsets(self.0.of(context, cluster).await?, topics, what).await;
         if asked.is_err() {
-            // Addresses and credentials may have changed.
-            self.0.remove(cluster);
+            self.0.forget(cluster);
         }
         asked
     }
-
-    async fn admin(&mut self, context: &Context, cluster: &str) -> Result<&KafkaAdminClient, KafkaError> {
-        if !self.0.contains_key(cluster) {
-            let endpoint = context.endpoint(cluster).ok_or_else(|| KafkaError {
-                code: None,
-                message: format!("StreamCluster {cluster} is not connected"),
-                disposition: Disposition::Retry,
-            })?;
-            let admin = KafkaAdminClient::connect(&endpoint, &format!("weir-{cluster}-positions")).await?;
-            self.0.insert(cluster.to_owned(), admin);
-        }
-        Ok(&self.0[cluster])
-    }
 }
 
-async fn offsets(
-    admin: &KafkaAdminClient,
-    topics: &BTreeSet<String>,
-    what: OffsetSpec,
-) -> Result<Positions, KafkaError> {
+async fn offsets(admin: &dyn KafkaAdmin, topics: &BTreeSet<String>, what: OffsetSpec) -> Result<Positions, KafkaError> {
     let names: Vec<_> = topics.iter().cloned().collect();
     let described = admin.describe_topics(Some(&names)).await?;
     // A partition without a position is copied from its beginning: none may be missing.

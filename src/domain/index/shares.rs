@@ -30,6 +30,11 @@ impl Index {
         self.guests.get(&share_of_guest(key)?.0)?.get(key)
     }
 
+    /// Every guest, by its key.
+    pub fn all_guests(&self) -> impl Iterator<Item = (&ObjectKey, &Guest)> {
+        self.guests.values().flat_map(|guests| guests.iter())
+    }
+
     /// What a share copies.
     pub fn copy(&self, share: &ObjectKey) -> Option<&Arc<Copy>> {
         self.copies.get(share)

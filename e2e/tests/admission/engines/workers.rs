@@ -1,179 +1,19 @@
-//! Clusters that take copies: whose, and what carries them.
+//! An engine that Weir runs: how it runs, reads and writes.
 
+use super::cluster;
 use crate::cases::Action::Create;
 use crate::cases::Expect::{Accepted, Refused};
 use crate::cases::Persona::Platform;
-use crate::cases::{Case, about, object};
+use crate::cases::{Case, about};
 
-/// The rules of the definition, and the bounds that stand beside them.
-pub fn rules() -> Vec<Case> {
-    [destinations(), engines(), workers(), consumers(), producers()].concat()
-}
-
-fn cluster(spec: &str) -> String {
-    let spec = format!(
-        "spec: {{bootstrapServers: ['broker:9093'], adminCredentials: {{type: Plain, secretRef: {{name: admin}}}}, {spec}}}"
-    );
-    object("StreamCluster", "", "sample", &spec)
-}
-
-/// As many as `count`, each with a name of its own and the rest.
-fn several(count: usize, rest: &str) -> String {
-    (0..count).map(|i| format!("{{name: n{i}, {rest}}}")).collect::<Vec<_>>().join(", ")
-}
-
-const ALL: &str = "namespaceSelector: {}";
-const IMAGE: &str = "mirrorMaker2: {image: 'kafka:4'}";
-
-/// Who may copy here.
-fn destinations() -> Vec<Case> {
-    let quotas = "name at least one quota";
-    let offering = |entries: &str| cluster(&format!("destinations: [{entries}]"));
-    let limited = |limits: &str| offering(&format!("{{name: all, {ALL}, limits: {{{limits}}}}}"));
-    [
-        about(
-            quotas,
-            [
-                (
-                    "copies with limits",
-                    Platform,
-                    Create,
-                    limited(
-                        "partitions: 12, replicas: 3, configKeys: [retention.ms], quotas: {consumerByteRate: 1048576}",
-                    ),
-                    Accepted,
-                ),
-                ("copies with a limit on no quota", Platform, Create, limited("quotas: {}"), Refused(quotas)),
-            ],
-        ),
-        about(
-            "bounds of destinations",
-            [
-                ("copies from nowhere", Platform, Create, offering(""), Accepted),
-                ("as many destinations as there may be", Platform, Create, offering(&several(64, ALL)), Accepted),
-                (
-                    "too many destinations",
-                    Platform,
-                    Create,
-                    offering(&several(65, ALL)),
-                    Refused("spec.destinations: Too many: 65: must have at most 64 items"),
-                ),
-                (
-                    "two destinations of one name",
-                    Platform,
-                    Create,
-                    offering(&format!("{{name: all, {ALL}}}, {{name: all, {ALL}}}")),
-                    Refused("spec.destinations[1]: Duplicate value: {\"name\":\"all\"}"),
-                ),
-                (
-                    "a destination that selects nothing",
-                    Platform,
-                    Create,
-                    offering("{name: all}"),
-                    Refused("spec.destinations[0].namespaceSelector: Required value"),
-                ),
-                (
-                    "a destination that selects null",
-                    Platform,
-                    Create,
-                    offering("{name: all, namespaceSelector: null}"),
-                    Refused("spec.destinations[0].namespaceSelector"),
-                ),
-                (
-                    "a destination without a name",
-                    Platform,
-                    Create,
-                    offering(&format!("{{{ALL}}}")),
-                    Refused("spec.destinations[0].name: Required value"),
-                ),
-                (
-                    "a destination with an empty name",
-                    Platform,
-                    Create,
-                    offering(&format!("{{name: '', {ALL}}}")),
-                    Refused("spec.destinations[0].name in body should be at least 1 chars long"),
-                ),
-                (
-                    "copies of no partition",
-                    Platform,
-                    Create,
-                    limited("partitions: 0"),
-                    Refused("spec.destinations[0].limits.partitions in body should be greater than or equal to 1"),
-                ),
-            ],
-        ),
-    ]
-    .concat()
+/// Of `mirrorMaker2`.
+pub fn cases() -> Vec<Case> {
+    [workers(), consumers(), producers(), of_the_other_kind()].concat()
 }
 
 /// The engine of the cases, with this beside its image.
 fn engine(more: &str) -> String {
     cluster(&format!("replicationEngines: [{{name: mm2, mirrorMaker2: {{image: 'kafka:4', {more}}}}}]"))
-}
-
-/// What carries copies here.
-fn engines() -> Vec<Case> {
-    let having = |entries: &str| cluster(&format!("replicationEngines: [{entries}]"));
-    let named = |name: &str| having(&format!("{{name: '{name}', {IMAGE}}}"));
-    let label = Refused("spec.replicationEngines[0].name in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'");
-    about(
-        "bounds of engines",
-        [
-            ("no engine", Platform, Create, having(""), Accepted),
-            ("an engine with an image alone", Platform, Create, named("mm2"), Accepted),
-            ("an engine with dashes in its name", Platform, Create, named("4-mm--2"), Accepted),
-            ("an engine with capitals in its name", Platform, Create, named("MM2"), label),
-            ("an engine with a dot in its name", Platform, Create, named("mm2.eu"), label),
-            ("an engine with a slash in its name", Platform, Create, named("other/mm2"), label),
-            ("an engine with a line more in its name", Platform, Create, named("mm2\\n").replace('\'', "\""), label),
-            ("an engine that begins with a dash", Platform, Create, named("-mm2"), label),
-            ("an engine that ends with a dash", Platform, Create, named("mm2-"), label),
-            (
-                "an engine with an empty name",
-                Platform,
-                Create,
-                named(""),
-                Refused("spec.replicationEngines[0].name in body should be at least 1 chars long"),
-            ),
-            ("an engine with a long name", Platform, Create, named(&"e".repeat(63)), Accepted),
-            (
-                "an engine with too long a name",
-                Platform,
-                Create,
-                named(&"e".repeat(64)),
-                Refused("spec.replicationEngines[0].name: Too long: may not be more than 63 bytes"),
-            ),
-            ("as many engines as there may be", Platform, Create, having(&several(16, IMAGE)), Accepted),
-            (
-                "too many engines",
-                Platform,
-                Create,
-                having(&several(17, IMAGE)),
-                Refused("spec.replicationEngines: Too many: 17: must have at most 16 items"),
-            ),
-            (
-                "two engines of one name",
-                Platform,
-                Create,
-                having(&format!("{{name: mm2, {IMAGE}}}, {{name: mm2, {IMAGE}}}")),
-                Refused("spec.replicationEngines[1]: Duplicate value: {\"name\":\"mm2\"}"),
-            ),
-            (
-                "an engine of no kind",
-                Platform,
-                Create,
-                having("{name: mm2}"),
-                Refused("spec.replicationEngines[0].mirrorMaker2: Required value"),
-            ),
-            (
-                "an engine of another kind",
-                Platform,
-                Create,
-                having(&format!("{{name: mm2, {IMAGE}, clusterLinking: {{}}}}")),
-                Refused("unknown field \"spec.replicationEngines[0].clusterLinking\""),
-            ),
-        ],
-    )
 }
 
 /// How it runs.
@@ -376,6 +216,43 @@ fn producers() -> Vec<Case> {
                 Create,
                 tuned("acks: '0'"),
                 Refused("unknown field \"spec.replicationEngines[0].mirrorMaker2.producer.acks\""),
+            ),
+        ],
+    )
+}
+
+/// What is said of a Kafka Connect that is there already.
+fn of_the_other_kind() -> Vec<Case> {
+    about(
+        "bounds of workers",
+        [
+            (
+                "workers that are elsewhere",
+                Platform,
+                Create,
+                engine("url: 'https://connect:8083'"),
+                Refused("unknown field \"spec.replicationEngines[0].mirrorMaker2.url\""),
+            ),
+            (
+                "workers with a Secret for who calls them",
+                Platform,
+                Create,
+                engine("secretRef: {name: connect}"),
+                Refused("unknown field \"spec.replicationEngines[0].mirrorMaker2.secretRef\""),
+            ),
+            (
+                "workers with credentials elsewhere",
+                Platform,
+                Create,
+                engine("credentials: {namespace: workers, secretName: copies, directory: /etc/copies}"),
+                Refused("unknown field \"spec.replicationEngines[0].mirrorMaker2.credentials\""),
+            ),
+            (
+                "what is tuned of workers in a place of its own",
+                Platform,
+                Create,
+                engine("tuning: {tasksMax: 2}"),
+                Refused("unknown field \"spec.replicationEngines[0].mirrorMaker2.tuning\""),
             ),
         ],
     )

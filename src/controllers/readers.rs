@@ -1,0 +1,35 @@
+//! Connections to clusters for those who only look, beside the appliers' own.
+
+use std::collections::BTreeMap;
+
+use super::context::Context;
+use crate::kafka::KafkaAdminClient;
+use crate::ports::{Disposition, KafkaAdmin, KafkaError};
+
+/// By StreamCluster.
+#[derive(Default)]
+pub struct Readers(BTreeMap<String, KafkaAdminClient>);
+
+impl Readers {
+    /// The connection to a cluster, made where there is none.
+    ///
+    /// # Errors
+    /// The cluster is not connected, or does not answer.
+    pub async fn of(&mut self, context: &Context, cluster: &str) -> Result<&dyn KafkaAdmin, KafkaError> {
+        if !self.0.contains_key(cluster) {
+            let endpoint = context.endpoint(cluster).ok_or_else(|| KafkaError {
+                code: None,
+                message: format!("StreamCluster {cluster} is not connected"),
+                disposition: Disposition::Retry,
+            })?;
+            let admin = KafkaAdminClient::connect(&endpoint, &format!("weir-{cluster}-reader")).await?;
+            self.0.insert(cluster.to_owned(), admin);
+        }
+        Ok(&self.0[cluster])
+    }
+
+    /// Ends the connection to a cluster, whose addresses and credentials may have changed.
+    pub fn forget(&mut self, cluster: &str) {
+        self.0.remove(cluster);
+    }
+}
