@@ -7,6 +7,7 @@ mod harness;
 use std::time::Duration;
 
 use harness::brokers::{Login, groups, reads, topic_entry};
+use harness::contracts::valid;
 use harness::records::{commit, numbered, write};
 use harness::sharing::{Outside, Sharing};
 use harness::shell::kubectl;
@@ -38,6 +39,12 @@ async fn a_partner_reads_what_was_approved_and_accepted_until_it_is_revoked() {
     s.h.brokers.let_fetch(&login, &s.topic("placed"), ProbeOutcome::Allowed).await;
     let again = s.partner("", &["credential", "--output", "/nowhere-that-is-used"]).await.unwrap_err();
     assert!(again.contains("is handed out once"), "{again}");
+    let contract = s.partner("", &["contract"]).await.unwrap();
+    let olga = ["weir", "--as", "olga", "--namespace", &s.owner.name, "contract", "out", "--partner", &s.who.partner];
+    assert_eq!(kubectl(&olga).await.trim(), contract.trim(), "both sides see the same");
+    let contract = valid(&contract);
+    assert_eq!(contract["schema"][0]["physicalName"], s.topic("placed"));
+    assert_eq!(contract["servers"][0]["host"], login.bootstrap_servers.join(","));
     let listed = s.partner("", &["shares"]).await.unwrap();
     assert!(listed.contains("Active") && listed.contains(&s.topic("placed")), "{listed}");
     usage_is_seen(&s, &login).await;
@@ -176,6 +183,8 @@ async fn an_invitation_is_answered_once_by_whoever_has_the_newest() {
         assert!(terms.contains(word), "{terms} lacks {word}");
     }
     let void = "unknown, expired, answered, or replaced";
+    let contract = valid(&s.partner(&first, &["contract"]).await.unwrap());
+    assert_eq!((&contract["status"], &contract["servers"]), (&json!("proposed"), &json!(null)));
     let guessed = s.partner("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", &["look"]).await.unwrap_err();
     assert!(guessed.contains(void), "{guessed}");
     let second = s.invite().await;

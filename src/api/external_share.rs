@@ -178,6 +178,9 @@ pub struct ExternalShareStatus {
 pub struct SharedWith {
     /// The Partner.
     pub name: String,
+    /// Its organisation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
     /// How far it is.
     pub phase: SharePhase,
     /// Why, in a word.

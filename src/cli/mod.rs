@@ -1,5 +1,6 @@
 //! What people do with `weir`, or as `kubectl weir`: with their own rights, by their kubeconfig.
 
+mod contract;
 mod decide;
 mod invite;
 mod partner;
@@ -48,6 +49,8 @@ pub enum Colleagues {
     Deny(decide::Against),
     /// Take back what a request was given, at once
     Revoke(decide::Against),
+    /// Print the data contract (ODCS v3.1.0) of a share with a partner
+    Contract(contract::Contract),
     /// Invite a partner to a share: prints, once, what the partner answers with
     Invite(invite::Invite),
 }
@@ -67,6 +70,7 @@ pub async fn execute(command: People, target: Target) -> anyhow::Result<()> {
         Colleagues::Approve(what) => decide::approve(&client, &namespace, what).await,
         Colleagues::Deny(what) => decide::against(&client, &namespace, what, Decision::Denied).await,
         Colleagues::Revoke(what) => decide::against(&client, &namespace, what, Decision::Revoked).await,
+        Colleagues::Contract(of) => contract::print(&client, &namespace, &of).await,
         Colleagues::Invite(whom) => invite::invite(&client, &namespace, whom).await,
     }
 }

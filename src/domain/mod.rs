@@ -1,7 +1,7 @@
 //! Decisions: pure functions over values. No client, no clock (time is a parameter), no environment.
 //!
 //! The way of a decision: [`index`] holds what the API server has; [`tenancy`], [`product`], [`role`], [`approval`] and [`binding`]
-//! turn it into grants, and so does [`share`] for partners, with whom [`exchange`] and [`bundle`] deal; [`ledger`] remembers what
+//! turn it into grants, and so does [`share`] for partners, with whom [`exchange`], [`contract`] and [`bundle`] deal; [`ledger`] remembers what
 //! was granted; [`plan`] compares both with what a cluster has; [`topics`] and [`rotation`] do the same for topics and
 //! credentials, and [`evidence`] says what was proven of those that are gone; [`usage`] says what partners read; [`publication`] and [`foreign_edit`] for what stands in consumers' namespaces; [`conditions`] and [`event`]
 //! say what came of it.
@@ -14,6 +14,7 @@ pub mod canary;
 pub mod certificate;
 pub mod conditions;
 pub mod connection;
+pub mod contract;
 pub mod engine;
 pub mod event;
 pub mod evidence;

@@ -43,6 +43,8 @@ pub struct Guest {
     pub partner: String,
     /// The Partner's UID.
     pub partner_uid: Option<String>,
+    /// The Partner's organisation.
+    pub organisation: Option<String>,
     /// The guest's UID, of this share and this partner.
     pub uid: String,
     /// Its identity, from when everybody agreed until it is over.
@@ -96,6 +98,7 @@ fn resolve_guest(index: &Index, share: &ExternalShare, offer: &Offer<'_>, name: 
     let mut guest = Guest {
         partner: name.to_owned(),
         partner_uid: partner.and_then(ResourceExt::uid),
+        organisation: partner.map(|p| p.spec.organisation.clone()),
         group_prefix: guest_prefix(&uid),
         uid,
         client: None,

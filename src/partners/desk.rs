@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::reflector::store::{Store, Writer};
 use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -17,6 +18,7 @@ use crate::api::{
     Acceptance, AccessApproval, AccessApprovalSpec, DataProduct, Decision, ExternalShare, Invitation, PARTNER_REVIEWER,
     Partner, RequestKind, RequestRef, Scope, Side, TargetKind, TargetRef, UidRef,
 };
+use crate::domain::contract::contract;
 use crate::domain::exchange::{Accept, Because, CopyProgress, Offer, SealedCredential, ShareState, Terms};
 use crate::domain::names::guest_uid;
 use crate::domain::secret::Secret;
@@ -99,6 +101,17 @@ impl Desk {
     pub async fn look(&self, secret: &Secret, key: Option<&str>) -> Result<Offer, Refused> {
         let (_, between) = self.invited_or_answered(secret, key).await?;
         Ok(self.offer(&between))
+    }
+
+    /// The contract of what an invitation is to.
+    pub async fn offered_contract(&self, secret: &Secret, key: Option<&str>) -> Result<Value, Refused> {
+        let (_, between) = self.invited_or_answered(secret, key).await?;
+        Ok(self.contract_of(&between))
+    }
+
+    /// The contract of a share.
+    pub fn contract(&self, key: &str, share: &str) -> Result<Value, Refused> {
+        Ok(self.contract_of(&self.known_share(key, share)?))
     }
 
     /// Accepts it, for a key.
@@ -284,10 +297,19 @@ impl Desk {
     }
 
     fn terms(&self, between: &Between) -> Terms {
+        self.with_products(between, |products| Terms::of(&between.share, &between.partner, products))
+    }
+
+    fn contract_of(&self, between: &Between) -> Value {
+        self.with_products(between, |products| contract(&between.share, &between.partner, products))
+    }
+
+    /// With the products of the share's namespace.
+    fn with_products<T>(&self, between: &Between, then: impl FnOnce(&[&DataProduct]) -> T) -> T {
         let namespace = between.share.namespace();
         let products = self.products.state();
         let here: Vec<_> = products.iter().filter(|p| p.namespace() == namespace).map(AsRef::as_ref).collect();
-        Terms::of(&between.share, &between.partner, &here)
+        then(&here)
     }
 
     fn offer(&self, between: &Between) -> Offer {

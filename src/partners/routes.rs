@@ -32,9 +32,11 @@ struct Call {
 pub fn router(desk: Arc<Desk>, limits: Arc<Limits>, peer: Peer) -> Router {
     Router::new()
         .route("/v1/invitation", get(look))
+        .route("/v1/invitation/contract", get(offered_contract))
         .route("/v1/invitation/acceptance", post(accept))
         .route("/v1/invitation/rejection", post(reject))
         .route("/v1/shares", get(shares))
+        .route("/v1/shares/{share}/contract", get(contract))
         .route("/v1/shares/{share}/credential", post(fetch))
         .route("/v1/shares/{share}/rotation", post(rotate))
         .route("/v1/shares/{share}/withdrawal", post(withdraw))
@@ -80,6 +82,16 @@ fn too_many() -> Refused {
 
 async fn look(State(call): State<Call>, headers: HeaderMap) -> Response {
     let done = async { call.desk.look(&call.invitation(&headers)?, call.peer.key.as_deref()).await };
+    answer(StatusCode::OK, done.await)
+}
+
+async fn offered_contract(State(call): State<Call>, headers: HeaderMap) -> Response {
+    let done = async { call.desk.offered_contract(&call.invitation(&headers)?, call.peer.key.as_deref()).await };
+    answer(StatusCode::OK, done.await)
+}
+
+async fn contract(State(call): State<Call>, Path(share): Path<String>) -> Response {
+    let done = async { call.desk.contract(call.key()?, &share) };
     answer(StatusCode::OK, done.await)
 }
 

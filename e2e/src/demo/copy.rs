@@ -84,6 +84,7 @@ fn reads_the_copy(stage: &Stage, acme: &Acme) -> Result<()> {
         if ok && got == wanted { Ok(()) } else { Err(format!("{} of {RECORDS} records: {text}", got.len())) }
     })?;
     stage.seen(&format!("acme read {RECORDS} of {RECORDS} records of {COPY}, and none from before the share"));
+    used(stage, acme)?;
     let (ok, text) = acme.kcat("copy", &format!("-X bootstrap.servers={} -L -m 20", stage.lab.kafka.scram));
     let refusal = text.lines().find(|l| l.contains("Authentication failed"));
     ensure!(!ok && refusal.is_some(), "acme was not refused at the source: {text}");
@@ -93,6 +94,37 @@ fn reads_the_copy(stage: &Stage, acme: &Acme) -> Result<()> {
     stage.seen(&sh(pods)?);
     stage.seen(&sh("kubectl -n payments describe externalshare orders-out | sed -n '/Replication:/,/Streams:/p'")?);
     stage.seen(&acme.partner(stage, "shares", "none")?);
+    Ok(())
+}
+
+/// A consumer group of Acme's reads it, and both sides see how much.
+fn used(stage: &Stage, acme: &Acme) -> Result<()> {
+    let of = |path: &str| sh(&format!("kubectl -n payments get externalshare {SHARE} -o 'jsonpath={{{path}}}'"));
+    stage.until("a first look at what Acme reads", Duration::from_secs(60), || {
+        let since = of(".status.partners[0].usage.since").map_err(|e| e.to_string())?;
+        if since.is_empty() { Err("nobody looked yet".into()) } else { Ok(()) }
+    })?;
+    let group = format!("{}demo", of(".status.partners[0].groupPrefix")?);
+    let (ok, text) = acme.kcat("copy", &format!("-X auto.offset.reset=earliest -q -e -G {group} {COPY} 2>/dev/null"));
+    ensure!(ok, "acme's group could not read: {text}");
+    stage.until("what Acme read to be seen", Duration::from_secs(60), || {
+        let records = of(".status.partners[0].usage.records").map_err(|e| e.to_string())?;
+        if records == RECORDS.to_string() { Ok(()) } else { Err(format!("{records} of {RECORDS}")) }
+    })?;
+    stage.seen(&sh(&format!("kubectl -n payments describe externalshare {SHARE} | sed -n '/Usage:/,/Phase:/p'"))?);
+    stage.seen(&acme.partner(stage, &format!("contract {SHARE}"), "none")?);
+    Ok(())
+}
+
+/// What was proven of an end.
+fn proven(stage: &Stage, share: &str) -> Result<()> {
+    let path =
+        "jsonpath={.status.partners[0].message}{\"\\n\"}{.status.partners[0].revocation}{\"\\n\"}{.status.replication}";
+    stage.seen(&sh(&format!("kubectl -n payments get externalshare {share} -o '{path}'"))?);
+    let proven = sh(&format!(
+        "kubectl -n payments get externalshare {share} -o 'jsonpath={{.status.partners[0].revocation.proven}}'"
+    ))?;
+    ensure!(proven == "LoginRefused", "the end of {share} is proven as {proven} only");
     Ok(())
 }
 
@@ -107,10 +139,7 @@ fn another_expires(stage: &Stage, acme: &Acme) -> Result<()> {
     phase(stage, "orders-brief", "PendingApproval")?;
     agree(stage, acme, "orders-brief")?;
     phase(stage, "orders-brief", "Expired")?;
-    let path =
-        "jsonpath={.status.partners[0].message}{\"\\n\"}{.status.partners[0].revocation}{\"\\n\"}{.status.replication}";
-    stage.seen(&sh(&format!("kubectl -n payments get externalshare orders-brief -o '{path}'"))?);
-    Ok(())
+    proven(stage, "orders-brief")
 }
 
 fn revoked(stage: &Stage, acme: &Acme) -> Result<()> {
@@ -118,9 +147,7 @@ fn revoked(stage: &Stage, acme: &Acme) -> Result<()> {
     stage.doing(revoke);
     sh(revoke)?;
     phase(stage, SHARE, "Revoked")?;
-    let path =
-        "jsonpath={.status.partners[0].message}{\"\\n\"}{.status.partners[0].revocation}{\"\\n\"}{.status.replication}";
-    stage.seen(&sh(&format!("kubectl -n payments get externalshare orders-out -o '{path}'"))?);
+    proven(stage, "orders-out")?;
     let (ok, text) = acme.kcat("copy", "-L -m 20");
     let refusal = text.lines().find(|l| l.contains("Authentication failed"));
     ensure!(!ok && refusal.is_some(), "acme was not refused: {text}");

@@ -27,6 +27,9 @@ const JAVA_MODULES: &str = "java.base,java.desktop,java.instrument,java.logging,
 java.naming,java.net.http,java.rmi,java.scripting,java.security.jgss,java.security.sasl,java.sql,\
 java.transaction.xa,java.xml,jdk.crypto.ec,jdk.management,jdk.net,jdk.unsupported,jdk.zipfs";
 
+/// The package of PyPI that has the JSON Schema of the Open Data Contract Standard, in the version that Weir writes.
+const ODCS: &str = "open-data-contract-standard==3.1.2";
+
 /// Where the built programs are.
 #[derive(Clone, Debug)]
 pub struct Built {
@@ -36,6 +39,8 @@ pub struct Built {
     pub kafka: PathBuf,
     /// `librdkafka.so.1`.
     pub librdkafka: PathBuf,
+    /// The package [`ODCS`].
+    odcs: PathBuf,
 }
 
 impl Built {
@@ -71,8 +76,9 @@ pub fn all(paths: &Paths, progress: &Progress) -> Result<Built> {
         go,
         kafka: paths.cache.join(kafka_key(paths)?),
         librdkafka: paths.cache.join(go_key(paths, LIBRDKAFKA)?),
+        odcs: paths.cache.join(key("odcs", &[ODCS])),
     };
-    let others = [&built.kafka, &built.librdkafka];
+    let others = [&built.kafka, &built.librdkafka, &built.odcs];
     if built.go.iter().chain(others).all(|dir| dir.exists()) {
         return Ok(built);
     }
@@ -80,6 +86,7 @@ pub fn all(paths: &Paths, progress: &Progress) -> Result<Built> {
     // Go's builds keep all cores busy, one after another; Maven waits for the network.
     thread::scope(|scope| {
         let kafka = scope.spawn(|| build_kafka(paths, &built.kafka, progress));
+        fetch_odcs(&built.odcs, progress)?;
         build_librdkafka(paths, &built.librdkafka, progress)?;
         for (tool, dir) in GO_TOOLS.iter().zip(&built.go) {
             build_go(paths, tool, dir, progress)?;
@@ -168,6 +175,21 @@ fn build_librdkafka(paths: &Paths, dir: &Path, progress: &Progress) -> Result<()
             .args(["-Wl,--whole-archive", &archive, "-Wl,--no-whole-archive"])
             .args(["-lm", "-ldl", "-lpthread", "-lrt"]))
         .map(drop)
+    })
+}
+
+/// The JSON Schema of the Open Data Contract Standard, which the lab of this checkout has once it was up.
+pub fn odcs_schema(paths: &Paths) -> PathBuf {
+    paths.cache.join(key("odcs", &[ODCS])).join("open_data_contract_standard/schema.json")
+}
+
+fn fetch_odcs(dir: &Path, progress: &Progress) -> Result<()> {
+    whole(dir, |out| {
+        progress.say("fetching the schema of data contracts");
+        run(Command::new("pip3").args(["download", "--quiet", "--no-deps", "--dest"]).arg(out).arg(ODCS))?;
+        let wheels = fs::read_dir(out)?.collect::<Result<Vec<_>, _>>()?;
+        let wheel = wheels.first().context("pip3 downloaded nothing")?.path();
+        run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(out)).map(drop)
     })
 }
 

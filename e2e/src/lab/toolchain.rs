@@ -22,6 +22,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("/usr/sbin/conntrack", "conntrack"),
     ("/usr/bin/kcat", "kcat"),
     ("/usr/bin/busybox", "busybox-static"),
+    ("/usr/bin/pip3", "python3-pip"),
 ];
 
 /// Stops at once, naming the version wanted, if a toolchain is missing or too

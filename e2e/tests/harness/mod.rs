@@ -9,6 +9,7 @@
 
 pub mod brokers;
 pub mod connect;
+pub mod contracts;
 pub mod install;
 pub mod manifests;
 pub mod operator;

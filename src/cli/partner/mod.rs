@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use hyper::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tabwriter::TabWriter;
 
 use self::https::Server;
 use self::keys::{Keys, write_private};
+use super::contract::print_contract;
 use crate::api::HistoryStart;
 use crate::domain::exchange::{Accept, Because, Offer, SealedCredential, ShareState, Terms};
 use crate::domain::secret::Secret;
@@ -40,6 +41,14 @@ pub struct Partner {
 enum Command {
     /// Show what an invitation is to
     Look(Invitation),
+    /// Print the data contract (ODCS v3.1.0) of an invitation, or of an accepted share
+    Contract {
+        /// Which share, by its id or its name; needed where there are several
+        share: Option<String>,
+        /// The invitation, as it was given, where it is not accepted yet
+        #[arg(long, env = "WEIR_INVITATION", hide_env_values = true, conflicts_with = "share")]
+        invitation: Option<String>,
+    },
     /// Accept it: makes keys, which from then on say who one is
     Accept(Accepting),
     /// Reject it
@@ -111,6 +120,7 @@ pub async fn execute(partner: Partner) -> anyhow::Result<()> {
             let offer = partner.look(invitation, None).await?;
             print_terms(&offer.terms)
         }
+        Command::Contract { share, invitation } => partner.contract(share.as_deref(), invitation.as_deref()).await,
         Command::Accept(accepting) => partner.accept(accepting).await,
         Command::Reject(rejecting) => {
             let body = json!(Because { reason: rejecting.reason.clone() });
@@ -145,6 +155,23 @@ impl Partner {
 
     async fn look(&self, invitation: &Invitation, keys: Option<&Keys>) -> anyhow::Result<Offer> {
         self.server(keys, Some(invitation))?.call(Method::GET, "/v1/invitation", None).await
+    }
+
+    async fn contract(&self, share: Option<&str>, invitation: Option<&str>) -> anyhow::Result<()> {
+        let contract: Value = match invitation.filter(|secret| !secret.trim().is_empty()) {
+            Some(secret) => {
+                let invitation = Invitation { invitation: secret.to_owned() };
+                let keys = Keys::read(&self.keys).ok();
+                self.server(keys.as_ref(), Some(&invitation))?
+                    .call(Method::GET, "/v1/invitation/contract", None)
+                    .await?
+            }
+            None => {
+                let (server, share) = self.of_share(share).await?;
+                server.call(Method::GET, &format!("/v1/shares/{share}/contract"), None).await?
+            }
+        };
+        print_contract(&contract)
     }
 
     async fn accept(&self, accepting: &Accepting) -> anyhow::Result<()> {

@@ -61,6 +61,7 @@ fn partner(found: &Found<'_>, before: Option<&SharedWith>, now: Timestamp) -> Sh
     let record = credential.record.as_ref();
     SharedWith {
         name: guest.partner.clone(),
+        organisation: guest.organisation.clone(),
         phase,
         reason,
         message,
