@@ -345,6 +345,10 @@ pub trait AccessProbe: Send + Sync {
         topics: &[String],
         brokers: Option<&[i32]>,
     ) -> Result<BTreeMap<i32, ProbeOutcome>, KafkaError>;
+
+    /// Where each broker that serves is, as `host:port`, on the listener that `endpoint` enters by. Without a login brokers cannot be
+    /// learnt: who wants to see each of them refuse one has to know before.
+    async fn addresses(&self, endpoint: &KafkaEndpoint) -> Result<BTreeMap<i32, String>, KafkaError>;
 }
 
 /// A durable map on the governed cluster: a compacted topic that only one writer at a time may extend.

@@ -121,6 +121,15 @@ impl Evidence {
         }
     }
 
+    /// Takes back that a fetch was denied, of who had access from these hosts only: Weir tried from another.
+    pub fn tried_from_elsewhere(&mut self, hosts: &[String]) {
+        self.denied_at = None;
+        self.gap(format!(
+            "it could read from {} only, and a fetch was tried from Weir's own address",
+            hosts.join(", ")
+        ));
+    }
+
     /// Notes what was not proven, and why.
     pub fn gap(&mut self, why: impl Into<String>) {
         self.gaps.insert(why.into());
@@ -159,11 +168,8 @@ impl Evidence {
         if self.refused_at.is_some() {
             clauses.push(format!("broker {brokers} refused the login"));
             clauses.push(match self.sessions_end_at {
-                Some(at) => format!("a connection that was open ends by {at:.0}, and is denied everything until then"),
-                None => {
-                    "a connection that was open may stay so, and is denied everything: the brokers bound no session"
-                        .to_owned()
-                }
+                Some(at) => format!("a connection that was open ends by {at:.0}"),
+                None => "a connection that was open may stay so: the brokers bound no session".to_owned(),
             });
         }
         clauses.extend(self.against.iter().cloned());

@@ -26,7 +26,7 @@ use self::claims::Claimant;
 use self::links::Links;
 use super::approval::Awaited;
 use super::binding::{Grant, Resolution};
-use super::engine::{self, Worker};
+use super::engine::Worker;
 use super::ledger::ClientRecord;
 use super::names::{EngineKey, ObjectKey, PrincipalKey, engine_of_worker, is_internal, share_of_guest};
 use super::problem::Problem;
@@ -294,14 +294,18 @@ impl Index {
         self.client_records.get(uid).filter(has_some).map(|(cluster, _)| cluster.as_str())
     }
 
-    /// Whether an identity that nobody made, and that has none on `cluster` now, may get credentials there again: then the ledger
-    /// keeps its last version, for no principal is used twice.
-    pub fn may_return(&self, key: &ObjectKey, cluster: &str) -> bool {
-        let is_elsewhere = self.client(key).is_some_and(|client| client.spec.cluster_ref.name != cluster);
-        if let Some((share, _)) = share_of_guest(key) {
-            return !is_elsewhere && self.share(&share).is_some_and(|s| s.metadata.deletion_timestamp.is_none());
+    /// The cluster whose ledger knows a client, also where it has no credentials any more.
+    pub fn recorded_on(&self, uid: &str) -> Option<&str> {
+        self.client_records.get(uid).map(|(cluster, _)| cluster.as_str())
+    }
+
+    /// Whether an identity that nobody made, and that has no credentials now, may get some again: then the ledger keeps its last
+    /// version, for no principal is used twice.
+    pub fn may_return(&self, key: &ObjectKey) -> bool {
+        match share_of_guest(key) {
+            Some((share, _)) => self.share(&share).is_some_and(|s| s.metadata.deletion_timestamp.is_none()),
+            None => engine_of_worker(key).is_some(),
         }
-        engine_of_worker(key).is_some_and(|of| engine::offered(self, &of).is_some())
     }
 
     /// The principals that a client has now: every version that is not retired.

@@ -127,12 +127,8 @@ pub fn connector_prefix(share_uid: &str) -> String {
     format!("{CONNECTOR}{share_uid}-")
 }
 
-/// Whether a connector is one of Weir's.
-pub fn is_connector(name: &str) -> bool {
-    name.starts_with(CONNECTOR)
-}
-
-const CONNECTOR: &str = "weir-xs-";
+/// Before the names of all connectors of Weir's.
+pub const CONNECTOR: &str = "weir-xs-";
 
 /// Before the names of a share's copies: MirrorMaker 2's alias of the source, as the share has it, and the dot that follows.
 pub fn mirror_prefix(share: &ObjectKey) -> String {

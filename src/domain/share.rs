@@ -123,11 +123,11 @@ fn resolve_guest(index: &Index, share: &ExternalShare, offer: &Offer<'_>, name: 
     let end = end(share, partner);
     let between = Between { index, share, partner, end, now };
     resolution.changes_at = validity.chain([end]).filter(|at| *at > now).min();
+    resolution.clusters.extend((!offer.cluster.is_empty()).then(|| offer.cluster.clone()));
     if let Some(problem) = over(index, share, end, now) {
         resolution.problems.push(problem);
         return Guest { resolution: Arc::new(resolution), ..guest };
     }
-    resolution.clusters.extend((!offer.cluster.is_empty()).then(|| offer.cluster.clone()));
     resolution.problems.extend(offer.problems.iter().cloned());
     match consent(index, share, partner, now) {
         Ok(consent) => between.agreed(offer, &consent, &mut guest, &mut resolution),
@@ -143,6 +143,12 @@ pub fn read_by(index: &Index, guest: &ObjectKey) -> BTreeSet<String> {
     let of = share_of_guest(guest).filter(|(_, who)| *who != TARGET);
     let share = of.and_then(|(key, who)| Some((index.share(&key)?, who)));
     share.map(|(share, who)| offer::read_by(index, share, who)).unwrap_or_default()
+}
+
+/// The hosts that a guest could read from, where these are not all.
+pub fn bound_to(index: &Index, guest: &ObjectKey) -> Option<Vec<String>> {
+    let partner = index.partner(share_of_guest(guest)?.1)?;
+    Some(hosts(partner)).filter(|hosts| *hosts != ANYWHERE.map(str::to_owned))
 }
 
 /// When the share ends for a partner by what is written: with its validity, or with the last agreement.
@@ -202,6 +208,16 @@ impl Between<'_> {
         resolution.lapsed =
             !guest.awaited.is_empty() && approval::lapsed(index, share, RequestKind::ExternalShare, now);
         resolution.problems.extend(consent::awaiting(&index.key_of(share), guest));
+        // Who was known on another cluster would be issued the same principals there anew once it came back.
+        let before = index.recorded_on(&guest.uid).filter(|on| *on != offer.cluster && !offer.cluster.is_empty());
+        if let Some(before) = before {
+            let message = format!(
+                "it was shared on StreamCluster {before} before, and its products are on {} now: make another share",
+                offer.cluster
+            );
+            resolution.problems.push(Problem::invalid(Reason::SeveralClusters, message));
+            return;
+        }
         if guest.acceptance.is_some() && consent.is_agreed() && !offer.cluster.is_empty() {
             guest.ends_at = Some(consent.end().map_or(end, |at| at.min(end)));
             guest.client = Some(Arc::new(client(share, guest, &offer.cluster, index.wish(&guest.uid))));

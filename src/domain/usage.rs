@@ -2,8 +2,8 @@
 //! principal reads.
 //!
 //! Positions are not records: a transaction's marker counts, and what compaction took away. A group that begins counts as if it had
-//! read each partition from its first record on. So the numbers are upper bounds, and never too small; but who never commits
-//! is not seen.
+//! read each partition from its first record on. What is read once more after going back counts as far as it was seen to be past that;
+//! and who never commits is not seen.
 
 use std::collections::BTreeMap;
 
@@ -27,6 +27,8 @@ pub struct Look {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
     look: Look,
+    /// The last offsets that were seen of each group, also where the last look saw none.
+    known: BTreeMap<String, Offsets>,
     /// Since when it is counted.
     pub since: Timestamp,
     /// Records by group since then.
@@ -52,7 +54,8 @@ impl Usage {
     /// The first look: what was read before it is not known.
     pub fn first(look: Look, now: Timestamp) -> Self {
         let records = look.committed.keys().map(|group| (group.clone(), 0)).collect();
-        Self { look, since: now, records, before: None, last_read_at: None }
+        let known = look.committed.clone();
+        Self { look, known, since: now, records, before: None, last_read_at: None }
     }
 
     /// The next look.
@@ -69,8 +72,13 @@ impl Usage {
         }
         // A group that is gone has read what it has read; of one that read nothing in the window there is nothing to say.
         records.retain(|group, records| *records > 0 || look.committed.contains_key(group));
+        let mut known = self.known.clone();
+        for (group, committed) in &look.committed {
+            known.entry(group.clone()).or_default().extend(committed.iter().map(|(at, offset)| (at.clone(), *offset)));
+        }
         Self {
             look,
+            known,
             since: if is_another { began } else { self.since },
             records,
             before: if is_another { Some(over) } else { self.before },
@@ -80,7 +88,7 @@ impl Usage {
 
     /// What the group has read since the last look.
     fn read(&self, group: &str, committed: &Offsets, begins: &Offsets) -> i64 {
-        let before = self.look.committed.get(group);
+        let before = self.known.get(group);
         let of = |(at, offset): (&(String, i32), &i64)| {
             let from = before.and_then(|b| b.get(at)).or_else(|| begins.get(at)).unwrap_or(offset);
             (offset - from).max(0)
@@ -156,6 +164,13 @@ mod tests {
         let later = next.then(look(&[]), at("13:00:00"));
         assert_eq!(later.before.map(|w| w.records), Some(5));
         assert!(later.records.is_empty(), "{later:?}");
+    }
+
+    #[test]
+    fn what_was_not_seen_for_a_while_does_not_count_again() {
+        let usage = Usage::first(look(&[("a", 150)]), at("10:00:00"));
+        let unseen = usage.then(Look::default(), at("10:01:00"));
+        assert_eq!(unseen.then(look(&[("a", 160)]), at("10:02:00")).records["a"], 10);
     }
 
     #[test]

@@ -41,6 +41,14 @@ impl AccessProbe for KafkaProbe {
         let each = asked.map(|id| reading(move || async move { Ok((id, probe(cluster, id, topics).await?)) }));
         Ok(try_join_all(each).await?.into_iter().collect())
     }
+
+    async fn addresses(&self, endpoint: &KafkaEndpoint) -> Result<BTreeMap<i32, String>, KafkaError> {
+        let response = Cluster::new(endpoint, "weir-probe")?.metadata(To::Any, Some(&[])).await?;
+        let at = |host: &str, port: i32| {
+            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        };
+        Ok(response.brokers.iter().map(|b| (b.node_id.0, at(&b.host, b.port))).collect())
+    }
 }
 
 async fn probe(cluster: &Cluster, broker: i32, topics: &[String]) -> Result<ProbeOutcome, KafkaError> {

@@ -24,8 +24,8 @@ pub struct ConnectEndpoint {
 /// The connectors of one Kafka Connect.
 #[async_trait]
 pub trait Connectors: Send + Sync {
-    /// All of them, by name.
-    async fn list(&self) -> Result<BTreeMap<String, ObservedConnector>, ConnectError>;
+    /// Those whose names begin so. The others' configurations, which may have secrets in them, are not asked for.
+    async fn list(&self, prefix: &str) -> Result<BTreeMap<String, ObservedConnector>, ConnectError>;
     /// Whether connectors of a class can be made.
     async fn has_plugin(&self, class: &str) -> Result<bool, ConnectError>;
     /// Makes one that does not run (KIP-980).

@@ -203,9 +203,20 @@ struct OffsetIn {
 
 #[async_trait]
 impl Connectors for ConnectClient {
-    async fn list(&self) -> Result<BTreeMap<String, ObservedConnector>, ConnectError> {
-        let all: BTreeMap<String, Listed> = self.read("/connectors?expand=status&expand=info").await?;
-        Ok(all.into_iter().map(|(name, listed)| (name, listed.observed())).collect())
+    async fn list(&self, prefix: &str) -> Result<BTreeMap<String, ObservedConnector>, ConnectError> {
+        let names: Vec<String> = self.read("/connectors").await?;
+        if names.iter().all(|name| name.starts_with(prefix)) {
+            let all: BTreeMap<String, Listed> = self.read("/connectors?expand=status&expand=info").await?;
+            let all = all.into_iter().filter(|(name, _)| name.starts_with(prefix));
+            return Ok(all.map(|(name, listed)| (name, listed.observed())).collect());
+        }
+        let mut found = BTreeMap::new();
+        for name in names.into_iter().filter(|name| name.starts_with(prefix)) {
+            let (info, status) = (of(&name, ""), of(&name, "/status"));
+            let (info, status) = tokio::try_join!(self.read(&info), self.read(&status))?;
+            found.insert(name, Listed { info, status }.observed());
+        }
+        Ok(found)
     }
 
     async fn has_plugin(&self, class: &str) -> Result<bool, ConnectError> {

@@ -100,6 +100,15 @@ impl Copying {
         names.max().unwrap_or_default()
     }
 
+    /// Waits until who reads at the source has another version than this.
+    pub async fn is_no_more(&self, reader: &str) {
+        until(AWHILE, &[&self.s.owner.name], "who copies has another version", || async {
+            let now = self.reader().await;
+            if now == reader { Err(now) } else { Ok(()) }
+        })
+        .await;
+    }
+
     /// The pods of the workers.
     pub async fn workers(&self) -> Vec<String> {
         let engine = format!("{}/mm2", self.kafka.name);

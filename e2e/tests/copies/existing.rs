@@ -45,11 +45,7 @@ async fn a_kafka_connect_that_is_there_copies_with_credentials_that_only_its_wor
     let reader = c.reader().await;
     c.s.pattern += ", credentials: {rotation: {every: 1m, overlap: 5s}}";
     c.s.ask("").await;
-    until(AWHILE, &[&c.s.owner.name], "who copies has another version", || async {
-        let now = c.reader().await;
-        if now == reader { Err(now) } else { Ok(()) }
-    })
-    .await;
+    c.is_no_more(&reader).await;
     wanted.extend(numbered("rotated", 10));
     c.write(&admin, "placed", &numbered("rotated", 10));
     c.copied(&c.kafka.brokers.login(), "placed", &wanted).await;
@@ -80,11 +76,9 @@ async fn an_engine_stays_what_it_is() {
     let platform = h.platform();
     platform.apply_value(kafka.destination(&h.lab)).await;
     let mut other = kafka.destination(&h.lab);
-    let connect = |url: &str| {
-        json!([{"name": "mm2", "kafkaConnect": {"url": url, "secretRef": {"name": "c"},
-            "credentials": {"namespace": "connect", "secretName": "copies", "directory": "/etc/copies"}}}])
-    };
-    other["spec"]["replicationEngines"] = connect("https://connect:8083");
+    other["spec"]["replicationEngines"] = json!([{"name": "mm2", "kafkaConnect": {
+        "url": "https://connect:8083", "secretRef": {"name": "c"},
+        "credentials": {"namespace": "connect", "secretName": "copies", "directory": "/etc/copies"}}}]);
     let refused = platform.try_apply(&other.to_string()).await.unwrap_err();
     assert!(refused.contains("what an engine is is immutable"), "{refused}");
     kafka.end(&h, []).await;

@@ -141,11 +141,7 @@ async fn nothing_is_lost_while_a_copy_stops_grows_and_loses_its_worker() {
     let reader = c.reader().await;
     c.s.pattern += ", credentials: {rotation: {every: 1m, overlap: 5s}}";
     c.s.ask("").await;
-    until(AWHILE, &[&c.s.owner.name], "who copies has another version", || async {
-        let now = c.reader().await;
-        if now == reader { Err(now) } else { Ok(()) }
-    })
-    .await;
+    c.is_no_more(&reader).await;
     c.write(&admin, "paid", &numbered("rotated", 10));
     let both = [numbered("paid", 10), numbered("rotated", 10)].concat();
     c.copied(&c.kafka.brokers.login(), "paid", &both).await;

@@ -45,8 +45,8 @@ enum Command {
     Contract {
         /// Which share, by its id or its name; needed where there are several
         share: Option<String>,
-        /// The invitation, as it was given, where it is not accepted yet
-        #[arg(long, env = "WEIR_INVITATION", hide_env_values = true, conflicts_with = "share")]
+        /// The invitation, as it was given, where it is not accepted yet; passed over where a share is named
+        #[arg(long, env = "WEIR_INVITATION", hide_env_values = true)]
         invitation: Option<String>,
     },
     /// Accept it: makes keys, which from then on say who one is
@@ -158,7 +158,8 @@ impl Partner {
     }
 
     async fn contract(&self, share: Option<&str>, invitation: Option<&str>) -> anyhow::Result<()> {
-        let contract: Value = match invitation.filter(|secret| !secret.trim().is_empty()) {
+        let invitation = invitation.filter(|secret| share.is_none() && !secret.trim().is_empty());
+        let contract: Value = match invitation {
             Some(secret) => {
                 let invitation = Invitation { invitation: secret.to_owned() };
                 let keys = Keys::read(&self.keys).ok();

@@ -147,5 +147,5 @@ async fn outcomes(
     brokers: &BTreeSet<i32>,
     patience: Duration,
 ) -> Result<BTreeMap<i32, ProbeOutcome>, KafkaError> {
-    probe::outcomes(endpoint, &[TOPIC.to_owned()], brokers, patience, probe::is_unknown).await
+    probe::outcomes(endpoint, &[TOPIC.to_owned()], brokers, patience).await
 }

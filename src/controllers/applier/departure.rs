@@ -25,18 +25,21 @@ use crate::domain::rotation;
 use crate::domain::secret::Secret;
 use crate::domain::share;
 use crate::k8s::objects::object_ref;
-use crate::ports::{Disposition, KafkaEndpoint, ScramChange, ScramMechanism};
+use crate::kafka::KafkaProbe;
+use crate::ports::{AccessProbe, Disposition, KafkaEndpoint, KafkaError, ScramChange, ScramMechanism};
 
 /// How many principals are tried at once: each is a login at every broker.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 16;
 /// How long one attempt may take. The credential is Weir's meanwhile, and its removal waits no longer for evidence.
 const ATTEMPT: Duration = Duration::from_secs(20);
+/// The same where others are tried before it.
+const IN_TURN: Duration = Duration::from_secs(60);
 
 /// The principals that leave. See the module.
 pub(super) struct Departures {
     stages: BTreeMap<String, Stage>,
     trials: BTreeMap<String, Trial>,
-    attempts: JoinSet<Attempt>,
+    attempts: JoinSet<Answer>,
     tried: HashMap<Id, String>,
     places: Arc<Semaphore>,
 }
@@ -47,9 +50,18 @@ struct Trial {
     uid: String,
     /// How Weir logs in as it; `None` where it cannot, or brokers did not let it.
     endpoint: Option<KafkaEndpoint>,
+    /// Where each broker is that let it.
+    addresses: Addresses,
     topics: BTreeSet<String>,
+    /// The hosts that it could read from, where these are not all.
+    hosts: Option<Vec<String>>,
     evidence: Evidence,
 }
+
+/// By broker's id.
+type Addresses = BTreeMap<i32, String>;
+/// What came of an attempt, and where the brokers are, as far as it told.
+pub(super) type Answer = (Attempt, Addresses);
 
 /// A principal whose access is gone.
 struct Leaver {
@@ -84,12 +96,12 @@ impl Departures {
     }
 
     /// What came of the next attempt that ends; `None` where none is under way.
-    pub(super) async fn answered(&mut self) -> Option<(String, Attempt)> {
-        let (id, attempt) = match self.attempts.join_next_with_id().await? {
-            Ok((id, attempt)) => (id, attempt),
-            Err(broken) => (broken.id(), Err(broken.to_string())),
+    pub(super) async fn answered(&mut self) -> Option<(String, Answer)> {
+        let (id, answer) = match self.attempts.join_next_with_id().await? {
+            Ok((id, answer)) => (id, answer),
+            Err(broken) => (broken.id(), (Err(broken.to_string()), Addresses::new())),
         };
-        Some((self.tried.remove(&id)?, attempt))
+        Some((self.tried.remove(&id)?, answer))
     }
 
     fn next(&self, leaver: &Leaver, is_over: bool) -> Next {
@@ -100,21 +112,42 @@ impl Departures {
         next(self.stages.get(principal).copied(), wants_evidence, can_log_in, has_user)
     }
 
-    /// Has every one of `brokers` asked, beside everything else.
-    fn attempt(&mut self, principal: &str, brokers: &BTreeSet<i32>, is_early: fn(ProbeOutcome) -> bool) {
+    /// Has every one of `brokers` asked for what the principal read, beside everything else.
+    fn deny(&mut self, principal: &str, brokers: &BTreeSet<i32>) {
+        let brokers = brokers.clone();
+        self.attempt(principal, |endpoint, topics, _| async move {
+            let outcomes = probe::outcomes(&endpoint, &topics, &brokers, LEARNING).await?;
+            Ok((outcomes, KafkaProbe.addresses(&endpoint).await?))
+        });
+    }
+
+    /// Has every broker asked whether it lets the principal in.
+    fn refuse(&mut self, principal: &str) {
+        self.attempt(principal, |endpoint, topics, addresses| async move {
+            Ok((probe::logins(&endpoint, &topics, &addresses, LEARNING).await?, Addresses::new()))
+        });
+    }
+
+    fn attempt<F>(&mut self, principal: &str, ask: impl FnOnce(KafkaEndpoint, Vec<String>, Addresses) -> F)
+    where
+        F: Future<Output = Result<(BTreeMap<i32, ProbeOutcome>, Addresses), KafkaError>> + Send + 'static,
+    {
         let Some(trial) = self.trials.get(principal) else { return };
         let Some(endpoint) = trial.endpoint.clone() else { return };
-        let (brokers, places) = (brokers.clone(), self.places.clone());
         let mut topics: Vec<_> = trial.topics.iter().cloned().collect();
         if topics.is_empty() {
             topics.push(canary::TOPIC.to_owned());
         }
-        let attempt = async move {
+        let (asked, places) = (ask(endpoint, topics, trial.addresses.clone()), self.places.clone());
+        let in_turn = async move {
             let _place = places.acquire().await;
-            let outcomes = probe::outcomes(&endpoint, &topics, &brokers, LEARNING, is_early);
-            match timeout(ATTEMPT, outcomes).await {
-                Ok(outcomes) => outcomes.map_err(|e| e.to_string()),
-                Err(_) => Err(format!("no answer within {} s", ATTEMPT.as_secs())),
+            timeout(ATTEMPT, asked).await
+        };
+        let attempt = async move {
+            match timeout(IN_TURN, in_turn).await {
+                Ok(Ok(Ok((outcomes, addresses)))) => (Ok(outcomes), addresses),
+                Ok(Ok(Err(error))) => (Err(error.to_string()), Addresses::new()),
+                Ok(Err(_)) | Err(_) => (Err("there was no answer in time".to_owned()), Addresses::new()),
             }
         };
         let task = self.attempts.spawn(attempt);
@@ -151,7 +184,10 @@ impl Session<'_> {
                 Next::Wait => {}
             }
         }
-        self.refuse(refuse).await?;
+        for principal in refuse {
+            self.departures.refuse(&principal);
+            self.departures.stages.insert(principal, Stage::Refusing);
+        }
         self.tell_to_forget(tell).await?;
         self.write_forgotten(gone, &orphans).await?;
         if self.deny(deny).await? {
@@ -186,8 +222,18 @@ impl Session<'_> {
         let principals: Vec<_> = leavers.iter().map(|leaver| leaver.version.principal.clone()).collect();
         for leaver in leavers {
             let principal = leaver.version.principal.clone();
-            let topics = share::read_by(&self.context.world.index(), &leaver.key);
-            let mut trial = Trial { uid: leaver.uid.clone(), endpoint: None, topics, evidence: Evidence::default() };
+            let (topics, hosts) = {
+                let index = self.context.world.index();
+                (share::read_by(&index, &leaver.key), share::bound_to(&index, &leaver.key))
+            };
+            let mut trial = Trial {
+                uid: leaver.uid.clone(),
+                endpoint: None,
+                addresses: Addresses::new(),
+                topics,
+                hosts,
+                evidence: Evidence::default(),
+            };
             match self.enter_as(&leaver).await {
                 Ok((endpoint, password)) => {
                     trial.endpoint = Some(endpoint);
@@ -208,7 +254,7 @@ impl Session<'_> {
         for principal in principals {
             let can = self.departures.trials.get(&principal).is_some_and(|trial| trial.endpoint.is_some());
             let stage = if can { Stage::Denying } else { Stage::Denied };
-            self.departures.attempt(&principal, &brokers, probe::is_unknown);
+            self.departures.deny(&principal, &brokers);
             self.departures.stages.insert(principal.clone(), stage);
             self.show(&principal);
             all &= can;
@@ -263,21 +309,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Has brokers asked whether they still take the credentials that they were seen without.
-    async fn refuse(&mut self, principals: Vec<String>) -> Result<(), SessionError> {
-        if principals.is_empty() {
-            return Ok(());
-        }
-        let brokers = self.serving_brokers().await?;
-        for principal in principals {
-            self.departures.attempt(&principal, &brokers, probe::is_known);
-            self.departures.stages.insert(principal, Stage::Refusing);
-        }
-        Ok(())
-    }
-
     /// Takes what came of an attempt.
-    pub(super) fn answered(&mut self, principal: &str, attempt: Attempt) {
+    pub(super) fn answered(&mut self, principal: &str, (attempt, addresses): Answer) {
         let lifetime = self.handle.state().facts.as_ref().and_then(|f| f.session_lifetime_seconds);
         let Some(trial) = self.departures.trials.get_mut(principal) else { return };
         let now = Timestamp::now();
@@ -285,6 +318,10 @@ impl Session<'_> {
             if !trial.evidence.tried(attempt, &trial.topics, now) {
                 trial.endpoint = None;
             }
+            if let Some(hosts) = &trial.hosts {
+                trial.evidence.tried_from_elsewhere(hosts);
+            }
+            trial.addresses = addresses;
             Stage::Denied
         } else {
             trial.evidence.tried_login(attempt, lifetime.map(SignedDuration::from_secs), now);
@@ -297,12 +334,13 @@ impl Session<'_> {
     /// Shows others what is proven so far.
     fn show(&self, principal: &str) {
         let Some(Trial { uid, evidence, .. }) = self.departures.trials.get(principal) else { return };
-        let mut state = self.handle.state();
-        state.evidence.entry(uid.clone()).or_default().insert(principal.to_owned(), evidence.clone());
-        drop(state);
-        if let Some(record) = self.ledger.clients.get(uid) {
-            self.context.world.reconcile_client(&record.key());
+        let Some(record) = self.ledger.clients.get(uid) else { return };
+        let is_back = self.is_alive(&self.context.world.index(), uid, record);
+        if !is_back {
+            let mut state = self.handle.state();
+            state.evidence.entry(uid.clone()).or_default().insert(principal.to_owned(), evidence.clone());
         }
+        self.context.world.reconcile_client(&record.key());
     }
 
     /// Removes SCRAM users from the brokers; that each of them did it is seen later.
@@ -335,7 +373,7 @@ impl Session<'_> {
             let principals = gone.get(&uid).cloned().unwrap_or_default();
             let after = rotation::forgotten(record, &principals);
             let is_without = orphans.contains(&uid) && after.versions.is_empty();
-            let over = is_without && !self.context.world.index().may_return(&record.key(), self.cluster);
+            let over = is_without && !self.context.world.index().may_return(&record.key());
             if is_without {
                 let mut state = self.handle.state();
                 state.credentials.remove(&uid);

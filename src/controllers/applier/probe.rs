@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use tokio::time::Instant;
 
 use crate::controllers::context::Context;
@@ -44,8 +45,8 @@ pub async fn signed(context: &Context, signer: &str, principal: &str) -> Result<
     Ok(Credential::Certificate(signed.certificate_pem, signed.key_pem))
 }
 
-/// What each of `brokers` does about a fetch of `topics`. While any does what it should not do for long, by `is_early`, they are
-/// asked again, until `patience` is over.
+/// What each of `brokers` does about a fetch of `topics`. While any refuses the login they are asked again, until `patience` is over:
+/// they learn of a credential one after the other.
 ///
 /// # Errors
 /// A broker did not answer.
@@ -54,25 +55,51 @@ pub async fn outcomes(
     topics: &[String],
     brokers: &BTreeSet<i32>,
     patience: Duration,
-    is_early: fn(ProbeOutcome) -> bool,
-) -> Result<BTreeMap<i32, ProbeOutcome>, KafkaError> {
+) -> Result<Outcomes, KafkaError> {
     let ids: Vec<_> = brokers.iter().copied().collect();
+    let ask = || KafkaProbe.probe_fetch(endpoint, topics, Some(&ids));
+    again(patience, ask, |outcome| outcome == ProbeOutcome::LoginRefused).await
+}
+
+/// What each broker, by its address, does about a login. While any accepts it they are asked again, until `patience` is over: they
+/// forget a credential one after the other.
+///
+/// # Errors
+/// A broker did not answer.
+pub async fn logins(
+    endpoint: &KafkaEndpoint,
+    topics: &[String],
+    addresses: &BTreeMap<i32, String>,
+    patience: Duration,
+) -> Result<Outcomes, KafkaError> {
+    let ask = || async {
+        let each = addresses.iter().map(|(id, address)| async move {
+            // Whoever refuses is asked nothing else, so that it is this one that does.
+            let endpoint = KafkaEndpoint { bootstrap_servers: vec![address.clone()], ..endpoint.clone() };
+            KafkaProbe.probe_fetch(&endpoint, topics, Some(&[*id])).await
+        });
+        Ok(try_join_all(each).await?.into_iter().flatten().collect())
+    };
+    again(patience, ask, |outcome| outcome != ProbeOutcome::LoginRefused).await
+}
+
+/// By broker's id.
+type Outcomes = BTreeMap<i32, ProbeOutcome>;
+
+async fn again<F>(
+    patience: Duration,
+    ask: impl Fn() -> F,
+    is_early: fn(ProbeOutcome) -> bool,
+) -> Result<Outcomes, KafkaError>
+where
+    F: Future<Output = Result<Outcomes, KafkaError>>,
+{
     let deadline = Instant::now() + patience;
     loop {
-        let outcomes = KafkaProbe.probe_fetch(endpoint, topics, Some(&ids)).await?;
+        let outcomes = ask().await?;
         if Instant::now() > deadline || !outcomes.values().any(|outcome| is_early(*outcome)) {
             return Ok(outcomes);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// Brokers that do not know a credential yet refuse it.
-pub fn is_unknown(outcome: ProbeOutcome) -> bool {
-    outcome == ProbeOutcome::LoginRefused
-}
-
-/// Brokers that have not forgotten a credential yet accept it.
-pub fn is_known(outcome: ProbeOutcome) -> bool {
-    outcome != ProbeOutcome::LoginRefused
 }

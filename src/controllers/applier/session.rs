@@ -185,8 +185,8 @@ impl<'a> Session<'a> {
                     next_heartbeat = Instant::now() + HEARTBEAT;
                 }
                 () = at(self.next_retirement) => self.carry_out(dirty).await?,
-                Some((principal, attempt)) = self.departures.answered() => {
-                    self.answered(&principal, attempt);
+                Some((principal, answer)) = self.departures.answered() => {
+                    self.answered(&principal, answer);
                     self.finish().await?;
                 }
                 () = at(self.next_look.map(|(at, _)| at)) => {

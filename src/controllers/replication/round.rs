@@ -15,7 +15,7 @@ use crate::controllers::context::Context;
 use crate::controllers::live::live;
 use crate::domain::engine::{self, Carrier, Worker};
 use crate::domain::index::Update;
-use crate::domain::names::{EngineKey, ObjectKey, connector_name, connector_prefix, is_connector, workers_name};
+use crate::domain::names::{CONNECTOR, EngineKey, ObjectKey, connector_name, connector_prefix, workers_name};
 use crate::domain::problem::Problem;
 use crate::domain::replication::connector::{CLASS, Connector, DIRECTORY, ENGINE, Login, PROVIDER, Setting, connector};
 use crate::domain::replication::plan::{ObservedConnector, Step, next};
@@ -208,9 +208,10 @@ impl Engine {
         logins: &Logins,
     ) -> Result<(bool, bool), RoundError> {
         let id = self.id();
-        let is_ours = |seen: &ObservedConnector| seen.config.get(ENGINE).is_none_or(|of| *of == id);
-        let mut observed = connect.list().await?;
-        observed.retain(|name, seen| is_connector(name) && is_ours(seen));
+        let is_own = matches!(now.carrier, Carrier::Own(_));
+        let is_ours = |seen: &ObservedConnector| seen.config.get(ENGINE).map_or(is_own, |of| *of == id);
+        let mut observed = connect.list(CONNECTOR).await?;
+        observed.retain(|_, seen| is_ours(seen));
         let mut again = self.remove_others(connect, &now.copying, &observed).await;
         let mut failures = BTreeMap::new();
         let known: Vec<_> = now.copying.iter().filter(|c| is_known(&self.context, c)).collect();

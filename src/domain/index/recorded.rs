@@ -77,6 +77,11 @@ impl Index {
     }
 
     fn set_client_record(&mut self, cluster: &str, uid: String, record: Option<ClientRecord>, touched: &mut Touched) {
+        // One cluster forgets what another has issued since: that stays.
+        let is_without = record.as_ref().is_none_or(|r| r.versions.is_empty());
+        if is_without && self.client_cluster(&uid).is_some_and(|on| on != cluster) {
+            return;
+        }
         let before = self.client_record(&uid).cloned();
         let Some(key) = record.as_ref().or(before.as_ref()).map(ClientRecord::key) else { return };
         let principals = |r: Option<&ClientRecord>| -> BTreeSet<String> {

@@ -92,6 +92,22 @@ fn reasons(world: &World) -> Vec<Reason> {
     guest(world).resolution.problems.iter().map(|p| p.reason).collect()
 }
 
+#[test]
+fn whom_another_cluster_knows_is_given_nothing_here() {
+    let mut world = world();
+    let elsewhere = vec![guest_record(SHARE, "acme", &[(1, false)])];
+    world.index.apply(Update::Committed("elsewhere".into(), elsewhere), world.now);
+    approve(&mut world, "owner", "Owner", &format!("{PLACED}, {PAID}"));
+    approve(&mut world, "acme", "Consumer", &format!("{PLACED}, {PAID}"));
+    assert_eq!(reasons(&world), [Reason::SeveralClusters]);
+    assert!(guest(&world).client.is_none() && guest(&world).resolution.grants.is_empty());
+    // What that cluster forgets is not forgotten here.
+    let mut world = agreed();
+    let forgotten = vec![guest_record(SHARE, "acme", &[])];
+    world.index.apply(Update::Committed("elsewhere".into(), forgotten), world.now);
+    assert_eq!(topics(&world), BOTH);
+}
+
 const BOTH: [&str; 2] = ["paid:Read", "placed:Read"];
 
 #[test]
