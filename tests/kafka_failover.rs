@@ -4,6 +4,7 @@
 
 mod kafka_lab;
 
+use std::fs::DirEntry;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -25,9 +26,19 @@ fn signal(name: &str, pid: &str) -> bool {
 }
 
 impl Stopped {
-    fn new(pid: &str) -> Self {
+    /// Once every thread of it stands still: the signal is sent before that.
+    async fn new(pid: &str) -> Self {
         assert!(signal("-STOP", pid), "failed to stop {pid}");
-        Self(pid.to_owned())
+        let stopped = Self(pid.to_owned());
+        eventually(&format!("every thread of {pid} stands still"), || async {
+            let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+            let status =
+                |thread: std::io::Result<DirEntry>| std::fs::read_to_string(thread.ok()?.path().join("status")).ok();
+            let is_still = |status: &String| status.contains("State:\tT (stopped)");
+            threads.map(status).all(|s| s.as_ref().is_some_and(is_still)).then_some(())
+        })
+        .await;
+        stopped
     }
 }
 
@@ -42,7 +53,8 @@ impl Drop for Stopped {
 async fn reading_and_writing_go_on_when_the_broker_in_use_stops_answering() {
     let lab = lab();
     let pids = lab.broker_pids.clone().expect("the lab's description has no broker_pids");
-    let cluster = KafkaAdminClient::connect(&lab.admin(), "weir-test").await.unwrap().describe_cluster().await.unwrap();
+    let onlooker = KafkaAdminClient::connect(&lab.admin(), "weir-test").await.unwrap();
+    let cluster = onlooker.describe_cluster().await.unwrap();
     assert!(cluster.brokers.len() >= 3, "failing over needs three brokers");
     let victim = cluster.brokers.last().unwrap();
     let mut endpoint = lab.admin();
@@ -52,10 +64,19 @@ async fn reading_and_writing_go_on_when_the_broker_in_use_stops_answering() {
     let user = unique("failover");
     let (before, after) = (may_read(&user, "before"), may_read(&user, "after"));
     all(client.create_acls(std::slice::from_ref(&before)).await.unwrap());
-
-    let stopped = Stopped::new(file(&pids[&victim.id]).trim());
-    let start = Instant::now();
     let of_user = [AclFilter::Principal(format!("User:{user}"))];
+    // The controller has it; each broker learns it by itself.
+    eventually("every broker has the entry", || async {
+        for broker in &cluster.brokers {
+            let seen = onlooker.describe_acls(Some(broker.id), &of_user).await.ok()?;
+            seen.contains(&before).then_some(())?;
+        }
+        Some(())
+    })
+    .await;
+
+    let stopped = Stopped::new(file(&pids[&victim.id]).trim()).await;
+    let start = Instant::now();
     // This one finds out, and is read again elsewhere.
     let seen = client.describe_acls(None, &of_user).await.unwrap();
     eprintln!("read elsewhere after {:?}", start.elapsed());
