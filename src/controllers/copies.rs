@@ -1,6 +1,6 @@
 //! How copies are, as the shares' reconcilers read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::domain::problem::Problem;
@@ -10,6 +10,8 @@ use crate::domain::replication::plan::State;
 /// How the copy of one share is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CopyState {
+    /// Topics that were meant to flow when that was seen.
+    pub meant: BTreeSet<String>,
     /// The connector's state; `None` where there is none.
     pub connector: Option<State>,
     /// What stands in the way of records' flowing.

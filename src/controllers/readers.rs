@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::context::Context;
 use crate::kafka::KafkaAdminClient;
-use crate::ports::{Disposition, KafkaAdmin, KafkaError};
+use crate::ports::{Disposition, KafkaAdmin, KafkaError, OffsetSpec, PerItem};
 
 /// By StreamCluster.
 #[derive(Default)]
@@ -32,4 +32,30 @@ impl Readers {
     pub fn forget(&mut self, cluster: &str) {
         self.0.remove(cluster);
     }
+}
+
+/// Every partition of those of `topics` that are there.
+///
+/// # Errors
+/// The cluster does not answer.
+pub async fn partitions(
+    admin: &dyn KafkaAdmin,
+    topics: impl IntoIterator<Item = &String>,
+) -> Result<Vec<(String, i32)>, KafkaError> {
+    let names: Vec<_> = topics.into_iter().cloned().collect();
+    let described = if names.is_empty() { Vec::new() } else { admin.describe_topics(Some(&names)).await? };
+    Ok(described.into_iter().flat_map(|t| (0..t.partitions).map(move |p| (t.name.clone(), p))).collect())
+}
+
+/// The offset of each partition that `what` asks for.
+///
+/// # Errors
+/// The cluster does not answer.
+pub async fn offsets(
+    admin: &dyn KafkaAdmin,
+    partitions: &[(String, i32)],
+    what: OffsetSpec,
+) -> Result<PerItem<i64>, KafkaError> {
+    let of: Vec<_> = partitions.iter().map(|(topic, partition)| (topic.clone(), *partition, what)).collect();
+    if of.is_empty() { Ok(Vec::new()) } else { admin.list_offsets(&of).await }
 }

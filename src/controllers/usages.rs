@@ -9,10 +9,10 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
 use super::context::Context;
-use super::readers::Readers;
+use super::readers::{Readers, offsets, partitions};
 use crate::domain::names::{ObjectKey, guest_prefix, share_of_guest};
 use crate::domain::usage::{Look, Offsets, Usage};
-use crate::ports::{KafkaAdmin, KafkaError, OffsetSpec};
+use crate::ports::{KafkaAdmin, KafkaError, OffsetSpec, PerItem};
 
 /// How often it is asked.
 const EVERY: Duration = Duration::from_secs(30);
@@ -138,16 +138,10 @@ async fn look(
 
 /// Where each partition of the topics that are there begins, and where it ends.
 async fn bounds(admin: &dyn KafkaAdmin, topics: &BTreeSet<&String>) -> Result<(Offsets, Offsets), KafkaError> {
-    let names: Vec<_> = topics.iter().map(|topic| (*topic).clone()).collect();
-    if names.is_empty() {
-        return Ok(Default::default());
-    }
-    let described = admin.describe_topics(Some(&names)).await?;
-    let all: Vec<_> = described.iter().flat_map(|t| (0..t.partitions).map(|p| (t.name.clone(), p))).collect();
-    let of = |what: OffsetSpec| -> Vec<_> { all.iter().map(|(topic, p)| (topic.clone(), *p, what)).collect() };
-    let begins = admin.list_offsets(&of(OffsetSpec::Earliest)).await?;
-    let ends = admin.list_offsets(&of(OffsetSpec::Latest)).await?;
-    let known = |found: Vec<Result<i64, KafkaError>>| -> Offsets {
+    let all = partitions(admin, topics.iter().copied()).await?;
+    let begins = offsets(admin, &all, OffsetSpec::Earliest).await?;
+    let ends = offsets(admin, &all, OffsetSpec::Latest).await?;
+    let known = |found: PerItem<i64>| -> Offsets {
         all.iter().cloned().zip(found).filter_map(|(at, offset)| Some((at, offset.ok()?))).collect()
     };
     Ok((known(begins), known(ends)))

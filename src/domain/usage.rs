@@ -23,12 +23,22 @@ pub struct Look {
     pub ends: Offsets,
 }
 
+impl Look {
+    fn lags(&self) -> BTreeMap<String, i64> {
+        let lag = |committed: &Offsets| {
+            committed.iter().map(|(at, offset)| (self.ends.get(at).unwrap_or(offset) - offset).max(0)).sum()
+        };
+        self.committed.iter().map(|(group, committed)| (group.clone(), lag(committed))).collect()
+    }
+}
+
 /// What was read until a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
-    look: Look,
     /// The last offsets that were seen of each group, also where the last look saw none.
     known: BTreeMap<String, Offsets>,
+    /// Records that each group of the last look has yet to read, of partitions that it has begun.
+    pub lags: BTreeMap<String, i64>,
     /// Since when it is counted.
     pub since: Timestamp,
     /// Records by group since then.
@@ -54,8 +64,8 @@ impl Usage {
     /// The first look: what was read before it is not known.
     pub fn first(look: Look, now: Timestamp) -> Self {
         let records = look.committed.keys().map(|group| (group.clone(), 0)).collect();
-        let known = look.committed.clone();
-        Self { look, known, since: now, records, before: None, last_read_at: None }
+        let lags = look.lags();
+        Self { known: look.committed, lags, since: now, records, before: None, last_read_at: None }
     }
 
     /// The next look.
@@ -77,8 +87,8 @@ impl Usage {
             known.entry(group.clone()).or_default().extend(committed.iter().map(|(at, offset)| (at.clone(), *offset)));
         }
         Self {
-            look,
             known,
+            lags: look.lags(),
             since: if is_another { began } else { self.since },
             records,
             before: if is_another { Some(over) } else { self.before },
@@ -94,17 +104,6 @@ impl Usage {
             (offset - from).max(0)
         };
         committed.iter().map(of).sum()
-    }
-
-    /// Records that the group has yet to read of partitions that it has begun.
-    pub fn lag(&self, group: &str) -> i64 {
-        let committed = self.look.committed.get(group).into_iter().flatten();
-        committed.map(|(at, offset)| (self.look.ends.get(at).unwrap_or(offset) - offset).max(0)).sum()
-    }
-
-    /// The same for all groups.
-    pub fn total_lag(&self) -> i64 {
-        self.look.committed.keys().map(|group| self.lag(group)).sum()
     }
 }
 
@@ -144,15 +143,19 @@ mod tests {
     #[test]
     fn what_groups_commit_is_what_was_read() {
         let usage = Usage::first(look(&[("a", 150)]), at("10:10:00"));
-        assert_eq!((usage.records["a"], usage.lag("a"), usage.last_read_at), (0, 50, None), "before it nobody looked");
+        assert_eq!((usage.records["a"], usage.lags["a"], usage.last_read_at), (0, 50, None), "before it nobody looked");
         let usage = usage.then(look(&[("a", 170), ("b", 120)]), at("10:11:00"));
-        assert_eq!((usage.records["a"], usage.records["b"], usage.total_lag()), (20, 20, 110));
+        assert_eq!((usage.records["a"], usage.records["b"], usage.lags.values().sum::<i64>()), (20, 20, 110));
         assert_eq!(usage.last_read_at, Some(at("10:11:00")));
         // Back to the beginning, and over it once more.
         let back = usage.then(look(&[("a", 100), ("b", 120)]), at("10:12:00"));
         assert_eq!((back.records["a"], back.last_read_at), (20, usage.last_read_at));
         let again = back.then(look(&[("a", 200)]), at("10:13:00"));
-        assert_eq!((again.records["a"], again.records["b"], again.total_lag()), (120, 20, 0), "b read what it read");
+        assert_eq!(
+            (again.records["a"], again.records["b"], again.lags.values().sum::<i64>()),
+            (120, 20, 0),
+            "b read what it read"
+        );
     }
 
     #[test]

@@ -22,6 +22,7 @@ async fn a_partner_reads_copies_of_what_is_written_from_now_on_and_never_the_sou
     c.s.ask("").await;
     c.agree().await;
     let shared = c.phase(SharePhase::Active, Reason::Ready).await;
+    assert_eq!(c.replication().await.state.as_deref(), Some("RUNNING"), "what is written from now on is copied");
     c.write(&admin, "placed", &numbered("after", 100));
     write(&admin, &c.s.topic("placed"), 0, &numbered("aborted", 10), Some(false));
     write(&admin, &c.s.topic("placed"), 0, &numbered("committed", 10), Some(true));

@@ -196,11 +196,8 @@ impl Session<'_> {
         if lost.is_empty() {
             return Ok(());
         }
-        let iterations = self.scram_iterations();
-        let mechanism = ScramMechanism::Sha512;
-        let upsert = |(user, password)| ScramChange::Upsert { user, mechanism, iterations, password };
         let principals: Vec<_> = lost.keys().cloned().collect();
-        let changes: Vec<_> = lost.into_iter().map(upsert).collect();
+        let changes = self.setting(lost);
         self.context.may_write()?;
         for (principal, result) in principals.iter().zip(self.admin.alter_scram(&changes).await?) {
             result?;
@@ -210,28 +207,25 @@ impl Session<'_> {
         Ok(())
     }
 
-    pub(super) fn scram_iterations(&self) -> i32 {
-        self.context.world.index().cluster_spec(self.cluster).map_or(4096, |s| s.identity.scram_iterations)
+    /// The changes that give users these passwords.
+    pub(super) fn setting(&self, users: impl IntoIterator<Item = (String, Secret)>) -> Vec<ScramChange> {
+        let index = self.context.world.index();
+        let iterations = index.cluster_spec(self.cluster).map_or(4096, |s| s.identity.scram_iterations);
+        let mechanism = ScramMechanism::Sha512;
+        let upsert = |(user, password)| ScramChange::Upsert { user, mechanism, iterations, password };
+        users.into_iter().map(upsert).collect()
     }
 
     /// Gives SCRAM credentials to the brokers. Returns the problem of each client for which that failed.
     async fn upsert(&mut self, fresh: &[Fresh]) -> Result<BTreeMap<String, Problem>, SessionError> {
-        let iterations = self.scram_iterations();
-        let (of, changes): (Vec<_>, Vec<_>) = fresh
+        let (of, users): (Vec<_>, Vec<_>) = fresh
             .iter()
             .filter_map(|f| match &f.issued {
-                Issued::Password(password) => Some((
-                    &f.uid,
-                    ScramChange::Upsert {
-                        user: f.principal.clone(),
-                        mechanism: ScramMechanism::Sha512,
-                        iterations,
-                        password: password.clone(),
-                    },
-                )),
+                Issued::Password(password) => Some((&f.uid, (f.principal.clone(), password.clone()))),
                 Issued::Certificate { .. } => None,
             })
             .unzip();
+        let changes = self.setting(users);
         let mut failed = BTreeMap::new();
         if changes.is_empty() {
             return Ok(failed);

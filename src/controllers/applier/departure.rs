@@ -288,14 +288,7 @@ impl Session<'_> {
             return Ok(());
         }
         self.context.may_write()?;
-        let (mechanism, iterations) = (ScramMechanism::Sha512, self.scram_iterations());
-        let upsert = |(user, password): &(String, Secret)| ScramChange::Upsert {
-            user: user.clone(),
-            mechanism,
-            iterations,
-            password: password.clone(),
-        };
-        let changes: Vec<_> = users.iter().map(upsert).collect();
+        let changes = self.setting(users.iter().cloned());
         for ((user, _), result) in users.into_iter().zip(self.admin.alter_scram(&changes).await?) {
             match (result, self.departures.trials.get_mut(&user)) {
                 (Err(error), _) if error.disposition == Disposition::UnknownOutcome => return Err(error.into()),

@@ -31,7 +31,7 @@ pub struct Copying {
 /// Looks at what the share with this UID copies.
 pub fn look(context: &Context, share_uid: &str, copy: &Copy, before: Option<&ReplicationStatus>) -> Copying {
     let state = context.copies.get(share_uid);
-    let problems = if copy.is_over { Vec::new() } else { problems(context, copy, state.as_ref()) };
+    let problems = if copy.is_over { Vec::new() } else { problems(context, copy, state.as_ref(), before) };
     let left = Left::of(context, copy, state.as_ref());
     let refused = |uid: &str| evidence(context, uid).and_then(|evidence| evidence.refused_at);
     let refused_at = refused(&copy.source.uid).zip(refused(&copy.target.uid)).map(|(a, b)| a.max(b));
@@ -39,7 +39,12 @@ pub fn look(context: &Context, share_uid: &str, copy: &Copy, before: Option<&Rep
     Copying { problems, remains: left.said(copy), status }
 }
 
-fn problems(context: &Context, copy: &Copy, state: Option<&CopyState>) -> Vec<Problem> {
+fn problems(
+    context: &Context,
+    copy: &Copy,
+    state: Option<&CopyState>,
+    before: Option<&ReplicationStatus>,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     let at = |problem: Problem| {
         // What a product could do about it, a copy cannot.
@@ -56,11 +61,27 @@ fn problems(context: &Context, copy: &Copy, state: Option<&CopyState>) -> Vec<Pr
         for end in [&copy.source, &copy.target] {
             problems.extend(live(context, &end.uid, &end.resolution).problems);
         }
-        problems.extend(state.and_then(|s| s.problem.clone()));
+        problems.extend(unflowing(copy, state, before));
     }
     problems.sort();
     problems.dedup();
     problems
+}
+
+/// What stands in the way of what is meant to flow now, as the engine saw it.
+fn unflowing(copy: &Copy, state: Option<&CopyState>, before: Option<&ReplicationStatus>) -> Option<Problem> {
+    let yet = || Problem::waiting(Reason::ReplicationStarting, "the engine has yet to take up what is to be copied");
+    match state {
+        Some(state) if copy.flows.keys().eq(&state.meant) => state.problem.clone(),
+        Some(_) => Some(yet()),
+        // Weir began a moment ago: what another process saw flowing counts until this one has looked.
+        None => before.is_none_or(|b| b.state.is_none() || b.topics != topics(copy)).then(yet),
+    }
+}
+
+/// What a status names of the topics that flow.
+fn topics(copy: &Copy) -> Vec<String> {
+    copy.flows.iter().take(TOPICS).map(|(topic, copy)| format!("{topic} -> {copy}")).collect()
 }
 
 /// What is left of a copy that is over.
@@ -136,7 +157,7 @@ fn status(
         engine: copy.engine.as_ref().map(|e| e.name.clone()).unwrap_or_default(),
         connector: connector_name(share_uid, &copy.source_cluster),
         state: state.connector.map(|s| s.word().to_owned()),
-        topics: copy.flows.iter().take(TOPICS).map(|(topic, copy)| format!("{topic} -> {copy}")).collect(),
+        topics: topics(copy),
         lag_records: flow.map(|f| f.lag()),
         lag_seconds: flow.map(|f| f.waits_for(now).as_secs()),
         records_per_second: flow.and_then(|f| f.rate()),

@@ -110,13 +110,13 @@ fn usage(usage: &Usage) -> ShareUsage {
     let group = |(name, records): (&String, &i64)| GroupUsage {
         name: name.clone(),
         records: *records,
-        lag_records: usage.lag(name),
+        lag_records: usage.lags.get(name).copied().unwrap_or_default(),
     };
     let window = |w: Window| UsageWindow { since: time(w.since), until: time(w.until), records: w.records };
     ShareUsage {
         since: time(usage.since),
         records: usage.records.values().sum(),
-        lag_records: usage.total_lag(),
+        lag_records: usage.lags.values().sum(),
         last_read_at: usage.last_read_at.map(time),
         groups: usage.records.iter().take(GROUPS).map(group).collect(),
         previous: usage.before.map(window),

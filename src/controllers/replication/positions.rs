@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::api::{History, HistoryStart};
 use crate::controllers::context::Context;
-use crate::controllers::readers::Readers;
+use crate::controllers::readers::{Readers, offsets, partitions};
 use crate::domain::replication::flow::Positions;
 use crate::ports::{Disposition, KafkaAdmin, KafkaError, OffsetSpec};
 
@@ -64,7 +64,7 @@ impl Sources {
         topics: &BTreeSet<String>,
         what: OffsetSpec,
     ) -> Result<Positions, KafkaError> {
-        let asked = offsets(self.0.of(context, cluster).await?, topics, what).await;
+        let asked = positions(self.0.of(context, cluster).await?, topics, what).await;
         if asked.is_err() {
             self.0.forget(cluster);
         }
@@ -72,16 +72,17 @@ impl Sources {
     }
 }
 
-async fn offsets(admin: &dyn KafkaAdmin, topics: &BTreeSet<String>, what: OffsetSpec) -> Result<Positions, KafkaError> {
-    let names: Vec<_> = topics.iter().cloned().collect();
-    let described = admin.describe_topics(Some(&names)).await?;
+async fn positions(
+    admin: &dyn KafkaAdmin,
+    topics: &BTreeSet<String>,
+    what: OffsetSpec,
+) -> Result<Positions, KafkaError> {
+    let all = partitions(admin, topics).await?;
     // A partition without a position is copied from its beginning: none may be missing.
-    if let Some(missing) = topics.iter().find(|topic| !described.iter().any(|d| d.name == **topic)) {
+    if let Some(missing) = topics.iter().find(|topic| !all.iter().any(|(there, _)| there == *topic)) {
         let message = format!("topic {missing} is not there");
         return Err(KafkaError { code: None, message, disposition: Disposition::Retry });
     }
-    let of: Vec<_> = described.iter().flat_map(|t| (0..t.partitions).map(|p| (t.name.clone(), p, what))).collect();
-    let found = admin.list_offsets(&of).await?;
-    let named = of.into_iter().map(|(topic, partition, _)| (topic, partition));
-    named.zip(found).map(|(at, offset)| Ok((at, offset?))).collect()
+    let found = offsets(admin, &all, what).await?;
+    all.into_iter().zip(found).map(|(at, offset)| Ok((at, offset?))).collect()
 }

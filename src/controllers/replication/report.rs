@@ -48,10 +48,11 @@ impl Engine {
         if is_running && flow.is_some() && !is_stuck {
             self.forgive(&name);
         }
-        let problem = c.is_meant().then(|| problem(&name, seen, flow.as_ref(), failure)).flatten();
+        let problem = c.is_meant().then(|| problem(c, &name, seen, flow.as_ref(), failure)).flatten();
         let is_there = observed.keys().any(|name| name.starts_with(&connector_prefix(&c.uid())));
         let is_gone = c.copy.is_over && !is_there;
-        self.tell(c, CopyState { connector: seen.map(|s| s.state), problem, flow, is_gone });
+        let connector = seen.map(|s| s.state);
+        self.tell(c, CopyState { connector, problem, flow, is_gone, ..CopyState::default() });
     }
 
     /// Asks how far the copy is, where that was not asked of late.
@@ -105,7 +106,9 @@ impl Engine {
     fn tell(&self, c: &Copying, state: CopyState) {
         // What was seen to be gone is not made again while its share is over.
         let was_gone = self.context.copies.get(&c.uid()).is_some_and(|before| before.is_gone);
-        let state = CopyState { is_gone: c.copy.is_over && (state.is_gone || was_gone), ..state };
+        let is_gone = c.copy.is_over && (state.is_gone || was_gone);
+        let meant = c.is_meant().then(|| c.copy.flows.keys().cloned().collect()).unwrap_or_default();
+        let state = CopyState { is_gone, meant, ..state };
         if self.context.copies.set(&c.uid(), state) {
             self.context.world.report_share(&c.key);
         }
@@ -114,6 +117,7 @@ impl Engine {
 
 /// What stands in the way of records that are meant to flow.
 fn problem(
+    c: &Copying,
     name: &str,
     seen: Option<&ObservedConnector>,
     flow: Option<&Flow>,
@@ -130,6 +134,10 @@ fn problem(
     let Some(seen) = seen else { return Some(starting("the connector is being made")) };
     if let Some(why) = &seen.failure {
         return Some(failing(format!("connector {name} failed and is started again: {why}")));
+    }
+    let begun = seen.positioned();
+    if let Some(topic) = c.copy.flows.keys().find(|topic| !begun.contains(*topic)) {
+        return Some(starting(&format!("the connector has yet to begin with topic {topic}")));
     }
     let now = Timestamp::now();
     match (seen.is_running(), flow) {
