@@ -31,7 +31,8 @@ pub use invitation::{Invitation, InvitationSpec, UidRef};
 pub use partner::{Agreement, Partner, PartnerSpec, PartnerStanding, PartnerStatus};
 pub use replication::{
     ConnectCredentials, ConsumerTuning, CopyTuning, Destination, DestinationPolicy, History, HistoryStart,
-    KafkaConnect, MirrorMaker2, ProducerTuning, PullPolicy, ReplicationEngine, ReplicationStatus, TargetTopicPolicy,
+    KafkaConnect, MirrorMaker2, ProducerTuning, PullPolicy, ReplicationEngine, ReplicationStatus, Strimzi,
+    TargetTopicPolicy,
 };
 pub use role_binding::{EntriesStatus, RoleBinding, RoleBindingSpec, RoleBindingStatus, RoleRef, Subject, SubjectKind};
 pub use security_event::{Action, Actor, ObjectRef, Outcome, SecurityEvent, SecurityEventSpec, Severity};

@@ -26,8 +26,8 @@ pub struct DestinationPolicy {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.mirrorMaker2) != has(self.kafkaConnect)").message("name one of mirrorMaker2 and kafkaConnect"),
-    validation = Rule::new("has(self.mirrorMaker2) == has(oldSelf.mirrorMaker2)").message("what an engine is is immutable, for it knows how far copies are: offer another one"),
+    validation = Rule::new("[has(self.mirrorMaker2), has(self.kafkaConnect), has(self.strimzi)].exists_one(is, is)").message("name one of mirrorMaker2, kafkaConnect and strimzi"),
+    validation = Rule::new("has(self.mirrorMaker2) == has(oldSelf.mirrorMaker2) && has(self.strimzi) == has(oldSelf.strimzi)").message("what an engine is is immutable, for it knows how far copies are: offer another one"),
 )]
 pub struct ReplicationEngine {
     /// Its name, by which shares choose it.
@@ -39,6 +39,9 @@ pub struct ReplicationEngine {
     /// MirrorMaker 2 on a Kafka Connect that is there already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka_connect: Option<KafkaConnect>,
+    /// MirrorMaker 2 as resources of Strimzi's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strimzi: Option<Strimzi>,
 }
 
 /// MirrorMaker 2 on a Kafka Connect that Weir runs in its own namespace.
@@ -108,6 +111,36 @@ pub struct ConnectCredentials {
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
     #[serde(default = "file")]
     pub provider: String,
+}
+
+/// MirrorMaker 2 by the Strimzi operator: Weir makes one KafkaMirrorMaker2 (`kafka.strimzi.io/v1`) a share, and Strimzi runs it.
+/// Strimzi 1.0 or later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Strimzi {
+    /// The namespace of the resources, which Strimzi watches. It enrols: it binds the ClusterRole `weir-strimzi` to Weir.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("namespace is immutable, for what is there knows how far copies are: offer another engine"))]
+    pub namespace: String,
+    /// The version of Kafka Connect (`spec.version`); by default Strimzi's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[0-9]+\.[0-9]+\.[0-9]+$"))]
+    pub version: Option<String>,
+    /// The image of the workers (`spec.image`); by default Strimzi's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// How many workers each share has.
+    #[schemars(range(min = 1, max = 32), extend("format" = "int32"))]
+    #[serde(default = "one")]
+    pub replicas: i32,
+    /// What a worker asks for, and its bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "resources")]
+    pub resources: Option<ResourceRequirements>,
+    /// How copies are tuned.
+    #[serde(flatten)]
+    pub tuning: CopyTuning,
 }
 
 /// What may be tuned of copies.

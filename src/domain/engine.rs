@@ -13,7 +13,7 @@ use super::index::Index;
 use super::names::{EngineKey, guest_uid, worker_key, worker_prefix};
 use super::share::copy::own_client;
 use super::share::own_grants;
-use crate::api::{CopyTuning, KafkaConnect, MirrorMaker2, ReplicationEngine, Rotation, StreamClient};
+use crate::api::{CopyTuning, KafkaConnect, MirrorMaker2, ReplicationEngine, Rotation, StreamClient, Strimzi};
 
 /// How often the workers' credential is renewed; they are replaced one by one for it.
 const EVERY: Duration = Duration::from_secs(30 * 86_400);
@@ -43,13 +43,15 @@ pub enum Carrier {
     Own(MirrorMaker2),
     /// MirrorMaker 2 on a Kafka Connect of somebody else's.
     Existing(KafkaConnect),
+    /// MirrorMaker 2 as resources of Strimzi's.
+    Strimzi(Strimzi),
 }
 
 /// What the engine is, as its cluster offers it.
 pub fn carrier(index: &Index, engine: &EngineKey) -> Option<Carrier> {
-    let ReplicationEngine { mirror_maker2, kafka_connect, .. } = offered(index, engine)?;
+    let ReplicationEngine { mirror_maker2, kafka_connect, strimzi, name: _ } = offered(index, engine)?;
     let own = mirror_maker2.clone().map(Carrier::Own);
-    own.or_else(|| kafka_connect.clone().map(Carrier::Existing))
+    own.or_else(|| kafka_connect.clone().map(Carrier::Existing)).or_else(|| strimzi.clone().map(Carrier::Strimzi))
 }
 
 impl Carrier {
@@ -58,6 +60,7 @@ impl Carrier {
         match self {
             Self::Own(engine) => &engine.tuning,
             Self::Existing(engine) => &engine.tuning,
+            Self::Strimzi(engine) => &engine.tuning,
         }
     }
 }

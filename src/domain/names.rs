@@ -79,7 +79,7 @@ pub fn guest_key(share: &ObjectKey, partner: &str) -> ObjectKey {
     ObjectKey::new(&share.namespace, format!("{SHARED}{}.{partner}", share.name))
 }
 
-/// The share and the partner that a guest is of, or [`SOURCE`], [`TARGET`], [`MIRROR`]; `None` for the key of anything else.
+/// The share and the partner that a guest is of, or [`SOURCE`], [`TARGET`], [`MIRROR`], [`KEPT`]; `None` for the key of anything else.
 pub fn share_of_guest(key: &ObjectKey) -> Option<(ObjectKey, &str)> {
     let (share, partner) = key.name.strip_prefix(SHARED)?.split_once('.')?;
     Some((ObjectKey::new(&key.namespace, share), partner))
@@ -91,6 +91,9 @@ pub const SOURCE: &str = "~source";
 pub const TARGET: &str = "~target";
 /// In the place of a partner: the product that a share's copies are.
 pub const MIRROR: &str = "~mirror";
+
+/// In the place of a partner: the product of what an engine keeps for a share alone at the destination.
+pub const KEPT: &str = "~kept";
 
 /// Before the names of engines' workers.
 const WORKER: &str = "~worker.";
@@ -133,6 +136,21 @@ pub const CONNECTOR: &str = "weir-xs-";
 /// Before the names of a share's copies: MirrorMaker 2's alias of the source, as the share has it, and the dot that follows.
 pub fn mirror_prefix(share: &ObjectKey) -> String {
     format!("{}.{}.", share.namespace, share.name)
+}
+
+/// The name of what an engine keeps for a share alone at the destination: of its group, and before the names of its topics.
+pub fn kept_name(share: &ObjectKey, uid: &str) -> String {
+    format!("{}{}", mirror_prefix(share), uid16(uid))
+}
+
+/// One of those topics. No copy has such a name: MirrorMaker 2 passes over topics whose names end so.
+pub fn kept_topic(name: &str, what: &str) -> String {
+    format!("{name}-{what}-internal")
+}
+
+/// The name of the resource that has a connector, shorter than that: Strimzi puts more behind it.
+pub fn resource_name(connector: &str) -> String {
+    format!("{CONNECTOR}{}", hex::encode(&Sha256::digest(connector)[..8]))
 }
 
 /// The UID of a guest: of one share and one partner, both by their UIDs, and the same each time.

@@ -2,5 +2,8 @@
 
 pub mod connector;
 pub mod flow;
+pub mod offsets;
 pub mod plan;
+pub mod reported;
+pub mod strimzi;
 pub mod worker;

@@ -9,4 +9,5 @@ pub mod lease;
 pub mod objects;
 pub mod policies;
 pub mod publish;
+pub mod strimzi;
 pub mod workers;

@@ -1,4 +1,4 @@
-//! Kafka Connect, as far as copies need it.
+//! Kafka Connect, as far as copies need it, by its REST interface or by whoever runs it.
 
 use std::collections::BTreeMap;
 
@@ -42,10 +42,8 @@ pub trait Connectors: Send + Sync {
     async fn positions(&self, name: &str) -> Result<Positions, ConnectError>;
     /// Says what counts as the last offset copied of a connector that is stopped; `alias` is that of its source.
     async fn set_positions(&self, name: &str, alias: &str, positions: &Positions) -> Result<(), ConnectError>;
-    /// Makes one that is stopped forget its positions.
-    async fn forget_positions(&self, name: &str) -> Result<(), ConnectError>;
-    /// Removes one.
-    async fn delete(&self, name: &str) -> Result<(), ConnectError>;
+    /// Removes one that is stopped, with its positions; before that it may be given `config`, which logs in nowhere.
+    async fn remove(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError>;
 }
 
 /// Kafka Connect did not do what was asked.
@@ -59,6 +57,11 @@ pub struct ConnectError {
 }
 
 impl ConnectError {
+    /// What was asked is on its way, and the same will succeed once it is there.
+    pub fn not_yet(message: impl Into<String>) -> Self {
+        Self { status: Some(409), message: message.into() }
+    }
+
     /// The workers share out their work anew, or are not done with what was asked before: the same may succeed soon.
     pub fn is_passing(&self) -> bool {
         self.status.is_none_or(|status| matches!(status, 404 | 409 | 500 | 503))

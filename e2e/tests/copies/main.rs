@@ -7,3 +7,4 @@ mod existing;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod managed;
+mod strimzi;

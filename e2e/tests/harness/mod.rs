@@ -18,6 +18,7 @@ pub mod records;
 pub mod second_kubernetes;
 pub mod sharing;
 pub mod shell;
+pub mod strimzi;
 pub mod tenant;
 mod wait;
 

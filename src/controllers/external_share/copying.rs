@@ -53,10 +53,12 @@ fn problems(
             if problem.reason == Reason::TopicExists { ": delete it, or share under another name" } else { "" };
         Problem { message: format!("the copy on StreamCluster {}: {what}{advice}", copy.cluster), ..problem }
     };
-    problems.extend(product::view(&context.world.index(), &copy.mirror).problems.into_iter().map(at));
-    let uid = copy.mirror.metadata.uid.as_deref().unwrap_or_default();
-    let outcome = context.world.handle(&copy.cluster).and_then(|h| h.state().products.get(uid).cloned());
-    problems.extend(outcome.into_iter().flat_map(|o| o.problems).map(at));
+    for of in [&copy.mirror].into_iter().chain(&copy.kept) {
+        problems.extend(product::view(&context.world.index(), of).problems.into_iter().map(at));
+        let uid = of.metadata.uid.as_deref().unwrap_or_default();
+        let outcome = context.world.handle(&copy.cluster).and_then(|h| h.state().products.get(uid).cloned());
+        problems.extend(outcome.into_iter().flat_map(|o| o.problems).map(at));
+    }
     if !copy.flows.is_empty() {
         for end in [&copy.source, &copy.target] {
             problems.extend(live(context, &end.uid, &end.resolution).problems);
@@ -95,8 +97,8 @@ impl Left {
     fn of(context: &Context, copy: &Copy, state: Option<&CopyState>) -> Self {
         let uids = [&copy.source.uid, &copy.target.uid];
         let index = context.world.index();
-        let mirror = copy.mirror.metadata.uid.as_deref().unwrap_or_default();
-        let topics = index.governed_on(&copy.cluster).any(|(_, uid)| uid == mirror);
+        let products: Vec<_> = [&copy.mirror].into_iter().chain(&copy.kept).filter_map(|p| p.uid()).collect();
+        let topics = index.governed_on(&copy.cluster).any(|(_, uid)| products.iter().any(|p| p == uid));
         drop(index);
         let concerns = |name: &String| [&copy.source_cluster, &copy.cluster].contains(&name);
         let known = |name: &str| {

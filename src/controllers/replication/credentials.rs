@@ -12,7 +12,7 @@ use crate::domain::connection::{Issued, Version, authentication_of, listener, se
 use crate::domain::ledger::VersionRecord;
 use crate::domain::names::ObjectKey;
 use crate::domain::problem::Problem;
-use crate::domain::replication::connector::{Login, credential_file};
+use crate::domain::replication::connector::{Login, Part, file_of, files_of};
 use crate::domain::secret::Secret;
 use crate::k8s::files::Files;
 
@@ -41,13 +41,22 @@ pub struct Outcome {
     pub publication: Option<Publication>,
 }
 
+/// As what workers are shown credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// As properties of a Java client.
+    Properties,
+    /// Each part by itself.
+    Parts,
+}
+
 /// The key with the version of a client that is among the files, and its fingerprint.
 fn note(uid: &str) -> String {
     format!("{uid}.published")
 }
 
 /// Takes the next step in the life of a credential.
-pub fn advance(context: &Context, client: &StreamClient, files: &mut Files) -> Outcome {
+pub fn advance(context: &Context, client: &StreamClient, shape: Shape, files: &mut Files) -> Outcome {
     let mut outcome = Outcome::default();
     let life = match Life::of(context, client, |spec, kind| listener(spec, kind).is_some()) {
         Ok(life) => life,
@@ -66,11 +75,13 @@ pub fn advance(context: &Context, client: &StreamClient, files: &mut Files) -> O
         Turn::Waits(_) | Turn::Rest(_) => {}
         Turn::Late(at) => outcome.problems.push(too_many(at, "deletes or edits the Secret of Kafka Connect")),
         Turn::Publish(version, issued) => {
-            if let Some(text) = properties(context, client, &version, &issued) {
+            let parts = contents(context, client, shape, &version, &issued);
+            if !parts.is_empty() {
                 // The one before is in use until the connectors are told; those before that one are not.
-                let keep = version.version.saturating_sub(1);
-                files.retain(|file, _| !is_of(file, &uid) || *file == credential_file(&uid, keep));
-                files.insert(credential_file(&uid, version.version), text);
+                let keep = format!("{}.", files_of(&uid, version.version.saturating_sub(1)));
+                files.retain(|file, _| !is_of(file, &uid) || file.starts_with(&keep));
+                let of_it = files_of(&uid, version.version);
+                files.extend(parts.into_iter().map(|(part, text)| (file_of(&of_it, part), text)));
                 let seen = format!("{} {}", version.version, version.fingerprint);
                 files.insert(note(&uid), Secret::new(seen));
                 outcome.publication = Some(Publication { handle: life.handle, client: key, version: version.version });
@@ -79,6 +90,12 @@ pub fn advance(context: &Context, client: &StreamClient, files: &mut Files) -> O
     }
     outcome.problems.extend(life.problem);
     outcome.login = login(context, client, files);
+    if let (Shape::Parts, Some(login)) = (shape, &outcome.login)
+        && let Some(ca) = &login.ca_pem
+    {
+        // Brokers may change whom they are certified by while a version lasts.
+        files.insert(file_of(&login.files, Part::Authority), Secret::new(ca));
+    }
     outcome
 }
 
@@ -88,7 +105,9 @@ fn give_back(life: &Life, uid: &str, files: &Files) {
     if !life.handle.state().lost_identities.contains(&current.principal) {
         return;
     }
-    let password = files.get(&credential_file(uid, current.version)).and_then(password_in);
+    let of_it = files_of(uid, current.version);
+    let alone = files.get(&file_of(&of_it, Part::Password)).cloned();
+    let password = alone.or_else(|| files.get(&file_of(&of_it, Part::Properties)).and_then(password_in));
     if let Some(password) = password {
         life.handle.order(Order::Restore(current.principal.clone(), password));
     }
@@ -114,23 +133,43 @@ pub fn keep_only(files: &mut Files, uids: &[&str], others: &[&str]) {
 fn login(context: &Context, client: &StreamClient, files: &Files) -> Option<Login> {
     let uid = client.uid()?;
     let version = files.get(&note(&uid))?.expose().split_once(' ')?.0.parse().ok()?;
-    let file = credential_file(&uid, version);
-    files.get(&file)?;
+    let of_it = files_of(&uid, version);
+    let file = |part: Part| files.get(&file_of(&of_it, part));
+    [Part::Properties, Part::Password, Part::Key].into_iter().find_map(file)?;
+    let user = file(Part::User).map(|user| user.expose().to_owned());
     let (cluster, kind) = (&client.spec.cluster_ref.name, client.spec.credentials.type_);
     let index = context.world.index();
     let listener = listener(index.cluster_spec(cluster)?, authentication_of(kind))?;
     let bootstrap_servers = listener.bootstrap_servers.clone();
-    Some(Login { bootstrap_servers, kind, ca_pem: context.ca_pem(cluster), file })
+    Some(Login { bootstrap_servers, kind, ca_pem: context.ca_pem(cluster), files: of_it, user })
 }
 
-/// Properties of a Java client.
-fn properties(context: &Context, client: &StreamClient, version: &VersionRecord, issued: &Issued) -> Option<Secret> {
+/// What the files of a version have; nothing where it cannot be used.
+fn contents(
+    context: &Context,
+    client: &StreamClient,
+    shape: Shape,
+    version: &VersionRecord,
+    issued: &Issued,
+) -> Vec<(Part, Secret)> {
     let cluster = &client.spec.cluster_ref.name;
     let ca_pem = context.ca_pem(cluster);
     let index = context.world.index();
-    let listener = listener(index.cluster_spec(cluster)?, authentication_of(client.spec.credentials.type_))?;
-    let version = Version::of(".", version, issued, &client.spec.credentials);
-    secret_data(listener, ca_pem.as_deref(), &version).remove("client.properties")
+    let kind = authentication_of(client.spec.credentials.type_);
+    let Some(listener) = index.cluster_spec(cluster).and_then(|spec| listener(spec, kind)) else { return Vec::new() };
+    match (shape, issued) {
+        (Shape::Properties, _) => {
+            let version = Version::of(".", version, issued, &client.spec.credentials);
+            let properties = secret_data(listener, ca_pem.as_deref(), &version).remove("client.properties");
+            properties.map(|text| (Part::Properties, text)).into_iter().collect()
+        }
+        (Shape::Parts, Issued::Password(password)) => {
+            vec![(Part::User, Secret::new(&version.principal)), (Part::Password, password.clone())]
+        }
+        (Shape::Parts, Issued::Certificate { certificate_pem, key_pem }) => {
+            vec![(Part::Certificate, Secret::new(certificate_pem)), (Part::Key, key_pem.clone())]
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
-use super::credentials::{self, Outcome};
+use super::credentials::{self, Outcome, Shape};
 use super::round::{Copying, Engine, RoundError, is_known};
-use crate::api::{KafkaConnect, MirrorMaker2, StreamClient};
+use crate::api::{MirrorMaker2, StreamClient};
 use crate::domain::engine::Worker;
-use crate::domain::replication::connector::Login;
+use crate::domain::replication::connector::{Login, Part, file_of};
 use crate::domain::replication::worker::{self, PROPERTIES, REST_AUTHORITY, REST_PASSWORD, REST_STORE};
 use crate::domain::secret::Secret;
 use crate::k8s::files::{Files, FilesSecret};
@@ -56,10 +56,10 @@ impl Engine {
     ) -> Result<Reached, RoundError> {
         let mut files = before.clone();
         let caller = pair(workers, &mut files).await?;
-        let (own, logins, publications) = self.advance_all(worker, copying, &mut files);
+        let (own, logins, publications) = self.advance_all(Shape::Properties, worker, copying, &mut files);
         self.keep_only(worker, copying, &mut files);
         if let (Some(own), Some(worker)) = (&own, worker) {
-            let login = files.get(&own.file).cloned().unwrap_or_else(|| Secret::new(""));
+            let login = files.get(&file_of(&own.files, Part::Properties)).cloned().unwrap_or_else(|| Secret::new(""));
             files.insert(PROPERTIES.to_owned(), worker::properties(&worker.uid, &login, own.ca_pem.as_deref()));
         }
         if files != before {
@@ -77,30 +77,31 @@ impl Engine {
     pub(super) async fn hand_over(
         &mut self,
         shown: &FilesSecret,
-        spec: &KafkaConnect,
+        shape: Shape,
         copying: &[Copying],
         before: Files,
-    ) -> Result<Reached, RoundError> {
+    ) -> Result<Logins, RoundError> {
         let mut files = before.clone();
-        let (_, logins, publications) = self.advance_all(None, copying, &mut files);
+        let (_, logins, publications) = self.advance_all(shape, None, copying, &mut files);
         self.keep_only(None, copying, &mut files);
         if files != before {
             shown.write(&files).await?;
         }
         publications.into_iter().for_each(credentials::Publication::tell);
-        Ok((self.context.secrets.connect(&spec.url, &spec.secret_ref.name).await?, Some(logins)))
+        Ok(logins)
     }
 
     /// Takes the next step in the life of each credential.
     fn advance_all(
         &self,
+        shape: Shape,
         worker: Option<&Worker>,
         copying: &[Copying],
         files: &mut Files,
     ) -> (Option<Login>, Logins, Vec<credentials::Publication>) {
         let mut publications = Vec::new();
         let mut step = |client: Option<&StreamClient>| {
-            let outcome = client.map(|c| credentials::advance(&self.context, c, files)).unwrap_or_default();
+            let outcome = client.map(|c| credentials::advance(&self.context, c, shape, files)).unwrap_or_default();
             let Outcome { login, problems, publication } = outcome;
             publications.extend(publication);
             for problem in problems {

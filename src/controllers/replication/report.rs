@@ -95,9 +95,9 @@ impl Engine {
             let before = self.context.copies.get(&c.uid()).unwrap_or_default();
             // What starts up does not answer yet.
             let problem = if before.flow.is_some() {
-                failing(format!("Kafka Connect of engine {name} does not do what it is asked: {error}"))
+                failing(format!("engine {name} does not do what it is asked: {error}"))
             } else {
-                starting(&format!("Kafka Connect of engine {name} is not there yet: {error}"))
+                starting(&format!("engine {name} is not there yet: {error}"))
             };
             self.tell(c, CopyState { problem: c.is_meant().then_some(problem), ..before });
         }

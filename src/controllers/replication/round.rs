@@ -7,21 +7,25 @@ use std::time::{Duration, Instant};
 use kube::ResourceExt;
 use tracing::{info, warn};
 
+use super::credentials::Shape;
 use super::deployment::{Applied, Logins};
 use super::positions::Sources;
 use super::report::Measure;
-use crate::api::{ExternalShare, KafkaConnect, StreamClient};
+use crate::api::{ExternalShare, KafkaConnect, StreamClient, Strimzi};
 use crate::controllers::context::Context;
 use crate::controllers::live::live;
 use crate::domain::engine::{self, Carrier, Worker};
 use crate::domain::index::Update;
 use crate::domain::names::{CONNECTOR, EngineKey, ObjectKey, connector_name, connector_prefix, workers_name};
 use crate::domain::problem::Problem;
-use crate::domain::replication::connector::{CLASS, Connector, DIRECTORY, ENGINE, Login, PROVIDER, Setting, connector};
+use crate::domain::replication::connector::{
+    CLASS, Connector, DIRECTORY, ENGINE, Login, PROVIDER, Secrets, Setting, connector,
+};
 use crate::domain::replication::plan::{ObservedConnector, Step, next};
 use crate::domain::share::copy::{Copy, source_alias};
 use crate::k8s::credentials::CredentialsError;
 use crate::k8s::files::FilesSecret;
+use crate::k8s::strimzi::StrimziResources;
 use crate::k8s::workers::Workers;
 use crate::ports::{ConnectEndpoint, ConnectError, Connectors};
 use crate::replication::ConnectClient;
@@ -62,13 +66,21 @@ pub struct Engine {
     pub(super) context: Arc<Context>,
     pub(super) key: EngineKey,
     pub(super) sources: Sources,
-    client: Option<(ConnectEndpoint, Arc<ConnectClient>)>,
+    asked: Option<(Asked, Arc<dyn Connectors>)>,
     pub(super) applied: Applied,
     retries: BTreeMap<String, Retry>,
+    configured: BTreeMap<String, (BTreeMap<String, String>, Retry)>,
     pub(super) measures: BTreeMap<String, Measure>,
 }
 
-/// When what failed is started again.
+/// Who is asked for connectors.
+#[derive(Clone, PartialEq)]
+enum Asked {
+    Connect(ConnectEndpoint),
+    Strimzi(Strimzi),
+}
+
+/// When something is done again that was of no use.
 #[derive(Clone, Copy)]
 struct Retry {
     at: Instant,
@@ -80,6 +92,20 @@ pub(super) struct Copying {
     pub(super) key: ObjectKey,
     pub(super) share: Arc<ExternalShare>,
     pub(super) copy: Arc<Copy>,
+    /// What the engine keeps for it alone has its place.
+    is_prepared: bool,
+}
+
+impl Retry {
+    /// Whether it is time. The next time is later by ever more.
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = self.at <= now;
+        if is_due {
+            *self = Self { at: now + self.wait, wait: (self.wait * 2).min(LONGEST_BACKOFF) };
+        }
+        is_due
+    }
 }
 
 impl Copying {
@@ -120,9 +146,10 @@ impl Engine {
             context,
             key,
             sources: Sources::default(),
-            client: None,
+            asked: None,
             applied: Applied::default(),
             retries: BTreeMap::new(),
+            configured: BTreeMap::new(),
             measures: BTreeMap::new(),
         }
     }
@@ -149,7 +176,8 @@ impl Engine {
         let index = self.context.world.index();
         let by_it = index.copies().filter(|(_, copy)| copy.engine.as_ref() == Some(&self.key));
         let copying = by_it.filter_map(|(key, copy)| {
-            Some(Copying { key: key.clone(), share: index.share(key)?.clone(), copy: copy.clone() })
+            let is_prepared = copy.is_prepared(&index);
+            Some(Copying { key: key.clone(), share: index.share(key)?.clone(), copy: copy.clone(), is_prepared })
         });
         Some(Snapshot {
             carrier: engine::carrier(&index, &self.key)?,
@@ -168,6 +196,7 @@ impl Engine {
             Carrier::Existing(KafkaConnect { credentials, .. }) => {
                 FilesSecret::new(client, &credentials.namespace, &credentials.secret_name, &now.workers)
             }
+            Carrier::Strimzi(spec) => FilesSecret::new(client, &spec.namespace, &now.workers, &now.workers),
         };
         let files = shown.read().await?;
         // Without files there are no connectors that could log in anywhere, and none is made.
@@ -178,24 +207,36 @@ impl Engine {
             return Ok(false);
         }
         let files = files.unwrap_or_default();
-        let (endpoint, logins) = match &now.carrier {
-            Carrier::Own(spec) => self.deploy(&workers, spec, now.worker.as_deref(), &now.copying, files).await?,
-            Carrier::Existing(spec) => self.hand_over(&shown, spec, &now.copying, files).await?,
+        let (asked, logins) = match &now.carrier {
+            Carrier::Own(spec) => {
+                let (endpoint, logins) =
+                    self.deploy(&workers, spec, now.worker.as_deref(), &now.copying, files).await?;
+                let Some(logins) = logins else {
+                    now.copying.iter().for_each(|c| self.tell_starting(c, "Kafka Connect waits for its credentials"));
+                    return Ok(false);
+                };
+                (Asked::Connect(endpoint), logins)
+            }
+            Carrier::Existing(spec) => {
+                let logins = self.hand_over(&shown, Shape::Properties, &now.copying, files).await?;
+                let endpoint = self.context.secrets.connect(&spec.url, &spec.secret_ref.name).await?;
+                (Asked::Connect(endpoint), logins)
+            }
+            Carrier::Strimzi(spec) => {
+                let logins = self.hand_over(&shown, Shape::Parts, &now.copying, files).await?;
+                (Asked::Strimzi(spec.clone()), logins)
+            }
         };
-        let Some(logins) = logins else {
-            now.copying.iter().for_each(|c| self.tell_starting(c, "Kafka Connect waits for its credentials"));
-            return Ok(false);
-        };
-        let connect = self.connect(endpoint)?;
-        let (again, is_left) = self.look_at(connect.as_ref(), now, &logins).await?;
+        let connectors = self.connectors(asked, &now.workers)?;
+        let (again, is_left) = self.look_at(connectors.as_ref(), now, &logins).await?;
         if !now.is_wanted && !is_left {
             info!("nothing is copied any more; what was made for it is removed");
             match &now.carrier {
                 Carrier::Own(_) => workers.remove().await?,
-                Carrier::Existing(_) => shown.remove().await?,
+                Carrier::Existing(_) | Carrier::Strimzi(_) => shown.remove().await?,
             }
             self.applied = Applied::default();
-            self.client = None;
+            self.asked = None;
         }
         Ok(again)
     }
@@ -208,20 +249,22 @@ impl Engine {
         logins: &Logins,
     ) -> Result<(bool, bool), RoundError> {
         let id = self.id();
-        let is_own = matches!(now.carrier, Carrier::Own(_));
-        let is_ours = |seen: &ObservedConnector| seen.config.get(ENGINE).map_or(is_own, |of| *of == id);
+        // Only at a Kafka Connect of somebody else's there are connectors of others.
+        let is_alone = !matches!(now.carrier, Carrier::Existing(_));
+        let is_ours = |seen: &ObservedConnector| seen.config.get(ENGINE).map_or(is_alone, |of| *of == id);
         let mut observed = connect.list(CONNECTOR).await?;
         observed.retain(|_, seen| is_ours(seen));
         let mut again = self.remove_others(connect, &now.copying, &observed).await;
         let mut failures = BTreeMap::new();
         let known: Vec<_> = now.copying.iter().filter(|c| is_known(&self.context, c)).collect();
         for c in &known {
-            match self.step(connect, &now.carrier, c, logins, &observed).await {
+            match self.step(connect, now, c, logins, &observed).await {
                 Ok(stepped) => again |= stepped,
                 Err(error) => drop(failures.insert(c.uid(), error)),
             }
         }
         self.measures.retain(|name, _| observed.contains_key(name));
+        self.configured.retain(|name, _| observed.contains_key(name));
         for c in &known {
             self.report(connect, c, &observed, failures.remove(&c.uid())).await;
         }
@@ -233,44 +276,63 @@ impl Engine {
         format!("{}/{}/{}", self.context.installation.id, self.key.cluster, self.key.name)
     }
 
-    fn connect(&mut self, endpoint: ConnectEndpoint) -> Result<Arc<ConnectClient>, RoundError> {
-        if let Some((of, client)) = &self.client
-            && *of == endpoint
+    fn connectors(&mut self, asked: Asked, workers: &str) -> Result<Arc<dyn Connectors>, RoundError> {
+        if let Some((before, connectors)) = &self.asked
+            && *before == asked
         {
-            return Ok(client.clone());
+            return Ok(connectors.clone());
         }
-        let client = Arc::new(ConnectClient::new(&endpoint)?);
-        self.client = Some((endpoint, client.clone()));
-        Ok(client)
+        let connectors: Arc<dyn Connectors> = match &asked {
+            Asked::Connect(endpoint) => Arc::new(ConnectClient::new(endpoint)?),
+            Asked::Strimzi(spec) => Arc::new(StrimziResources::new(self.context.client.clone(), spec.clone(), workers)),
+        };
+        self.asked = Some((asked, connectors.clone()));
+        Ok(connectors)
     }
 
     /// Takes the next step with the connector of a share. Returns whether there was one.
     async fn step(
         &mut self,
         connect: &dyn Connectors,
-        carrier: &Carrier,
+        now: &Snapshot,
         c: &Copying,
         logins: &Logins,
         observed: &BTreeMap<String, ObservedConnector>,
     ) -> Result<bool, RoundError> {
         let name = c.connector();
-        let desired = self.desired(carrier, c, logins);
+        let desired = self.desired(now, c, logins);
         let step = next(desired.as_ref(), observed.get(&name)).filter(|step| self.may(c, &name, step));
         let Some(step) = step else { return Ok(false) };
         let taken = self.take(connect, c, &name, &step).await;
         match &taken {
-            Ok(()) => info!(connector = name, step = step.name(), "took a step"),
+            Ok(()) => {
+                info!(connector = name, step = step.name(), "took a step");
+                self.taken(&name, step);
+            }
             Err(error) => info!(connector = name, step = step.name(), %error, "a step failed; it is tried again"),
         }
         taken.map(|()| true)
     }
 
-    fn desired(&self, carrier: &Carrier, c: &Copying, logins: &Logins) -> Option<Connector> {
-        let (provider, directory) = match carrier {
-            Carrier::Own(_) => (PROVIDER, DIRECTORY),
-            Carrier::Existing(spec) => (spec.credentials.provider.as_str(), spec.credentials.directory.as_str()),
+    /// Takes note of what may be of no use, so that it is not done again and again.
+    fn taken(&mut self, name: &str, step: Step) {
+        if let Step::Configure(config) = step
+            && self.configured.get(name).is_none_or(|(before, _)| *before != config)
+        {
+            let retry = Retry { at: Instant::now() + BACKOFF, wait: BACKOFF * 2 };
+            self.configured.insert(name.to_owned(), (config, retry));
+        }
+    }
+
+    fn desired(&self, Snapshot { carrier, workers, .. }: &Snapshot, c: &Copying, logins: &Logins) -> Option<Connector> {
+        let secrets = match carrier {
+            Carrier::Own(_) => Secrets::Files { provider: PROVIDER, directory: DIRECTORY },
+            Carrier::Existing(KafkaConnect { credentials, .. }) => {
+                Secrets::Files { provider: &credentials.provider, directory: &credentials.directory }
+            }
+            Carrier::Strimzi(_) => Secrets::Secret(workers),
         };
-        let setting = Setting { engine: &self.id(), tuning: carrier.tuning(), provider, directory };
+        let setting = Setting { engine: &self.id(), tuning: carrier.tuning(), secrets };
         let topics: BTreeSet<_> = c.copy.flows.keys().cloned().collect();
         let logins = logins.get(&c.uid());
         let both: Option<(&Login, &Login)> = logins.and_then(|(source, target)| source.as_ref().zip(target.as_ref()));
@@ -282,20 +344,20 @@ impl Engine {
     fn may(&mut self, c: &Copying, name: &str, step: &Step) -> bool {
         match step {
             Step::Create(_) | Step::StopToPosition | Step::Position(..) | Step::Resume => {
-                self.waits_for_access(c).is_none()
+                c.is_prepared && self.waits_for_access(c).is_none()
             }
             Step::Restart { only_failed } => {
                 let now = Instant::now();
                 // What did not fail may be on its way.
                 let at = if *only_failed { now } else { now + ON_ITS_WAY };
-                let retry = self.retries.entry(name.to_owned()).or_insert(Retry { at, wait: BACKOFF });
-                if retry.at > now {
-                    return false;
-                }
-                *retry = Retry { at: now + retry.wait, wait: (retry.wait * 2).min(LONGEST_BACKOFF) };
-                true
+                self.retries.entry(name.to_owned()).or_insert(Retry { at, wait: BACKOFF }).is_due()
             }
-            Step::Stop | Step::Configure(_) | Step::Remove(_) => true,
+            // Whoever takes a configuration and then shows another one may do so for ever.
+            Step::Configure(config) => match self.configured.get_mut(name) {
+                Some((before, retry)) if before == config => retry.is_due(),
+                _ => true,
+            },
+            Step::Stop | Step::Remove(_) => true,
         }
     }
 
@@ -324,7 +386,7 @@ impl Engine {
             Step::Configure(config) => connect.configure(name, config).await?,
             Step::Resume => connect.resume(name).await?,
             Step::Restart { only_failed } => connect.restart(name, *only_failed).await?,
-            Step::Remove(config) => remove(connect, name, config).await?,
+            Step::Remove(config) => connect.remove(name, config).await?,
             Step::Position(topics, config) => {
                 let first = self.sources.first(&self.context, &c.copy.source_cluster, topics, &c.copy.history).await;
                 let first = first.map_err(|e| ConnectError { status: None, message: e.to_string() })?;
@@ -353,7 +415,7 @@ impl Engine {
         for (name, seen) in observed.iter().filter(|(name, _)| !copying.iter().any(|c| is_of(c, name))) {
             let done = match next(None, Some(seen)) {
                 Some(Step::Stop) => connect.stop(name).await,
-                Some(Step::Remove(config)) => remove(connect, name, &config).await,
+                Some(Step::Remove(config)) => connect.remove(name, &config).await,
                 _ => continue,
             };
             match done {
@@ -369,10 +431,4 @@ impl Engine {
 pub(super) fn is_known(context: &Context, c: &Copying) -> bool {
     let source = &c.copy.source_cluster;
     c.copy.is_over || source.is_empty() || context.is_settled(source)
-}
-
-async fn remove(connect: &dyn Connectors, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError> {
-    connect.configure(name, config).await?;
-    connect.forget_positions(name).await?;
-    connect.delete(name).await
 }

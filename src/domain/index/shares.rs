@@ -9,7 +9,7 @@ use super::update::set;
 use super::{Index, ObjectKey, Touched, in_namespace};
 use crate::api::{ExternalShare, Invitation, Partner, StreamClient};
 use crate::domain::binding::Resolution;
-use crate::domain::names::{MIRROR, guest_key, share_of_guest};
+use crate::domain::names::share_of_guest;
 use crate::domain::share::copy::{self, Copy};
 use crate::domain::share::progress::Invited;
 use crate::domain::share::{self, Guest, Guests};
@@ -141,9 +141,12 @@ impl Index {
             self.replace(&part, is.map(|(_, resolution)| resolution.clone()), now, touched);
         }
         let copy_before = self.copies.get(key).cloned();
-        let mirror = |copy: Option<&Arc<Copy>>| copy.map(|c| c.mirror.clone());
-        if mirror(copy_before.as_ref()) != mirror(copy.as_ref()) {
-            self.set_product(guest_key(key, MIRROR), mirror(copy.as_ref()), touched);
+        let [before, after] =
+            [&copy_before, &copy].map(|copy| copy.as_ref().map(|c| c.products(key)).unwrap_or_default());
+        for of in before.keys().chain(after.keys()).cloned().collect::<BTreeSet<_>>() {
+            if before.get(&of) != after.get(&of) {
+                self.set_product(of.clone(), after.get(&of).cloned(), touched);
+            }
         }
         touched.engines.extend(copy_before.iter().chain(&copy).filter_map(|c| c.engine.clone()));
         set(&mut self.guests, key.clone(), guests);

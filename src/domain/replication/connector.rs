@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::ResourceExt;
 use serde_json::Value;
 
+use super::strimzi;
 use crate::api::{CopyTuning, CredentialType, ExternalShare, History};
 use crate::domain::names::{ObjectKey, connector_name};
-use crate::domain::share::copy::source_alias;
+use crate::domain::share::copy::{kept_by, source_alias};
 
 /// Where the files of [`super::worker`] lie in the pods of workers that Weir runs.
 pub const DIRECTORY: &str = "/etc/weir";
@@ -44,8 +45,10 @@ pub struct Login {
     pub kind: CredentialType,
     /// The brokers' authority.
     pub ca_pem: Option<String>,
-    /// The file that has the rest.
-    pub file: String,
+    /// What the names of the files with the rest begin with: see [`file_of`].
+    pub files: String,
+    /// The name of a user with a password, where a file has it alone.
+    pub user: Option<String>,
 }
 
 /// What is the same for all connectors of an engine.
@@ -55,15 +58,57 @@ pub struct Setting<'a> {
     pub engine: &'a str,
     /// How copies are tuned.
     pub tuning: &'a CopyTuning,
-    /// The configuration provider of the workers that reads files.
-    pub provider: &'a str,
-    /// The directory that they have the files in.
-    pub directory: &'a str,
+    /// Where the workers find what is secret.
+    pub secrets: Secrets<'a>,
 }
 
-/// The file with the credential of one version of a copier.
-pub fn credential_file(uid: &str, version: u32) -> String {
-    format!("{uid}-{version}.properties")
+/// Where workers find what is secret of a login.
+#[derive(Clone, Copy, Debug)]
+pub enum Secrets<'a> {
+    /// In files with the properties of a Java client, by a configuration provider of the workers (KIP-297).
+    Files {
+        /// The provider, which reads files.
+        provider: &'a str,
+        /// The directory that they have the files in.
+        directory: &'a str,
+    },
+    /// In a Secret beside the resource, by whoever reads that: see [`super::strimzi`].
+    Secret(&'a str),
+}
+
+/// What the names of the files of one version of a copier's credential begin with.
+pub fn files_of(uid: &str, version: u32) -> String {
+    format!("{uid}-{version}")
+}
+
+/// One of these files: the properties of a Java client, or a part of what is in them.
+pub fn file_of(files: &str, what: Part) -> String {
+    let end = match what {
+        Part::Properties => "properties",
+        Part::User => "user",
+        Part::Password => "password",
+        Part::Certificate => "crt",
+        Part::Key => "key",
+        Part::Authority => "ca",
+    };
+    format!("{files}.{end}")
+}
+
+/// What a file has of a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it, as the properties of a Java client.
+    Properties,
+    /// The name of a user with a password.
+    User,
+    /// That password.
+    Password,
+    /// A certificate with its chain, in PEM.
+    Certificate,
+    /// Its key, in PEM.
+    Key,
+    /// The brokers' authority, in PEM.
+    Authority,
 }
 
 /// MirrorMaker 2's source connector, among the plugins of Kafka Connect.
@@ -111,8 +156,14 @@ pub fn connector(
     }
     if let Some((source, target)) = logins {
         for (prefix, login) in LOGINS.into_iter().zip([source, target, target]) {
-            config.extend(self::login(prefix, login, setting));
+            config.extend(match setting.secrets {
+                Secrets::Files { provider, directory } => self::login(prefix, login, provider, directory),
+                Secrets::Secret(name) => strimzi::login(prefix, login, name),
+            });
         }
+    }
+    if let Secrets::Secret(_) = setting.secrets {
+        config.insert(strimzi::KEPT.to_owned(), kept_by(share));
     }
     let runs = logins.is_some() && !topics.is_empty();
     Connector { name, config, topics: topics.clone(), history: share.spec.history.clone(), runs }
@@ -147,11 +198,11 @@ const FIXED: [(&str, &str); 14] = [
 ];
 
 /// What a client needs to log in, each secret by reference to the file.
-fn login(prefix: &str, login: &Login, setting: Setting<'_>) -> BTreeMap<String, String> {
+fn login(prefix: &str, login: &Login, provider: &str, directory: &str) -> BTreeMap<String, String> {
     let mut config = BTreeMap::new();
     let mut set = |key: &str, value: String| drop(config.insert(format!("{prefix}{key}"), value));
-    let Setting { provider, directory, .. } = setting;
-    let from_file = |key: &str| format!("${{{provider}:{directory}/{}:{key}}}", login.file);
+    let file = file_of(&login.files, Part::Properties);
+    let from_file = |key: &str| format!("${{{provider}:{directory}/{file}:{key}}}");
     set("bootstrap.servers", login.bootstrap_servers.join(","));
     match login.kind {
         CredentialType::ScramSha512 => {
@@ -189,7 +240,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::{DIRECTORY, Login, Setting, connector};
+    use super::{DIRECTORY, Login, Secrets, Setting, connector};
     use crate::api::CredentialType;
 
     #[test]
@@ -201,16 +252,17 @@ mod tests {
         let tuning = serde_json::from_value(json!({
             "consumer": {"maxPollRecords": 100}, "producer": {"compressionType": "lz4", "lingerMs": 5}}))
         .unwrap();
-        let setting = Setting { engine: "w/shared/mm2", tuning: &tuning, provider: "file", directory: DIRECTORY };
+        let secrets = Secrets::Files { provider: "file", directory: DIRECTORY };
+        let setting = Setting { engine: "w/shared/mm2", tuning: &tuning, secrets };
         let topics = BTreeSet::from(["payments.orders.placed".to_owned(), "payments.paid".to_owned()]);
-        let login = |file: &str| Login {
+        let login = |files: &str| Login {
             bootstrap_servers: vec!["a:9092".into(), "b:9092".into()],
             kind: CredentialType::ScramSha512,
             ca_pem: None,
-            file: file.into(),
+            files: files.into(),
+            user: None,
         };
-        let connector =
-            connector(&share, "main", setting, &topics, Some((&login("s-1.properties"), &login("t-2.properties"))));
+        let connector = connector(&share, "main", setting, &topics, Some((&login("s-1"), &login("t-2"))));
         let value = |key: &str| connector.config[key].as_str();
         assert_eq!(value("topics"), "payments\\.orders\\.placed,payments\\.paid");
         assert_eq!((value("source.cluster.alias"), value("replication.policy.separator")), ("payments", ".out."));

@@ -59,6 +59,8 @@ pub struct ObservedConnector {
     pub failure: Option<String>,
     /// Its configuration.
     pub config: BTreeMap<String, String>,
+    /// Whoever runs it starts again what failed of it, and stops what is removed.
+    pub is_tended: bool,
 }
 
 /// What to do next.
@@ -122,7 +124,7 @@ impl ObservedConnector {
 pub fn next(desired: Option<&Connector>, observed: Option<&ObservedConnector>) -> Option<Step> {
     let (desired, observed) = match (desired, observed) {
         (None, None) => return None,
-        (None, Some(observed)) if observed.state == State::Stopped => {
+        (None, Some(observed)) if observed.state == State::Stopped || observed.is_tended => {
             let of_no_login =
                 |key: &str| key.ends_with(".alias") || !LOGINS.iter().any(|prefix| key.starts_with(prefix));
             let rest = observed.config.iter().filter(|(key, _)| of_no_login(key));
@@ -150,7 +152,8 @@ pub fn next(desired: Option<&Connector>, observed: Option<&ObservedConnector>) -
     match observed.state {
         State::Stopped | State::Paused => Some(Step::Resume),
         // Without a login or without access, tasks vanish or are for ever on their way, and nothing says that it failed.
-        _ => (!observed.is_running()).then(|| Step::Restart { only_failed: observed.has_failed() }),
+        _ if observed.is_running() || observed.is_tended => None,
+        _ => Some(Step::Restart { only_failed: observed.has_failed() }),
     }
 }
 
@@ -177,7 +180,13 @@ mod tests {
 
     /// As Kafka Connect has it once `step` was taken.
     fn after(step: Step, before: Option<ObservedConnector>) -> Option<ObservedConnector> {
-        let stopped = |config| ObservedConnector { state: State::Stopped, tasks: Vec::new(), failure: None, config };
+        let stopped = |config| ObservedConnector {
+            state: State::Stopped,
+            tasks: Vec::new(),
+            failure: None,
+            config,
+            is_tended: false,
+        };
         let Some(before) = before else {
             let Step::Create(config) = step else { panic!("{step:?} of nothing") };
             return Some(stopped(config));

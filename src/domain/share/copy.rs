@@ -14,10 +14,13 @@ use crate::api::{
     Access, Classification, ClusterRef, CredentialType, DataProduct, DataProductSpec, DeletionPolicy, ExternalShare,
     History, ListenerAuthentication, Reason, ReplicationEngine, Rotation, Stream, StreamClient, TargetTopicPolicy,
 };
+use crate::domain::acl::{AclEntry, Operation, PatternType, Permission, ResourceType};
 use crate::domain::binding::{ANYWHERE, ClusterAccess, Resolution, bounded, entries, quota_map};
 use crate::domain::connection::listener;
 use crate::domain::index::Index;
-use crate::domain::names::{EngineKey, MIRROR, ObjectKey, SOURCE, TARGET, guest_key, guest_uid};
+use crate::domain::names::{
+    EngineKey, KEPT, MIRROR, ObjectKey, SOURCE, TARGET, guest_key, guest_uid, kept_name, kept_topic,
+};
 use crate::domain::problem::Problem;
 use crate::domain::topics::ACKNOWLEDGE_RETENTION;
 
@@ -36,6 +39,8 @@ pub struct Copy {
     pub target: Copier,
     /// The product that the copies are.
     pub mirror: Arc<DataProduct>,
+    /// The product of what the engine keeps at the destination for this share alone, where it does.
+    pub kept: Option<Arc<DataProduct>>,
     /// Topics that flow now, each to its copy.
     pub flows: BTreeMap<String, String>,
     /// Which records of before are copied.
@@ -59,6 +64,22 @@ impl Copy {
     /// Its ends, by the keys under which the index has them.
     pub fn copiers(&self, share: &ObjectKey) -> [(ObjectKey, &Copier); 2] {
         [(guest_key(share, SOURCE), &self.source), (guest_key(share, TARGET), &self.target)]
+    }
+
+    /// Its products at the destination, by the keys under which the index has them.
+    pub fn products(&self, share: &ObjectKey) -> BTreeMap<ObjectKey, Arc<DataProduct>> {
+        let kept = self.kept.clone().map(|kept| (guest_key(share, KEPT), kept));
+        [(guest_key(share, MIRROR), self.mirror.clone())].into_iter().chain(kept).collect()
+    }
+
+    /// Whether what the engine is to keep has a place.
+    pub fn is_prepared(&self, index: &Index) -> bool {
+        let is_made = |product: &DataProduct| {
+            let uid = product.uid().unwrap_or_default();
+            let mut topics = product.spec.streams.iter().filter_map(|s| s.topic.as_ref());
+            topics.all(|topic| index.is_governed_by(&self.cluster, topic, &uid))
+        };
+        self.kept.as_deref().is_none_or(is_made)
     }
 }
 
@@ -100,7 +121,7 @@ const SEEN: Duration = Duration::from_secs(300);
 /// How the credentials of who copies are rotated: as the partner's, but that the one before lasts until workers have seen the next.
 fn rotation(index: &Index, share: &ExternalShare) -> Option<Rotation> {
     let rotation = share.spec.credentials.rotation.clone()?;
-    let is_theirs = offered(index, share).is_some_and(|engine| engine.kafka_connect.is_some());
+    let is_theirs = offered(index, share).is_some_and(|engine| engine.mirror_maker2.is_none());
     let overlap = if is_theirs { Duration::from(rotation.overlap).max(SEEN).into() } else { rotation.overlap };
     Some(Rotation { overlap, ..rotation })
 }
@@ -156,10 +177,13 @@ pub(super) fn copy(
     let problems: Vec<_> = if flows.is_empty() { problems() } else { Vec::new() };
     let [source_uid, target_uid] = uids;
     let rotation = rotation(index, share);
+    let kept = kept(index, share, &key, &cluster, agreed, is_over);
     let copier = |end: &str, uid: String, cluster: &str, access: ClusterAccess| {
         let at = guest_key(&key, end);
         let client = agreed.then(|| Arc::new(own_client(index, &at, uid.clone(), cluster, rotation.clone())));
-        let resolution = resolution(index, &at, cluster, client.as_deref(), access, &problems);
+        let keeps = kept.as_ref().filter(|_| end == TARGET);
+        let keeps = |principal: &str| keeps.map(|kept| keeping(principal, share, kept)).unwrap_or_default();
+        let resolution = resolution(index, &at, cluster, client.as_deref(), access, keeps, &problems);
         Copier { uid, client, resolution: Arc::new(resolution) }
     };
     let access = |topics: Vec<&String>, access: Access| ClusterAccess {
@@ -173,6 +197,7 @@ pub(super) fn copy(
         engine: engine(index, share),
         cluster,
         mirror: Arc::new(mirror),
+        kept: kept.map(Arc::new),
         flows,
         history: share.spec.history.clone(),
         is_over,
@@ -195,11 +220,12 @@ fn resolution(
     cluster: &str,
     client: Option<&StreamClient>,
     mut access: ClusterAccess,
+    keeps: impl Fn(&str) -> BTreeSet<AclEntry>,
     problems: &[Problem],
 ) -> Resolution {
     let mut resolution = Resolution { problems: problems.to_vec(), ..Resolution::default() };
     resolution.clusters.extend((!cluster.is_empty()).then(|| cluster.to_owned()));
-    let Some(client) = client.filter(|_| !access.topics.is_empty()) else { return resolution };
+    let Some(client) = client else { return resolution };
     let tenant = match index.tenant_of(cluster, key) {
         Ok(tenant) => tenant,
         Err(problem) => {
@@ -208,10 +234,33 @@ fn resolution(
         }
     };
     access.quotas = bounded(&BTreeMap::new(), &quota_map(tenant.limits.quotas.as_ref()));
-    let of = |principal: &str| entries(principal, &access, &BTreeSet::new(), None, &ANYWHERE);
+    let of = |principal: &str| {
+        let copies = entries(principal, &access, &BTreeSet::new(), None, &ANYWHERE);
+        copies.into_iter().chain(keeps(principal)).collect()
+    };
     resolution.grants = own_grants(index, client, &access.quotas, of);
+    resolution.grants.retain(|grant| !grant.entries.is_empty());
     resolution.topics.extend(access.topics.into_keys());
     resolution
+}
+
+/// What Kafka Connect needs of topics of its own that are there, and of its group.
+fn keeping(principal: &str, share: &ExternalShare, kept: &DataProduct) -> BTreeSet<AclEntry> {
+    let entry = |resource_type, resource: &str, operation| AclEntry {
+        principal: format!("User:{principal}").into(),
+        resource_type,
+        pattern_type: PatternType::Literal,
+        resource: resource.into(),
+        operation,
+        permission: Permission::Allow,
+        host: "*".into(),
+    };
+    let topics = kept.spec.streams.iter().filter_map(|stream| stream.topic.as_deref()).flat_map(|topic| {
+        let operations = [Operation::DescribeConfigs, Operation::Read, Operation::Write];
+        operations.map(|operation| entry(ResourceType::Topic, topic, operation))
+    });
+    let group = entry(ResourceType::Group, &kept_by(share), Operation::Read);
+    topics.chain([group]).collect()
 }
 
 /// A client of Weir's own on `cluster`.
@@ -271,26 +320,77 @@ fn mirror(
         of_it.map(|rest| format!("{}:{rest}", name_of(shared))).collect::<Vec<_>>()
     });
     let acknowledged: Vec<_> = acknowledged.collect();
-    let annotations = (!acknowledged.is_empty())
+    let policy = match share.spec.target_topic_policy {
+        TargetTopicPolicy::Retain => DeletionPolicy::Retain,
+        TargetTopicPolicy::Delete => DeletionPolicy::Delete,
+    };
+    let mut mirror = own_product(share, key, MIRROR, cluster, shared().map(stream).collect(), policy, is_over);
+    mirror.metadata.annotations = (!acknowledged.is_empty())
         .then(|| BTreeMap::from([(ACKNOWLEDGE_RETENTION.to_owned(), acknowledged.join(","))]));
+    mirror
+}
+
+/// The topics of Kafka Connect's that an engine keeps for this share alone: from when everybody agreed until the share is over.
+fn kept(
+    index: &Index,
+    share: &ExternalShare,
+    key: &ObjectKey,
+    cluster: &str,
+    agreed: bool,
+    is_over: bool,
+) -> Option<DataProduct> {
+    let uid = copier_uid(share, KEPT);
+    let keeps = offered(index, share).is_some_and(|engine| engine.strimzi.is_some());
+    let is_there = || index.governed_on(cluster).any(|(_, of)| of == uid);
+    if !((agreed && keeps) || is_there()) {
+        return None;
+    }
+    let name = kept_by(share);
+    let stream = |what: &str| Stream {
+        name: what.to_owned(),
+        topic: Some(kept_topic(&name, what)),
+        partitions: 1,
+        replicas: None,
+        config: BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]),
+        adopt: false,
+    };
+    let streams = KEPT_TOPICS.map(stream).into();
+    Some(own_product(share, key, KEPT, cluster, streams, DeletionPolicy::Delete, is_over))
+}
+
+/// What Kafka Connect keeps in topics.
+pub const KEPT_TOPICS: [&str; 3] = ["configs", "offsets", "status"];
+
+/// See [`kept_name`].
+pub fn kept_by(share: &ExternalShare) -> String {
+    let key = ObjectKey::new(share.namespace().unwrap_or_default(), share.name_any());
+    kept_name(&key, &share.uid().unwrap_or_default())
+}
+
+/// A product that nobody made.
+fn own_product(
+    share: &ExternalShare,
+    key: &ObjectKey,
+    who: &str,
+    cluster: &str,
+    streams: Vec<Stream>,
+    deletion_policy: DeletionPolicy,
+    is_over: bool,
+) -> DataProduct {
     DataProduct {
         metadata: ObjectMeta {
             namespace: Some(key.namespace.clone()),
-            name: Some(guest_key(key, MIRROR).name),
-            uid: Some(copier_uid(share, MIRROR)),
+            name: Some(guest_key(key, who).name),
+            uid: Some(copier_uid(share, who)),
             creation_timestamp: share.creation_timestamp(),
             // What matters is that there is one.
             deletion_timestamp: is_over.then(|| share.creation_timestamp()).flatten(),
-            annotations,
             ..ObjectMeta::default()
         },
         spec: DataProductSpec {
             cluster_ref: ClusterRef { name: cluster.to_owned() },
-            streams: shared().map(stream).collect(),
-            deletion_policy: match share.spec.target_topic_policy {
-                TargetTopicPolicy::Retain => DeletionPolicy::Retain,
-                TargetTopicPolicy::Delete => DeletionPolicy::Delete,
-            },
+            streams,
+            deletion_policy,
             owner: None,
             domain: None,
             description: None,

@@ -2,6 +2,7 @@
 
 mod connect;
 mod destinations;
+mod strimzi;
 mod workers;
 
 use crate::cases::Action::{Create, Patch};
@@ -11,12 +12,22 @@ use crate::cases::{Case, about, object};
 
 /// The rules of the definition, and the bounds that stand beside them.
 pub fn rules() -> Vec<Case> {
-    [destinations::cases(), names(), kinds(), changes(), addresses(), workers::cases(), connect::cases()].concat()
+    [
+        destinations::cases(),
+        names(),
+        kinds(),
+        changes(),
+        addresses(),
+        workers::cases(),
+        connect::cases(),
+        strimzi::cases(),
+    ]
+    .concat()
 }
 
 /// Stored for the cases to change: an engine of each kind.
 pub fn stored() -> String {
-    changed(&format!("{{name: mm2, {IMAGE}}}, {{name: theirs, {}}}", at(URL, "")))
+    changed(&format!("{{name: mm2, {IMAGE}}}, {{name: theirs, {}}}, {{name: tended, {STRIMZI}}}", at(URL, "")))
 }
 
 /// What becomes of that with these engines.
@@ -45,6 +56,7 @@ fn several(count: usize, rest: &str) -> String {
 }
 
 const IMAGE: &str = "mirrorMaker2: {image: 'kafka:4'}";
+const STRIMZI: &str = "strimzi: {namespace: streams}";
 const URL: &str = "https://connect:8083";
 const CALLER: &str = "secretRef: {name: connect}";
 const FILES: &str = "credentials: {namespace: workers, secretName: copies, directory: /etc/copies}";
@@ -113,7 +125,7 @@ fn names() -> Vec<Case> {
 
 /// What they are.
 fn kinds() -> Vec<Case> {
-    let one = "name one of mirrorMaker2 and kafkaConnect";
+    let one = "name one of mirrorMaker2, kafkaConnect and strimzi";
     let theirs = at(URL, "");
     let mm2 = |kinds: &str| format!("{{name: mm2, {kinds}}}");
     let of = |kinds: &str| having(&mm2(kinds));
@@ -127,7 +139,7 @@ fn kinds() -> Vec<Case> {
                 "an engine of each kind",
                 Platform,
                 Create,
-                having(&format!("{}, {{name: theirs, {theirs}}}", mm2(IMAGE))),
+                having(&format!("{}, {{name: theirs, {theirs}}}, {{name: tended, {STRIMZI}}}", mm2(IMAGE))),
                 Accepted,
             ),
             (
@@ -145,6 +157,8 @@ fn kinds() -> Vec<Case> {
                 Accepted,
             ),
             ("an engine of both kinds", Platform, Create, of(&format!("{IMAGE}, {theirs}")), Refused(one)),
+            ("an engine of two others", Platform, Create, of(&format!("{theirs}, {STRIMZI}")), Refused(one)),
+            ("an engine of all kinds", Platform, Create, of(&format!("{IMAGE}, {theirs}, {STRIMZI}")), Refused(one)),
             ("an engine of no kind", Platform, Create, of(""), Refused(one)),
             ("an engine of null", Platform, Create, of("mirrorMaker2: null, kafkaConnect: null"), Refused(one)),
             ("an engine gets another kind besides", Platform, Patch, into(&format!("{IMAGE}, {theirs}")), Refused(one)),
