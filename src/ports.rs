@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use self::connectors::{ConnectEndpoint, ConnectError, Connectors};
+pub use self::connectors::{ConnectEndpoint, ConnectError, Connectors, Listed};
 use crate::domain::acl::{AclEntry, ResourceType};
 pub use crate::domain::evidence::ProbeOutcome;
 use crate::domain::secret::Secret;

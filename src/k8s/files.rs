@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 
 use super::objects::{FIELD_MANAGER, gone_is_fine};
@@ -53,6 +53,16 @@ impl FilesSecret {
         }
     }
 
+    /// What is in all that are of these workers, in `namespace`, by their names.
+    ///
+    /// # Errors
+    /// As the API server says.
+    pub async fn all(client: &Client, namespace: &str, workers: &str) -> Result<BTreeMap<String, Files>, kube::Error> {
+        let api: Api<KubeSecret> = Api::namespaced(client.clone(), namespace);
+        let of_them = ListParams::default().labels(&format!("{INSTANCE}={workers},{MANAGED_BY_LABEL}={MANAGED_BY}"));
+        Ok(api.list(&of_them).await?.into_iter().map(|secret| (secret.name_any(), files(secret))).collect())
+    }
+
     /// What is in it; `None` where there is none.
     ///
     /// # Errors
@@ -60,11 +70,7 @@ impl FilesSecret {
     pub async fn read(&self) -> Result<Option<Files>, kube::Error> {
         let Some(secret) = self.api.get_opt(&self.name).await? else { return Ok(None) };
         self.own(secret.labels())?;
-        let text = |key: &str, bytes: Vec<u8>| {
-            if key.ends_with(BINARY) { Some(STANDARD.encode(bytes)) } else { String::from_utf8(bytes).ok() }
-        };
-        let file = |(key, bytes): (String, ByteString)| text(&key, bytes.0).map(|text| (key, Secret::new(text)));
-        Ok(Some(secret.data.into_iter().flatten().filter_map(file).collect()))
+        Ok(Some(files(secret)))
     }
 
     /// Writes it.
@@ -104,4 +110,12 @@ impl FilesSecret {
         let why = format!("Secret {namespace}/{name} is not this engine's: delete it, and Weir makes its own");
         Err(kube::Error::Service(why.into()))
     }
+}
+
+fn files(secret: KubeSecret) -> Files {
+    let text = |key: &str, bytes: Vec<u8>| {
+        if key.ends_with(BINARY) { Some(STANDARD.encode(bytes)) } else { String::from_utf8(bytes).ok() }
+    };
+    let file = |(key, bytes): (String, ByteString)| text(&key, bytes.0).map(|text| (key, Secret::new(text)));
+    secret.data.into_iter().flatten().filter_map(file).collect()
 }

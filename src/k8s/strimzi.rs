@@ -16,7 +16,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::files::{INSTANCE, labels};
+use super::files::labels;
 use super::objects::{FIELD_MANAGER, gone_is_fine};
 use crate::api::Strimzi;
 use crate::domain::names::resource_name;
@@ -24,7 +24,7 @@ use crate::domain::replication::flow::Positions;
 use crate::domain::replication::offsets::Offsets;
 use crate::domain::replication::plan::ObservedConnector;
 use crate::domain::replication::strimzi::{self, CONFIG, CONNECTOR, STATE};
-use crate::ports::{ConnectError, Connectors};
+use crate::ports::{ConnectError, Connectors, Listed};
 
 /// What Strimzi is to do with positions: `list` or `alter`.
 const OFFSETS: &str = "strimzi.io/connector-offsets";
@@ -32,21 +32,32 @@ const OFFSETS: &str = "strimzi.io/connector-offsets";
 const OF_CONNECTOR: &str = "strimzi.io/mirrormaker-connector";
 /// Which positions were asked to be set last.
 const ASKED: &str = "weir.dev/positions";
-/// How often Strimzi lists how far a connector is: each time it looks at the whole resource.
-const LISTED: Duration = Duration::from_secs(20);
+/// How often Strimzi lists how far a connector is. It looks at the whole resource for that, as it does by itself every two minutes.
+const LISTED: Duration = Duration::from_secs(120);
 
 /// The resources of one engine.
 pub struct StrimziResources {
     client: Client,
     engine: Strimzi,
     workers: String,
-    asked: Mutex<BTreeMap<String, Instant>>,
+    listings: Mutex<BTreeMap<String, Listing>>,
+}
+
+/// How far one connector is, as Strimzi listed it.
+#[derive(Default)]
+struct Listing {
+    /// When it was asked for last.
+    asked: Option<Instant>,
+    /// It is yet to be read.
+    is_awaited: bool,
+    /// What it was.
+    last: Option<Positions>,
 }
 
 impl StrimziResources {
     /// Those of `engine`, whose workers are called `workers`.
     pub fn new(client: Client, engine: Strimzi, workers: &str) -> Self {
-        Self { client, engine, workers: workers.to_owned(), asked: Mutex::default() }
+        Self { client, engine, workers: workers.to_owned(), listings: Mutex::default() }
     }
 
     fn resources(&self) -> Api<DynamicObject> {
@@ -110,14 +121,15 @@ impl StrimziResources {
         done.map(drop).map_err(|e| self.refused(e))
     }
 
-    /// Whether it is time to have positions listed again.
-    fn is_due(&self, connector: &str) -> bool {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = asked.get(connector).is_none_or(|at| at.elapsed() >= LISTED);
-        if is_due {
-            asked.insert(connector.to_owned(), Instant::now());
-        }
-        is_due
+    fn listing<T>(&self, connector: &str, with: impl FnOnce(&mut Listing) -> T) -> T {
+        let mut all = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
+        with(all.entry(connector.to_owned()).or_default())
+    }
+
+    /// Whether Strimzi's kind is unknown here in any version.
+    async fn is_unknown(&self) -> bool {
+        let groups = self.client.list_api_groups().await;
+        groups.is_ok_and(|all| !all.groups.iter().any(|group| group.name == GROUP))
     }
 
     fn refused(&self, error: kube::Error) -> ConnectError {
@@ -134,11 +146,10 @@ impl StrimziResources {
     }
 }
 
+const GROUP: &str = "kafka.strimzi.io";
+
 fn kind() -> ApiResource {
-    ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk("kafka.strimzi.io", "v1", "KafkaMirrorMaker2"),
-        "kafkamirrormaker2s",
-    )
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, "v1", "KafkaMirrorMaker2"), "kafkamirrormaker2s")
 }
 
 fn ask(resource: &mut Value, state: &str) {
@@ -176,8 +187,14 @@ fn key_of(resource: &Value) -> String {
 #[async_trait]
 impl Connectors for StrimziResources {
     async fn list(&self, prefix: &str) -> Result<BTreeMap<String, ObservedConnector>, ConnectError> {
-        let of_it = ListParams::default().labels(&format!("{INSTANCE}={}", self.workers));
-        let all = self.resources().list(&of_it).await.map_err(|e| self.refused(e))?;
+        // Not by labels, which somebody may have taken off.
+        let all = match self.resources().list(&ListParams::default()).await {
+            Ok(all) => all,
+            Err(kube::Error::Api(status)) if status.code == 404 && self.is_unknown().await => {
+                return Ok(BTreeMap::new());
+            }
+            Err(error) => return Err(self.refused(error)),
+        };
         let observed = all.items.iter().filter_map(|resource| {
             let maps = Maps::of(&resource.name_any());
             strimzi::observed(&json!(resource), &self.engine, &maps.names())
@@ -200,12 +217,15 @@ impl Connectors for StrimziResources {
     async fn configure(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError> {
         let before = self.get(name).await?;
         let asked = before.data.pointer(STATE).and_then(Value::as_str).unwrap_or("stopped");
-        let mut resource = self.resource(name, config, asked);
+        let ours = self.resource(name, config, asked);
         // What else is said of it stays: among that, what Strimzi was told to do about positions.
-        let mut annotations = before.annotations().clone();
-        annotations.insert(CONFIG.to_owned(), json!(config).to_string());
-        resource["metadata"]["annotations"] = json!(annotations);
-        resource["metadata"]["resourceVersion"] = json!(before.resource_version());
+        let mut resource = json!(before);
+        for part in ["labels", "annotations"] {
+            let mut all = resource["metadata"][part].as_object().cloned().unwrap_or_default();
+            all.extend(ours["metadata"][part].as_object().cloned().unwrap_or_default());
+            resource["metadata"][part] = Value::Object(all);
+        }
+        resource["spec"] = ours["spec"].clone();
         self.replace(&resource_name(name), resource).await
     }
 
@@ -222,19 +242,37 @@ impl Connectors for StrimziResources {
         Err(ConnectError::not_yet("Strimzi starts what failed again by itself"))
     }
 
-    async fn positions(&self, name: &str) -> Result<Positions, ConnectError> {
-        if self.is_due(name) {
-            let resource = self.get(name).await?;
-            if !resource.annotations().contains_key(OFFSETS) {
-                self.order(&resource, "list", None).await?;
-            }
+    async fn positions(&self, name: &str) -> Result<Listed, ConnectError> {
+        let not_yet = || ConnectError::not_yet("Strimzi has yet to list how far it is");
+        let (is_awaited, is_due, last) = self.listing(name, |listing| {
+            let is_due = listing.asked.is_none_or(|at| at.elapsed() >= LISTED);
+            (listing.is_awaited, is_due, listing.last.clone())
+        });
+        let before = |last: Option<Positions>| last.map(|positions| Listed { positions, is_new: false });
+        if !is_awaited && !is_due {
+            return before(last).ok_or_else(not_yet);
+        }
+        let resource = self.get(name).await?;
+        if resource.annotations().contains_key(OFFSETS) {
+            return before(last).ok_or_else(not_yet);
+        }
+        if !is_awaited {
+            self.order(&resource, "list", None).await?;
+            self.listing(name, |listing| (listing.asked, listing.is_awaited) = (Some(Instant::now()), true));
+            return before(last).ok_or_else(not_yet);
         }
         let listed = Maps::of(&resource_name(name)).listed;
         let found = self.config_maps().get_opt(&listed).await.map_err(|e| self.refused(e))?;
         let text = found.and_then(|map| map.data?.into_values().next());
-        let text = text.ok_or_else(|| ConnectError::not_yet("Strimzi has yet to list how far it is"))?;
+        let Some(text) = text else {
+            // The order was lost: it is given again.
+            self.listing(name, |listing| listing.is_awaited = false);
+            return Err(not_yet());
+        };
         let offsets: Offsets = serde_json::from_str(&text).map_err(|e| failure(&e))?;
-        Ok(offsets.positions())
+        let positions = offsets.positions();
+        self.listing(name, |listing| (listing.is_awaited, listing.last) = (false, Some(positions.clone())));
+        Ok(Listed { positions, is_new: true })
     }
 
     async fn set_positions(&self, name: &str, alias: &str, positions: &Positions) -> Result<(), ConnectError> {
@@ -247,7 +285,10 @@ impl Connectors for StrimziResources {
         let is_asked = asked == Some(&wanted);
         match resource.annotations().get(OFFSETS).map(String::as_str) {
             None if is_asked => return Ok(()),
-            Some("alter") if is_asked => return Err(ConnectError::not_yet("Strimzi has yet to set where it begins")),
+            Some("alter") if is_asked => {
+                let why = strimzi::warning(&json!(resource)).map(|why| format!(": {why}")).unwrap_or_default();
+                return Err(ConnectError::not_yet(format!("Strimzi has yet to set where it begins{why}")));
+            }
             _ => {}
         }
         let map: ConfigMap = serde_json::from_value(json!({
@@ -267,14 +308,15 @@ impl Connectors for StrimziResources {
         Err(ConnectError::not_yet("Strimzi has yet to set where it begins"))
     }
 
-    /// Its positions are in topics of its own, which go with the share, and in ConfigMaps that Kubernetes removes with it.
-    async fn remove(&self, name: &str, _: &BTreeMap<String, String>) -> Result<(), ConnectError> {
-        let name = resource_name(name);
+    /// Its positions are in topics of its own, which go with the share, and in ConfigMaps that Kubernetes removes after it.
+    async fn remove(&self, connector: &str, _: &BTreeMap<String, String>) -> Result<(), ConnectError> {
+        let name = resource_name(connector);
         let found = self.resources().get_metadata_opt(&name).await.map_err(|e| self.refused(e))?;
         if found.is_some_and(|resource| resource.metadata.deletion_timestamp.is_some()) {
-            return Err(ConnectError::not_yet("Kubernetes is removing it, with its workers"));
+            return Err(ConnectError::not_yet("Kubernetes is removing it"));
         }
         let gone = self.resources().delete(&name, &DeleteParams::foreground()).await;
+        self.listings.lock().unwrap_or_else(PoisonError::into_inner).remove(connector);
         gone_is_fine(gone.map(drop)).map_err(|e| self.refused(e))
     }
 }

@@ -39,11 +39,20 @@ pub trait Connectors: Send + Sync {
     /// Starts it again with its tasks, or only what failed of these (KIP-745).
     async fn restart(&self, name: &str, only_failed: bool) -> Result<(), ConnectError>;
     /// The last offset copied of each partition (KIP-875).
-    async fn positions(&self, name: &str) -> Result<Positions, ConnectError>;
+    async fn positions(&self, name: &str) -> Result<Listed, ConnectError>;
     /// Says what counts as the last offset copied of a connector that is stopped; `alias` is that of its source.
     async fn set_positions(&self, name: &str, alias: &str, positions: &Positions) -> Result<(), ConnectError>;
     /// Removes one that is stopped, with its positions; before that it may be given `config`, which logs in nowhere.
     async fn remove(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError>;
+}
+
+/// How far a connector is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The last offset copied of each partition.
+    pub positions: Positions,
+    /// It was looked at since this was asked for the last time.
+    pub is_new: bool,
 }
 
 /// Kafka Connect did not do what was asked.

@@ -27,7 +27,7 @@ use crate::domain::replication::offsets::Offsets;
 use crate::domain::replication::plan::ObservedConnector;
 use crate::domain::replication::reported::{Reported, first_line};
 use crate::domain::secret::Secret;
-use crate::ports::{ConnectEndpoint, ConnectError, Connectors};
+use crate::ports::{ConnectEndpoint, ConnectError, Connectors, Listed};
 use crate::tls::{Versions, client_config};
 
 /// How long a call may take. Kafka Connect waits up to 90 s for its own workers; what takes longer is asked for again.
@@ -134,7 +134,7 @@ struct Plugin {
 }
 
 #[derive(Deserialize)]
-struct Listed {
+struct Both {
     info: Info,
     status: Reported,
 }
@@ -144,11 +144,11 @@ struct Info {
     config: BTreeMap<String, String>,
 }
 
-impl Listed {
+impl Both {
     fn observed(self) -> ObservedConnector {
         let Self { info, status } = self;
         let (state, tasks, failure) = (status.state(), status.tasks(), status.failure());
-        ObservedConnector { state, tasks, failure, config: info.config, is_tended: false }
+        ObservedConnector { state, tasks, failure, config: info.config, is_tended: false, is_current: true }
     }
 }
 
@@ -157,7 +157,7 @@ impl Connectors for ConnectClient {
     async fn list(&self, prefix: &str) -> Result<BTreeMap<String, ObservedConnector>, ConnectError> {
         let names: Vec<String> = self.read("/connectors").await?;
         if names.iter().all(|name| name.starts_with(prefix)) {
-            let all: BTreeMap<String, Listed> = self.read("/connectors?expand=status&expand=info").await?;
+            let all: BTreeMap<String, Both> = self.read("/connectors?expand=status&expand=info").await?;
             let all = all.into_iter().filter(|(name, _)| name.starts_with(prefix));
             return Ok(all.map(|(name, listed)| (name, listed.observed())).collect());
         }
@@ -165,7 +165,7 @@ impl Connectors for ConnectClient {
         for name in names.into_iter().filter(|name| name.starts_with(prefix)) {
             let (info, status) = (of(&name, ""), of(&name, "/status"));
             let (info, status) = tokio::try_join!(self.read(&info), self.read(&status))?;
-            found.insert(name, Listed { info, status }.observed());
+            found.insert(name, Both { info, status }.observed());
         }
         Ok(found)
     }
@@ -197,9 +197,9 @@ impl Connectors for ConnectClient {
         self.act(Method::POST, &of(name, &path), None).await
     }
 
-    async fn positions(&self, name: &str) -> Result<Positions, ConnectError> {
+    async fn positions(&self, name: &str) -> Result<Listed, ConnectError> {
         let offsets: Offsets = self.read(&of(name, "/offsets")).await?;
-        Ok(offsets.positions())
+        Ok(Listed { positions: offsets.positions(), is_new: true })
     }
 
     async fn set_positions(&self, name: &str, alias: &str, positions: &Positions) -> Result<(), ConnectError> {
@@ -216,12 +216,12 @@ impl Connectors for ConnectClient {
 
 #[cfg(test)]
 mod tests {
-    use super::Listed;
+    use super::Both;
     use crate::domain::replication::plan::State;
 
     #[test]
     fn a_listing_is_read_as_kafka_connect_writes_it() {
-        let listed: Listed = serde_json::from_str(
+        let listed: Both = serde_json::from_str(
             r#"{"status": {"name": "a", "connector": {"state": "RUNNING", "worker_id": "w:8083", "version": "4.3.1"},
                 "tasks": [{"id": 0, "state": "FAILED", "worker_id": "w:8083",
                     "trace": "org.apache.kafka.connect.errors.ConnectException: gave up\n\tat a.b(C.java:1)\nCaused by: org.apache.kafka.common.errors.TopicAuthorizationException: Not authorized to access topics: [x]\n\tat d"}],

@@ -33,7 +33,9 @@ async fn strimzi_copies_with_a_resource_a_share_that_has_no_secret_in_it() {
     })
     .await;
     assert_eq!(strimzi.is_valid(&resource).await, Ok(()));
-    assert_eq!(resource["spec"]["mirrors"][0]["sourceConnector"]["state"], "stopped", "not before it has a position");
+    let mirror = &resource["spec"]["mirrors"][0];
+    assert_eq!(mirror["sourceConnector"]["state"], "stopped", "not before it has a position");
+    assert_eq!(mirror["topicsPattern"], "~", "whatever becomes of its state");
     let mut unknown = resource.clone();
     unknown["spec"]["mirrors"][0]["anything"] = json!("more");
     assert!(strimzi.is_valid(&unknown).await.is_err(), "what is not Strimzi's is refused");
@@ -46,23 +48,30 @@ async fn strimzi_copies_with_a_resource_a_share_that_has_no_secret_in_it() {
     c.copied(&login, "placed", &wanted).await;
     let [resource] = <[_; 1]>::try_from(strimzi.resources().await).unwrap();
     assert_eq!(strimzi.is_valid(&resource).await, Ok(()));
-    until(AWHILE, &[&c.s.owner.name], "how far it is, is known", || async {
-        let replication = c.replication().await;
-        if replication.lag_records == Some(0) { Ok(()) } else { Err(format!("{replication:?}")) }
-    })
-    .await;
 
-    // Suspended, and on again; somebody edits it meanwhile.
+    // Suspended, and on again; somebody deletes the resource meanwhile, and what was begun goes on.
     c.s.ask("suspended: true").await;
     c.phase(SharePhase::Suspended, Reason::Suspended).await;
+    until(AWHILE, &[&c.s.owner.name], "it stands still", || async {
+        let state = c.replication().await.state;
+        if state.as_deref() == Some("STOPPED") { Ok(()) } else { Err(format!("{state:?}")) }
+    })
+    .await;
     c.write(&admin, "placed", &numbered("meanwhile", 10));
-    strimzi.edit("topicsPattern", ".*").await;
+    strimzi.delete().await;
     c.s.ask("").await;
     c.phase(SharePhase::Active, Reason::Ready).await;
     wanted.extend(numbered("meanwhile", 10));
     c.copied(&login, "placed", &wanted).await;
-    let [resource] = <[_; 1]>::try_from(strimzi.resources().await).unwrap();
-    assert!(resource["spec"]["mirrors"][0]["topicsPattern"].as_str().unwrap().contains("placed"), "{resource}");
+
+    // Somebody edits it, and that is undone.
+    strimzi.edit("topicsPattern", ".*").await;
+    until(AWHILE, &[&c.s.owner.name], "the edit is undone", || async {
+        let resource = strimzi.resources().await.pop().unwrap_or_default();
+        let pattern = resource["spec"]["mirrors"][0]["topicsPattern"].as_str().unwrap_or_default().to_owned();
+        if pattern.contains("placed") { Ok(()) } else { Err(pattern) }
+    })
+    .await;
 
     // Another version of everybody's credential, while it runs.
     let reader = c.reader().await;
@@ -72,6 +81,11 @@ async fn strimzi_copies_with_a_resource_a_share_that_has_no_secret_in_it() {
     c.write(&admin, "placed", &numbered("rotated", 10));
     wanted.extend(numbered("rotated", 10));
     c.copied(&c.kafka.brokers.login(), "placed", &wanted).await;
+    until(AWHILE, &[&c.s.owner.name], "how far it is, is known", || async {
+        let replication = c.replication().await;
+        if replication.lag_records == Some(0) { Ok(()) } else { Err(format!("{replication:?}")) }
+    })
+    .await;
 
     // It is over: the resource, its topics, its Secret and its positions go.
     c.s.owner.patch::<ExternalShare>("out", json!({"spec": {"revoke": {"reason": "breach"}}})).await;

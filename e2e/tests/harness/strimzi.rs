@@ -100,6 +100,11 @@ impl Strimzi {
         kubectl(&[&["-n", &self.namespace.name, "get", "secrets,configmaps"], &weirs[..]].concat()).await
     }
 
+    /// Deletes the one resource.
+    pub async fn delete(&self) {
+        kubectl(&["-n", &self.namespace.name, "delete", RESOURCES, "--all", "--cascade=foreground"]).await;
+    }
+
     /// Edits a field of what the one resource copies.
     pub async fn edit(&self, field: &str, value: &str) {
         let resource = self.resources().await.remove(0);
@@ -139,10 +144,11 @@ async fn reconcile(namespace: &str, image: &str, resource: &Value) -> Result<(),
     let config = config(resource);
     let asked = text(&mirror["sourceConnector"]["state"]);
     match call("GET", &format!("{at}/config"), None).await {
+        // Up to 1.1 Strimzi makes connectors that run, whatever is asked, and stops them at a later look.
         Err(_) => {
             call("GET", &url, None).await?;
-            let body = json!({"name": connector, "config": config, "initial_state": asked.to_uppercase()});
-            call("POST", &url, Some(&body)).await?;
+            call("PUT", &format!("{at}/config"), Some(&config)).await?;
+            return Ok(());
         }
         Ok(mut there) => {
             there.as_object_mut().ok_or("no configuration")?.remove("name");

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use crate::api::{ABANDON_ANNOTATION, Reason, ReplicationStatus};
+use crate::api::{ABANDON_ANNOTATION, ConditionType, ExternalShare, Reason, ReplicationStatus};
 use crate::controllers::applier::Link;
 use crate::controllers::context::Context;
 use crate::controllers::copies::CopyState;
@@ -28,23 +28,27 @@ pub struct Copying {
     pub status: ReplicationStatus,
 }
 
-/// Looks at what the share with this UID copies.
-pub fn look(context: &Context, share_uid: &str, copy: &Copy, before: Option<&ReplicationStatus>) -> Copying {
-    let state = context.copies.get(share_uid);
-    let problems = if copy.is_over { Vec::new() } else { problems(context, copy, state.as_ref(), before) };
+/// Looks at what a share copies.
+pub fn look(context: &Context, share: &ExternalShare, copy: &Copy) -> Copying {
+    let share_uid = share.uid().unwrap_or_default();
+    let before = share.status.as_ref();
+    let healthy = ConditionType::ReplicationHealthy.to_string();
+    let was_healthy = before.is_some_and(|b| b.conditions.iter().any(|c| c.type_ == healthy && c.status == "True"));
+    let before = before.and_then(|status| status.replication.as_ref());
+    let state = context.copies.get(&share_uid);
+    let seen = state.as_ref().ok_or(before.filter(|_| was_healthy));
+    let problems = if copy.is_over { Vec::new() } else { problems(context, copy, seen) };
     let left = Left::of(context, copy, state.as_ref());
     let refused = |uid: &str| evidence(context, uid).and_then(|evidence| evidence.refused_at);
     let refused_at = refused(&copy.source.uid).zip(refused(&copy.target.uid)).map(|(a, b)| a.max(b));
-    let status = status(share_uid, copy, state.unwrap_or_default(), &left, refused_at, before);
+    let status = status(&share_uid, copy, state, &left, refused_at, before);
     Copying { problems, remains: left.said(copy), status }
 }
 
-fn problems(
-    context: &Context,
-    copy: &Copy,
-    state: Option<&CopyState>,
-    before: Option<&ReplicationStatus>,
-) -> Vec<Problem> {
+/// What the engine saw; before it looked, what another process saw flow well.
+type Seen<'a> = Result<&'a CopyState, Option<&'a ReplicationStatus>>;
+
+fn problems(context: &Context, copy: &Copy, seen: Seen<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     let at = |problem: Problem| {
         // What a product could do about it, a copy cannot.
@@ -63,21 +67,20 @@ fn problems(
         for end in [&copy.source, &copy.target] {
             problems.extend(live(context, &end.uid, &end.resolution).problems);
         }
-        problems.extend(unflowing(copy, state, before));
+        problems.extend(unflowing(copy, seen));
     }
     problems.sort();
     problems.dedup();
     problems
 }
 
-/// What stands in the way of what is meant to flow now, as the engine saw it.
-fn unflowing(copy: &Copy, state: Option<&CopyState>, before: Option<&ReplicationStatus>) -> Option<Problem> {
+/// What stands in the way of what is meant to flow now.
+fn unflowing(copy: &Copy, seen: Seen<'_>) -> Option<Problem> {
     let yet = || Problem::waiting(Reason::ReplicationStarting, "the engine has yet to take up what is to be copied");
-    match state {
-        Some(state) if copy.flows.keys().eq(&state.meant) => state.problem.clone(),
-        Some(_) => Some(yet()),
-        // Weir began a moment ago: what another process saw flowing counts until this one has looked.
-        None => before.is_none_or(|b| b.state.is_none() || b.topics != topics(copy)).then(yet),
+    match seen {
+        Ok(state) if copy.flows.keys().eq(&state.meant) => state.problem.clone(),
+        Ok(_) => Some(yet()),
+        Err(before) => before.is_none_or(|b| b.state.is_none() || b.topics != topics(copy)).then(yet),
     }
 }
 
@@ -142,7 +145,7 @@ fn is_abandoned(context: &Context, cluster: &str) -> bool {
 fn status(
     share_uid: &str,
     copy: &Copy,
-    state: CopyState,
+    state: Option<CopyState>,
     left: &Left,
     refused_at: Option<Timestamp>,
     before: Option<&ReplicationStatus>,
@@ -153,20 +156,33 @@ fn status(
         copy.is_over.then(|| before.cloned().or(at.map(|at| Time(whole_seconds(at))))).flatten()
     };
     let first = |seen: bool, before: Option<&Time>| first_at(seen.then_some(now), before);
-    let flow = state.flow.as_ref();
+    let progress = match state {
+        Some(state) => progress(&state, now),
+        // Until this process has looked, what another one saw is what there is to say.
+        None => before.filter(|_| !copy.is_over).cloned().unwrap_or_default(),
+    };
     ReplicationStatus {
         destination: copy.cluster.clone(),
         engine: copy.engine.as_ref().map(|e| e.name.clone()).unwrap_or_default(),
         connector: connector_name(share_uid, &copy.source_cluster),
-        state: state.connector.map(|s| s.word().to_owned()),
         topics: topics(copy),
-        lag_records: flow.map(|f| f.lag()),
-        lag_seconds: flow.map(|f| f.waits_for(now).as_secs()),
-        records_per_second: flow.and_then(|f| f.rate()),
-        last_copied_at: flow.and_then(|f| f.last_copied_at).map(|at| Time(whole_seconds(at))),
         removed_at: first(!left.connector, before.and_then(|b| b.removed_at.as_ref())),
         principals_removed_at: first(!left.principals, before.and_then(|b| b.principals_removed_at.as_ref())),
         logins_refused_at: first_at(refused_at, before.and_then(|b| b.logins_refused_at.as_ref())),
         topics_released_at: first(!left.topics, before.and_then(|b| b.topics_released_at.as_ref())),
+        ..progress
+    }
+}
+
+/// How far a copy is.
+fn progress(state: &CopyState, now: Timestamp) -> ReplicationStatus {
+    let flow = state.flow.as_ref();
+    ReplicationStatus {
+        state: state.connector.map(|s| s.word().to_owned()),
+        lag_records: flow.map(|f| f.lag()),
+        lag_seconds: flow.map(|f| f.waits_for(now).as_secs()),
+        records_per_second: flow.and_then(|f| f.rate()),
+        last_copied_at: flow.and_then(|f| f.last_copied_at).map(|at| Time(whole_seconds(at))),
+        ..ReplicationStatus::default()
     }
 }

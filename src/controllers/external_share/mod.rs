@@ -45,8 +45,7 @@ pub async fn reconcile(share: Arc<ExternalShare>, context: Arc<Context>) -> Resu
     let guests = context.world.index().guests(&key).cloned().unwrap_or_default();
     let copy = context.world.index().copy(&key).cloned();
     let uid = share.uid().unwrap_or_default();
-    let before = share.status.as_ref().and_then(|s| s.replication.as_ref());
-    let copying = copy.as_ref().map(|copy| copying::look(&context, &uid, copy, before));
+    let copying = copy.as_ref().map(|copy| copying::look(&context, &share, copy));
     let mut seen = Vec::new();
     let mut wake = None;
     for guest in guests.values() {
@@ -151,7 +150,7 @@ async fn finish(share: &ExternalShare, key: &ObjectKey, context: &Context) -> Re
     let guests = everybody(context, share, key);
     let uids: Vec<_> = guests.iter().map(String::as_str).collect();
     let copy = context.world.index().copy(key).cloned();
-    let remains = copy.as_ref().and_then(|copy| copying::look(context, &uid, copy, None).remains);
+    let remains = copy.as_ref().and_then(|copy| copying::look(context, share, copy).remains);
     let blocking = blocking(context, concerned(context, share, &uids), &uids);
     if blocking.waiting.is_empty() && remains.is_none() {
         announce::ended(context, share, key, blocking.abandoned.as_deref()).await;

@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use super::credentials::{self, Outcome, Shape};
-use super::round::{Copying, Engine, RoundError, is_known};
+use super::round::{Copying, Engine, RoundError, Snapshot, is_known};
 use crate::api::{MirrorMaker2, StreamClient};
-use crate::domain::engine::Worker;
+use crate::domain::engine::{Carrier, Worker};
 use crate::domain::replication::connector::{Login, Part, file_of};
 use crate::domain::replication::worker::{self, PROPERTIES, REST_AUTHORITY, REST_PASSWORD, REST_STORE};
 use crate::domain::secret::Secret;
@@ -49,11 +49,10 @@ impl Engine {
     pub(super) async fn deploy(
         &mut self,
         workers: &Workers,
-        spec: &MirrorMaker2,
-        worker: Option<&Worker>,
-        copying: &[Copying],
+        now: &Snapshot,
         before: Files,
     ) -> Result<Reached, RoundError> {
+        let (worker, copying) = (now.worker.as_deref(), now.copying.as_slice());
         let mut files = before.clone();
         let caller = pair(workers, &mut files).await?;
         let (own, logins, publications) = self.advance_all(Shape::Properties, worker, copying, &mut files);
@@ -66,9 +65,7 @@ impl Engine {
             workers.files().write(&files).await?;
         }
         publications.into_iter().for_each(credentials::Publication::tell);
-        if own.is_none() {
-            return Ok((caller, None));
-        }
+        let (Carrier::Own(spec), Some(_)) = (&now.carrier, own) else { return Ok((caller, None)) };
         self.apply(workers, spec, &files).await?;
         Ok((caller, Some(logins)))
     }

@@ -7,6 +7,7 @@ mod deployment;
 mod positions;
 mod report;
 mod round;
+mod tended;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 
 use super::round::{Copying, Engine, RoundError};
@@ -21,6 +21,15 @@ const MEASURED: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// See [`PATIENCE`].
 const MEASURED_AGAIN: Duration = Duration::from_secs(30);
+
+/// So long may records wait before the copy counts as failing.
+const PATIENCE_OF_RECORDS: SignedDuration = SignedDuration::from_secs(60);
+/// The same where it is told only every two minutes how far a copy is.
+const PATIENCE_OF_RECORDS_TENDED: SignedDuration = SignedDuration::from_secs(300);
+
+fn patience_of_records(seen: &ObservedConnector) -> SignedDuration {
+    if seen.is_tended { PATIENCE_OF_RECORDS_TENDED } else { PATIENCE_OF_RECORDS }
+}
 
 /// How far a copy was, and when it is asked again.
 pub(super) struct Measure {
@@ -44,15 +53,25 @@ impl Engine {
             self.measure(connect, c, &name).await;
         }
         let flow = self.measures.get(&name).and_then(|m| m.flow.clone());
-        let is_stuck = flow.as_ref().is_some_and(|f| f.is_stuck(Timestamp::now()));
+        let patience = seen.map_or(PATIENCE_OF_RECORDS, patience_of_records);
+        let is_stuck = flow.as_ref().is_some_and(|f| f.is_stuck(Timestamp::now(), patience));
         if is_running && flow.is_some() && !is_stuck {
             self.forgive(&name);
         }
         let problem = c.is_meant().then(|| problem(c, &name, seen, flow.as_ref(), failure)).flatten();
+        let problem = problem.or_else(|| self.taking_up(c, seen));
         let is_there = observed.keys().any(|name| name.starts_with(&connector_prefix(&c.uid())));
         let is_gone = c.copy.is_over && !is_there;
         let connector = seen.map(|s| s.state);
         self.tell(c, CopyState { connector, problem, flow, is_gone, ..CopyState::default() });
+    }
+
+    /// Who runs the connector was told of something new to copy, and has yet to see that.
+    fn taking_up(&self, c: &Copying, seen: Option<&ObservedConnector>) -> Option<Problem> {
+        let before = self.context.copies.get(&c.uid());
+        let is_known = before.is_some_and(|b| b.problem.is_none() && c.copy.flows.keys().eq(&b.meant));
+        let is_current = seen.is_none_or(|seen| seen.is_current);
+        (c.is_meant() && !is_current && !is_known).then(|| starting("it is yet to be taken up"))
     }
 
     /// Asks how far the copy is, where that was not asked of late.
@@ -63,16 +82,22 @@ impl Engine {
         let topics: BTreeSet<_> = c.copy.flows.keys().cloned().collect();
         let sources = &mut self.sources;
         let ask = async {
-            let copied = connect.positions(name).await.ok()?;
+            let listed = connect.positions(name).await.ok()?;
+            if !listed.is_new {
+                return Some(None);
+            }
             let ends = sources.ends(&self.context, &c.copy.source_cluster, &topics).await.ok()?;
-            Some((copied.into_iter().filter(|((topic, _), _)| topics.contains(topic)).collect(), ends))
+            let copied = listed.positions.into_iter().filter(|((topic, _), _)| topics.contains(topic));
+            Some(Some((copied.collect(), ends)))
         };
         let asked = timeout(PATIENCE, ask).await.ok().flatten();
         let before = self.measures.remove(name).and_then(|m| m.flow);
         let now = Timestamp::now();
         let (wait, flow) = match (asked, before) {
-            (Some((copied, ends)), Some(before)) => (MEASURED, Some(before.then(ends, copied, now))),
-            (Some((copied, ends)), None) => (MEASURED, Some(Flow::first(ends, copied, now))),
+            (Some(Some((copied, ends))), Some(before)) => (MEASURED, Some(before.then(ends, copied, now))),
+            (Some(Some((copied, ends))), None) => (MEASURED, Some(Flow::first(ends, copied, now))),
+            // Nobody looked since.
+            (Some(None), before) => (MEASURED, before),
             (None, before) => (MEASURED_AGAIN, before),
         };
         self.measures.insert(name.to_owned(), Measure { again: Instant::now() + wait, flow });
@@ -141,7 +166,7 @@ fn problem(
     }
     let now = Timestamp::now();
     match (seen.is_running(), flow) {
-        (true, Some(flow)) if flow.is_stuck(now) => {
+        (true, Some(flow)) if flow.is_stuck(now, patience_of_records(seen)) => {
             let waits = flow.waits_for(now).as_secs();
             let what = format!("nothing was copied for {waits} s although the source grew, or all of it was aborted");
             Some(failing(format!("connector {name} says that it runs: {what}")))

@@ -16,7 +16,9 @@ use crate::controllers::context::Context;
 use crate::controllers::live::live;
 use crate::domain::engine::{self, Carrier, Worker};
 use crate::domain::index::Update;
-use crate::domain::names::{CONNECTOR, EngineKey, ObjectKey, connector_name, connector_prefix, workers_name};
+use crate::domain::names::{
+    CONNECTOR, EngineKey, ObjectKey, connector_name, connector_prefix, resource_name, workers_name,
+};
 use crate::domain::problem::Problem;
 use crate::domain::replication::connector::{
     CLASS, Connector, DIRECTORY, ENGINE, Login, PROVIDER, Secrets, Setting, connector,
@@ -75,7 +77,7 @@ pub struct Engine {
 
 /// Who is asked for connectors.
 #[derive(Clone, PartialEq)]
-enum Asked {
+pub(super) enum Asked {
     Connect(ConnectEndpoint),
     Strimzi(Strimzi),
 }
@@ -130,12 +132,12 @@ impl Copying {
 }
 
 /// What there is to look at.
-struct Snapshot {
-    carrier: Carrier,
+pub(super) struct Snapshot {
+    pub(super) carrier: Carrier,
     /// The name of its workers, which tells what is theirs.
-    workers: String,
-    worker: Option<Arc<Worker>>,
-    copying: Vec<Copying>,
+    pub(super) workers: String,
+    pub(super) worker: Option<Arc<Worker>>,
+    pub(super) copying: Vec<Copying>,
     is_wanted: bool,
 }
 
@@ -196,7 +198,7 @@ impl Engine {
             Carrier::Existing(KafkaConnect { credentials, .. }) => {
                 FilesSecret::new(client, &credentials.namespace, &credentials.secret_name, &now.workers)
             }
-            Carrier::Strimzi(spec) => FilesSecret::new(client, &spec.namespace, &now.workers, &now.workers),
+            Carrier::Strimzi(spec) => return self.look_at_strimzi(spec, now).await,
         };
         let files = shown.read().await?;
         // Without files there are no connectors that could log in anywhere, and none is made.
@@ -207,29 +209,19 @@ impl Engine {
             return Ok(false);
         }
         let files = files.unwrap_or_default();
-        let (asked, logins) = match &now.carrier {
-            Carrier::Own(spec) => {
-                let (endpoint, logins) =
-                    self.deploy(&workers, spec, now.worker.as_deref(), &now.copying, files).await?;
-                let Some(logins) = logins else {
-                    now.copying.iter().for_each(|c| self.tell_starting(c, "Kafka Connect waits for its credentials"));
-                    return Ok(false);
-                };
-                (Asked::Connect(endpoint), logins)
-            }
-            Carrier::Existing(spec) => {
-                let logins = self.hand_over(&shown, Shape::Properties, &now.copying, files).await?;
-                let endpoint = self.context.secrets.connect(&spec.url, &spec.secret_ref.name).await?;
-                (Asked::Connect(endpoint), logins)
-            }
-            Carrier::Strimzi(spec) => {
-                let logins = self.hand_over(&shown, Shape::Parts, &now.copying, files).await?;
-                (Asked::Strimzi(spec.clone()), logins)
-            }
+        let (endpoint, logins) = if let Carrier::Existing(spec) = &now.carrier {
+            let logins = self.hand_over(&shown, Shape::Properties, &now.copying, files).await?;
+            (self.context.secrets.connect(&spec.url, &spec.secret_ref.name).await?, Some(logins))
+        } else {
+            self.deploy(&workers, now, files).await?
         };
-        let connectors = self.connectors(asked, &now.workers)?;
-        let (again, is_left) = self.look_at(connectors.as_ref(), now, &logins).await?;
-        if !now.is_wanted && !is_left {
+        let Some(logins) = logins else {
+            now.copying.iter().for_each(|c| self.tell_starting(c, "Kafka Connect waits for its credentials"));
+            return Ok(false);
+        };
+        let connectors = self.connectors(Asked::Connect(endpoint), &now.workers)?;
+        let (again, left) = self.look_at(connectors.as_ref(), now, &logins).await?;
+        if !now.is_wanted && left.is_empty() {
             info!("nothing is copied any more; what was made for it is removed");
             match &now.carrier {
                 Carrier::Own(_) => workers.remove().await?,
@@ -241,16 +233,16 @@ impl Engine {
         Ok(again)
     }
 
-    /// Looks at every connector. Returns whether to look again at once, and whether there were any.
-    async fn look_at(
+    /// Looks at every connector. Returns whether to look again at once, and which there were.
+    pub(super) async fn look_at(
         &mut self,
         connect: &dyn Connectors,
         now: &Snapshot,
         logins: &Logins,
-    ) -> Result<(bool, bool), RoundError> {
+    ) -> Result<(bool, BTreeSet<String>), RoundError> {
         let id = self.id();
-        // Only at a Kafka Connect of somebody else's there are connectors of others.
-        let is_alone = !matches!(now.carrier, Carrier::Existing(_));
+        // Only at workers that Weir runs there are no connectors of others.
+        let is_alone = matches!(now.carrier, Carrier::Own(_));
         let is_ours = |seen: &ObservedConnector| seen.config.get(ENGINE).map_or(is_alone, |of| *of == id);
         let mut observed = connect.list(CONNECTOR).await?;
         observed.retain(|_, seen| is_ours(seen));
@@ -268,7 +260,7 @@ impl Engine {
         for c in &known {
             self.report(connect, c, &observed, failures.remove(&c.uid())).await;
         }
-        Ok((again, !observed.is_empty()))
+        Ok((again, observed.into_keys().collect()))
     }
 
     /// Tells its connectors from those of other engines, and of other installations of Weir, at the same Kafka Connect.
@@ -276,7 +268,7 @@ impl Engine {
         format!("{}/{}/{}", self.context.installation.id, self.key.cluster, self.key.name)
     }
 
-    fn connectors(&mut self, asked: Asked, workers: &str) -> Result<Arc<dyn Connectors>, RoundError> {
+    pub(super) fn connectors(&mut self, asked: Asked, workers: &str) -> Result<Arc<dyn Connectors>, RoundError> {
         if let Some((before, connectors)) = &self.asked
             && *before == asked
         {
@@ -301,8 +293,15 @@ impl Engine {
     ) -> Result<bool, RoundError> {
         let name = c.connector();
         let desired = self.desired(now, c, logins);
-        let step = next(desired.as_ref(), observed.get(&name)).filter(|step| self.may(c, &name, step));
-        let Some(step) = step else { return Ok(false) };
+        let seen = observed.get(&name);
+        let step = match (next(desired.as_ref(), seen), seen) {
+            // Whoever takes a configuration and then shows another one may do so for ever: what else there is to do goes on.
+            (Some(Step::Configure(config)), Some(seen)) if !self.may_configure(&name, &config) => {
+                next(desired.as_ref(), Some(&ObservedConnector { config, ..seen.clone() }))
+            }
+            (step, _) => step,
+        };
+        let Some(step) = step.filter(|step| self.may(c, &name, step)) else { return Ok(false) };
         let taken = self.take(connect, c, &name, &step).await;
         match &taken {
             Ok(()) => {
@@ -324,13 +323,14 @@ impl Engine {
         }
     }
 
-    fn desired(&self, Snapshot { carrier, workers, .. }: &Snapshot, c: &Copying, logins: &Logins) -> Option<Connector> {
+    fn desired(&self, Snapshot { carrier, .. }: &Snapshot, c: &Copying, logins: &Logins) -> Option<Connector> {
+        let name = resource_name(&c.connector());
         let secrets = match carrier {
             Carrier::Own(_) => Secrets::Files { provider: PROVIDER, directory: DIRECTORY },
             Carrier::Existing(KafkaConnect { credentials, .. }) => {
                 Secrets::Files { provider: &credentials.provider, directory: &credentials.directory }
             }
-            Carrier::Strimzi(_) => Secrets::Secret(workers),
+            Carrier::Strimzi(_) => Secrets::Secret(&name),
         };
         let setting = Setting { engine: &self.id(), tuning: carrier.tuning(), secrets };
         let topics: BTreeSet<_> = c.copy.flows.keys().cloned().collect();
@@ -352,12 +352,14 @@ impl Engine {
                 let at = if *only_failed { now } else { now + ON_ITS_WAY };
                 self.retries.entry(name.to_owned()).or_insert(Retry { at, wait: BACKOFF }).is_due()
             }
-            // Whoever takes a configuration and then shows another one may do so for ever.
-            Step::Configure(config) => match self.configured.get_mut(name) {
-                Some((before, retry)) if before == config => retry.is_due(),
-                _ => true,
-            },
-            Step::Stop | Step::Remove(_) => true,
+            Step::Stop | Step::Configure(_) | Step::Remove(_) => true,
+        }
+    }
+
+    fn may_configure(&mut self, name: &str, config: &BTreeMap<String, String>) -> bool {
+        match self.configured.get_mut(name) {
+            Some((before, retry)) if before == config => retry.is_due(),
+            _ => true,
         }
     }
 
@@ -388,7 +390,11 @@ impl Engine {
             Step::Restart { only_failed } => connect.restart(name, *only_failed).await?,
             Step::Remove(config) => connect.remove(name, config).await?,
             Step::Position(topics, config) => {
-                let first = self.sources.first(&self.context, &c.copy.source_cluster, topics, &c.copy.history).await;
+                // Somebody may have deleted it, and its positions outlived it: what was begun goes on.
+                let begun = connect.positions(name).await?.positions;
+                let is_new = |topic: &&String| !begun.keys().any(|(of, _)| of == *topic);
+                let topics: BTreeSet<_> = topics.iter().filter(is_new).cloned().collect();
+                let first = self.sources.first(&self.context, &c.copy.source_cluster, &topics, &c.copy.history).await;
                 let first = first.map_err(|e| ConnectError { status: None, message: e.to_string() })?;
                 if !first.is_empty() {
                     connect.set_positions(name, source_alias(&c.key), &first).await?;

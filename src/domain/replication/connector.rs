@@ -32,6 +32,8 @@ pub struct Connector {
     pub topics: BTreeSet<String>,
     /// From which record on.
     pub history: History,
+    /// Whether it can log in at both ends.
+    pub has_login: bool,
     /// Whether it runs.
     pub runs: bool,
 }
@@ -165,8 +167,9 @@ pub fn connector(
     if let Secrets::Secret(_) = setting.secrets {
         config.insert(strimzi::KEPT.to_owned(), kept_by(share));
     }
-    let runs = logins.is_some() && !topics.is_empty();
-    Connector { name, config, topics: topics.clone(), history: share.spec.history.clone(), runs }
+    let has_login = logins.is_some();
+    let (history, runs) = (share.spec.history.clone(), has_login && !topics.is_empty());
+    Connector { name, config, topics: topics.clone(), history, has_login, runs }
 }
 
 /// Kafka's name of a property: with dots instead of capitals.

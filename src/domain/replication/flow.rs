@@ -10,8 +10,6 @@ use jiff::{SignedDuration, Timestamp};
 /// By topic and partition of the source.
 pub type Positions = BTreeMap<(String, i32), i64>;
 
-/// So long may records wait before the copy counts as failing.
-pub const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 /// Over how long a rate is measured.
 const WINDOW: SignedDuration = SignedDuration::from_secs(60);
 
@@ -74,9 +72,9 @@ impl Flow {
         self.waiting_since.map(|since| now.duration_since(since)).unwrap_or_default()
     }
 
-    /// Whether records have been waiting for too long.
-    pub fn is_stuck(&self, now: Timestamp) -> bool {
-        self.waits_for(now) > PATIENCE
+    /// Whether records have been waiting for longer than that.
+    pub fn is_stuck(&self, now: Timestamp, patience: SignedDuration) -> bool {
+        self.waits_for(now) > patience
     }
 
     /// Records a second.
@@ -101,6 +99,8 @@ mod tests {
 
     use super::{Flow, Positions};
 
+    const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+
     fn at(seconds: i64) -> Timestamp {
         Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds)
     }
@@ -114,7 +114,7 @@ mod tests {
         let mut flow = Flow::first(one(10), one(9), at(0));
         for minute in 1..10 {
             flow = flow.then(one(10 + minute), one(9 + minute), at(60 * minute));
-            assert!(!flow.is_stuck(at(60 * minute)));
+            assert!(!flow.is_stuck(at(60 * minute), PATIENCE));
         }
         assert_eq!(flow.lag(), 0);
         assert_eq!(flow.rate(), Some(0), "one a minute");
@@ -124,25 +124,25 @@ mod tests {
     fn the_marker_of_a_transaction_is_no_record_that_waits() {
         let flow = Flow::first(one(10), one(9), at(0)).then(one(13), one(9), at(5)).then(one(13), one(11), at(10));
         assert_eq!(flow.lag(), 1);
-        assert!(!flow.is_stuck(at(3600)), "{flow:?}");
+        assert!(!flow.is_stuck(at(3600), PATIENCE), "{flow:?}");
     }
 
     #[test]
     fn a_source_that_grows_while_nothing_is_copied_shows_that_it_is_stuck() {
         let flow = Flow::first(one(10), one(9), at(0)).then(one(12), one(9), at(10));
-        assert!(!flow.is_stuck(at(60)));
+        assert!(!flow.is_stuck(at(60), PATIENCE));
         let flow = flow.then(one(14), one(9), at(65));
-        assert!(flow.is_stuck(at(71)));
+        assert!(flow.is_stuck(at(71), PATIENCE));
         assert_eq!(flow.waits_for(at(71)).as_secs(), 61);
         let flow = flow.then(one(14), one(13), at(80));
-        assert!(!flow.is_stuck(at(4000)));
+        assert!(!flow.is_stuck(at(4000), PATIENCE));
         assert_eq!(flow.last_copied_at, Some(at(80)));
     }
 
     #[test]
     fn what_waited_before_the_first_look_counts_from_then() {
         let flow = Flow::first(one(10), Positions::new(), at(0)).then(one(10), Positions::new(), at(61));
-        assert!(flow.is_stuck(at(61)));
+        assert!(flow.is_stuck(at(61), PATIENCE));
         assert_eq!(flow.lag(), 10);
     }
 }

@@ -59,8 +59,11 @@ pub struct ObservedConnector {
     pub failure: Option<String>,
     /// Its configuration.
     pub config: BTreeMap<String, String>,
-    /// Whoever runs it starts again what failed of it, and stops what is removed.
+    /// Whoever runs it starts again what failed of it, and stops what is removed; and needs its configuration for whatever else is
+    /// asked.
     pub is_tended: bool,
+    /// Whoever runs it has taken up its configuration as it is now.
+    pub is_current: bool,
 }
 
 /// What to do next.
@@ -136,6 +139,12 @@ pub fn next(desired: Option<&Connector>, observed: Option<&ObservedConnector>) -
         }
         (Some(desired), Some(observed)) => (desired, observed),
     };
+    if observed.is_tended && desired.has_login {
+        let config = desired.config_with(&observed.positioned());
+        if observed.config != config {
+            return Some(Step::Configure(config));
+        }
+    }
     if !desired.runs {
         return (observed.state != State::Stopped).then_some(Step::Stop);
     }
@@ -174,6 +183,7 @@ mod tests {
             ]),
             topics: topics.iter().map(|t| (*t).to_owned()).collect(),
             history: History::default(),
+            has_login: true,
             runs: true,
         }
     }
@@ -186,6 +196,7 @@ mod tests {
             failure: None,
             config,
             is_tended: false,
+            is_current: true,
         };
         let Some(before) = before else {
             let Step::Create(config) = step else { panic!("{step:?} of nothing") };

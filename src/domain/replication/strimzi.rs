@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::connector::{Login, POSITIONED, Part, file_of};
+use super::connector::{ENGINE, Login, POSITIONED, Part, file_of};
 use super::plan::{ObservedConnector, State};
 use super::reported::{Reported, first_line};
 use crate::api::{CredentialType, Strimzi};
@@ -22,6 +22,9 @@ pub const CONNECTOR: &str = "weir.dev/connector";
 pub const KEPT: &str = "weir.kept";
 /// In what is observed of a resource that is not as Weir wrote it.
 const EDITED: &str = "weir.edited";
+
+/// A pattern of topics that is no topic's name.
+const NOTHING: &str = "~";
 
 /// Where the connector's state is asked for (`spec.mirrors[].sourceConnector.state`).
 pub const STATE: &str = "/spec/mirrors/0/sourceConnector/state";
@@ -55,6 +58,11 @@ pub fn spec(config: &BTreeMap<String, String>, of: &Strimzi, positions: &Positio
     let value = |key: &str| config.get(key).map(String::as_str).unwrap_or_default();
     let passed_on =
         |key: &str| ![SOURCE, TARGET].iter().any(|prefix| key.starts_with(prefix)) && !ELSEWHERE.contains(&key);
+    // Until its first position is set, nothing of a topic may be copied, and Strimzi may start a connector before it stops it.
+    let positioned: Vec<_> = value(POSITIONED).split(',').map(|topic| topic.replace('.', "\\.")).collect();
+    let begun = |topic: &&str| positioned.iter().any(|positioned| positioned == topic);
+    let topics: Vec<_> = value("topics").split(',').filter(begun).filter(|topic| !topic.is_empty()).collect();
+    let topics = if topics.is_empty() { NOTHING.to_owned() } else { topics.join(",") };
     let mut target = cluster(config, TARGET);
     let kept = value(KEPT);
     target.insert("groupId".into(), json!(kept));
@@ -76,7 +84,7 @@ pub fn spec(config: &BTreeMap<String, String>, of: &Strimzi, positions: &Positio
                 "alterOffsets": {"fromConfigMap": {"name": positions.first}},
                 "config": config.iter().filter(|(key, _)| passed_on(key)).collect::<BTreeMap<_, _>>(),
             },
-            "topicsPattern": value("topics"),
+            "topicsPattern": topics,
             "topicsExcludePattern": value("topics.exclude"),
         }],
     });
@@ -126,21 +134,23 @@ fn cluster(config: &BTreeMap<String, String>, prefix: &str) -> Map<String, Value
 
 /// The connector that a resource is, with its name; `None` where it says nothing of one.
 pub fn observed(resource: &Value, of: &Strimzi, positions: &Positions<'_>) -> Option<(String, ObservedConnector)> {
-    let name = resource.pointer("/metadata/labels")?.get(CONNECTOR)?.as_str()?.to_owned();
+    let name = resource.pointer("/spec/target/alias")?.as_str()?.to_owned();
     let noted = resource.pointer("/metadata/annotations").and_then(|all| all.get(CONFIG)).and_then(Value::as_str);
     let mut config: BTreeMap<String, String> =
         noted.and_then(|noted| serde_json::from_str(noted).ok()).unwrap_or_default();
     let mut found = json!({"spec": resource.get("spec")});
+    let labelled = resource.pointer("/metadata/labels").and_then(|all| all.get(CONNECTOR)).and_then(Value::as_str);
     let connector = found.pointer_mut("/spec/mirrors/0/sourceConnector").and_then(Value::as_object_mut);
     let asked = connector.and_then(|c| c.remove("state"));
-    if found["spec"] != spec(&config, of, positions) {
+    if found["spec"] != spec(&config, of, positions) || labelled != Some(&name) {
         config.insert(EDITED.into(), "true".into());
     }
-    // What the connector itself has is what its positions were set for.
-    let positioned = found.pointer("/spec/mirrors/0/sourceConnector/config").and_then(|c| c.get(POSITIONED)?.as_str());
-    match positioned {
-        Some(positioned) => drop(config.insert(POSITIONED.into(), positioned.to_owned())),
-        None => drop(config.remove(POSITIONED)),
+    // What the connector itself has is what its positions were set for, and whose it is.
+    for key in [POSITIONED, ENGINE] {
+        match found.pointer("/spec/mirrors/0/sourceConnector/config").and_then(|c| c.get(key)?.as_str()) {
+            Some(value) => drop(config.insert(key.into(), value.to_owned())),
+            None => drop(config.remove(key)),
+        }
     }
     let reported = resource.pointer("/status/connectors/0");
     let reported: Option<Reported> = reported.and_then(|r| serde_json::from_value(r.clone()).ok());
@@ -153,14 +163,24 @@ pub fn observed(resource: &Value, of: &Strimzi, positions: &Positions<'_>) -> Op
     };
     let tasks = reported.as_ref().map(Reported::tasks).unwrap_or_default();
     let failure = reported.as_ref().and_then(Reported::failure).or_else(|| not_ready(resource));
-    Some((name, ObservedConnector { state, tasks, failure, config, is_tended: true }))
+    let is_current = resource.pointer("/status/observedGeneration") == resource.pointer("/metadata/generation");
+    Some((name, ObservedConnector { state, tasks, failure, config, is_tended: true, is_current }))
+}
+
+/// What Strimzi has to say of something that was asked of it and that it could not do.
+pub fn warning(resource: &Value) -> Option<String> {
+    condition(resource, "Warning")
 }
 
 /// Why Strimzi cannot have it be as it should.
 fn not_ready(resource: &Value) -> Option<String> {
+    condition(resource, "NotReady")
+}
+
+fn condition(resource: &Value, type_: &str) -> Option<String> {
     let conditions = resource.pointer("/status/conditions")?.as_array()?;
-    let condition = conditions.iter().find(|c| c["type"] == "NotReady" && c["status"] == "True")?;
-    Some(format!("Strimzi: {}", first_line(condition["message"].as_str().unwrap_or("it is not ready"))))
+    let condition = conditions.iter().find(|c| c["type"] == type_ && c["status"] == "True")?;
+    Some(format!("Strimzi: {}", first_line(condition["message"].as_str().unwrap_or(type_))))
 }
 
 #[cfg(test)]
@@ -227,7 +247,9 @@ mod tests {
     #[test]
     fn a_resource_logs_in_by_parts_of_a_secret_and_copies_nothing_else() {
         let connector = connector(&["payments.orders.placed"]);
-        let config = connector.config_with(&BTreeSet::new());
+        let before = spec(&connector.config_with(&BTreeSet::new()), &engine(), &POSITIONS);
+        assert_eq!(before["mirrors"][0]["topicsPattern"], "~", "not before it has a position");
+        let config = connector.config_with(&["payments.orders.placed".to_owned()].into());
         let spec = spec(&config, &engine(), &POSITIONS);
         let kept = "payments.out.0123456789abcdef";
         assert_eq!(spec["target"]["groupId"], kept);
