@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 use crate::api::AccessApproval;
 use crate::controllers::context::Context;
 use crate::controllers::copies::Copies;
+use crate::controllers::fences::{self, Fences};
 use crate::controllers::metrics::Metrics;
 use crate::controllers::patience::Patience;
 use crate::controllers::publisher::{Publisher, wake_owners};
@@ -122,6 +123,7 @@ async fn lead(
         secrets: Secrets::new(client.clone(), &settings.namespace),
         copies: Copies::default(),
         usages: Usages::default(),
+        fences: Fences::default(),
         bundles: Bundles::new(client.clone(), &settings.namespace),
         events: Events::new(client.clone(), &settings.namespace, &settings.identity),
         leadership: candidate.leadership(),
@@ -182,6 +184,7 @@ async fn lead(
     tasks.spawn(decisions::announce(context.clone(), decisions_made));
     tasks.spawn(replication::run(context.clone()));
     tasks.spawn(usages::run(context.clone()));
+    tasks.spawn(fences::run(context.clone()));
     tasks.spawn(retention::run(context.clone()));
     tasks.spawn(keep_looking_at_policies(context.clone()));
     tasks.spawn(expire(context));

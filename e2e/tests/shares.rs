@@ -8,12 +8,17 @@ use std::time::Duration;
 
 use harness::brokers::{Login, groups, reads, topic_entry};
 use harness::contracts::valid;
+use harness::network::Reach;
+use harness::other_kafka::OtherKafka;
 use harness::records::{commit, numbered, write};
 use harness::sharing::{Outside, Sharing};
 use harness::shell::kubectl;
-use harness::{SOON, until};
-use serde_json::json;
-use weir::api::{Action, DataProduct, Decision, ExternalShare, GroupUsage, Outcome, Proven, Reason, SharePhase};
+use harness::{Harness, NAMESPACE, SOON, Tenant, until};
+use serde_json::{Value, json};
+use weir::api::{
+    Action, DataProduct, Decision, ExternalShare, GroupUsage, Outcome, Partner, Proven, Reason, SharePhase,
+    StreamCluster,
+};
 use weir::domain::acl::Operation;
 use weir::ports::ProbeOutcome;
 use weir::sealing::new_identity;
@@ -309,4 +314,97 @@ async fn of_two_partners_each_has_its_own() {
     assert_eq!(s.h.brokers.fetch(&second.1, &s.topic("placed")).await, Ok(ProbeOutcome::LoginRefused));
     other.leave(&s.h).await;
     s.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn where_brokers_run_here_partners_come_from_their_networks_only() {
+    let h = Harness::start().await;
+    let kafka = OtherKafka::start(&h, "fenced", &[]).await;
+    let mut cluster = kafka.stream_cluster();
+    let pods = json!({"namespace": kafka.name, "selector": {"matchLabels": {"app": "kafka"}}, "port": 9092});
+    let listeners = cluster["spec"]["listeners"].as_array_mut().unwrap();
+    let external = |l: &&mut Value| l["audience"] == "External" && l["authentication"] == "ScramSha512";
+    listeners.iter_mut().find(external).unwrap()["brokerPods"] = pods;
+    h.platform().apply_value(cluster).await;
+    h.platform().ready::<StreamCluster>(&kafka.name).await;
+    let s = Sharing::on(h, &kafka).await;
+    let platform = s.h.platform();
+    let from = async |networks: Value| {
+        platform.patch::<Partner>(&s.who.partner, json!({"spec": {"networks": networks}})).await;
+    };
+    from(json!(["203.0.113.7/24", "2001:db8::/32"])).await;
+
+    // Whoever runs the brokers has yet to let Weir in.
+    s.ask("").await;
+    s.phase(SharePhase::PendingApproval, Reason::AwaitingApproval).await;
+    s.decide("approve", &[]).await;
+    s.phase(SharePhase::Invited, Reason::AwaitingAcceptance).await;
+    s.accept().await;
+    let waits = s.phase(SharePhase::Provisioning, Reason::Applying).await;
+    until(SOON, &[&s.owner.name], "it says what to do", || async {
+        let share = s.owner.get::<ExternalShare>("out").await.and_then(|s| s.status).unwrap_or_default();
+        let text = format!("{:?}", share.conditions);
+        if text.contains("bind the ClusterRole weir-network") { Ok(()) } else { Err(format!("{text} {waits:?}")) }
+    })
+    .await;
+    let namespace = Tenant::existing(s.h.client.clone(), &kafka.name);
+    namespace
+        .apply(
+            "
+            apiVersion: rbac.authorization.k8s.io/v1
+            kind: RoleBinding
+            metadata: {name: weir-network}
+            roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: weir-network}
+            subjects: [{kind: ServiceAccount, name: weir, namespace: weir-system}]",
+        )
+        .await;
+    s.phase(SharePhase::Active, Reason::Ready).await;
+    let others = [NAMESPACE, s.owner.name.as_str()];
+    let reach = async || Reach::of(&kafka.name, &others).await;
+    let now = reach().await;
+    for (address, is_let_in) in
+        [("203.0.113.200", true), ("2001:db8::7", true), ("198.51.100.1", false), ("::1", false)]
+    {
+        assert_eq!(now.from(address, "kafka-0", 9092), is_let_in, "{address}");
+        assert!(now.from(address, "kafka-0", 9093), "what is not for partners is as it was");
+    }
+    assert!(now.from_pods_of(NAMESPACE, "kafka-0", 9092), "Weir itself looks at brokers as partners do");
+    assert!(!now.from_pods_of(&kafka.name, "kafka-0", 9092) && now.from_pods_of(&kafka.name, "kafka-0", 9094));
+
+    // One that says nothing of networks comes from anywhere; and what others edit comes back.
+    let anywhere = async |is_let_in: bool| {
+        until(LONG, &[], "the policy follows", || async {
+            let lets_in = reach().await.from("198.51.100.1", "kafka-0", 9092);
+            if lets_in == is_let_in { Ok(()) } else { Err(format!("{lets_in}")) }
+        })
+        .await;
+    };
+    from(json!([])).await;
+    anywhere(true).await;
+    from(json!(["203.0.113.0/24"])).await;
+    anywhere(false).await;
+    let policy = kubectl(&["-n", &kafka.name, "get", "networkpolicies", "-o", "name"]).await;
+    let open = r#"{"spec": {"ingress": [{}]}}"#;
+    kubectl(&["-n", &kafka.name, "patch", policy.trim(), "--type=merge", "-p", open]).await;
+    anywhere(false).await;
+
+    // It is over: nobody comes in any more, and with the StreamCluster the policy goes.
+    s.decide("revoke", &["--reason", "breach"]).await;
+    s.phase(SharePhase::Revoked, Reason::Revoked).await;
+    until(SOON, &[], "nobody is let in", || async {
+        if reach().await.from("203.0.113.7", "kafka-0", 9092) { Err("somebody is".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    s.owner.delete_and_wait::<ExternalShare>("out").await;
+    s.owner.delete_and_wait::<DataProduct>("orders").await;
+    platform.delete_and_wait::<StreamCluster>(&kafka.name).await;
+    until(SOON, &[], "the policy goes", || async {
+        let left = kubectl(&["-n", &kafka.name, "get", "networkpolicies", "-o", "name"]).await;
+        if left.trim().is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
+    let Sharing { h, owner, who, .. } = s;
+    who.leave(&h).await;
+    kafka.end(&h, [owner]).await;
 }

@@ -43,7 +43,7 @@ pub use stream_client::{
     StreamClientStatus,
 };
 pub use stream_cluster::{
-    AdminCredentialType, AdminCredentials, Audience, Drift, HeldRevocations, Identity, Listener,
+    AdminCredentialType, AdminCredentials, Audience, BrokerPods, Drift, HeldRevocations, Identity, Listener,
     ListenerAuthentication, MtlsIdentity, OauthAdmin, OauthIdentity, StreamCluster, StreamClusterSpec,
     StreamClusterStatus, Tenancy, Tls, UserClaim,
 };

@@ -149,8 +149,9 @@ pub struct OauthAdmin {
 }
 
 /// A listener as clients are told to dial it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.brokerPods) || self.audience == 'External'").message("brokerPods goes with audience External, and only with it"))]
 pub struct Listener {
     /// Its name.
     #[schemars(length(min = 1, max = 63))]
@@ -163,6 +164,24 @@ pub struct Listener {
     /// Who reaches it.
     #[serde(default)]
     pub audience: Audience,
+    /// Where its brokers run in this Kubernetes. Weir then keeps a NetworkPolicy there, which opens the listener's port to the networks
+    /// of the partners that read by it, and to nobody where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_pods: Option<BrokerPods>,
+}
+
+/// The pods of brokers, and their port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BrokerPods {
+    /// Their namespace. It enrols: it binds the ClusterRole `weir-network` to Weir.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub namespace: String,
+    /// Which pods there; an empty selector is all of them.
+    pub selector: LabelSelector,
+    /// The listener's port on the pods.
+    #[schemars(range(min = 1, max = 65535), extend("format" = "int32"))]
+    pub port: i32,
 }
 
 /// Who reaches a listener.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::applier::SessionError;
 use super::copies::Copies;
+use super::fences::Fences;
 use super::patience::Patience;
 use super::publisher::Publisher;
 use super::usages::Usages;
@@ -37,6 +38,8 @@ pub struct Context {
     pub copies: Copies,
     /// How much partners read.
     pub usages: Usages,
+    /// NetworkPolicies before brokers.
+    pub fences: Fences,
     /// Kubernetes Events and SecurityEvents.
     pub events: Events,
     /// Proof of leadership.

@@ -9,6 +9,7 @@ pub mod copies;
 pub mod data_product;
 pub mod decisions;
 pub mod external_share;
+pub mod fences;
 pub mod issuing;
 pub mod live;
 pub mod metrics;

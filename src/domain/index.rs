@@ -164,6 +164,11 @@ impl Index {
         self.clusters.get(name).map(|c| &c.object)
     }
 
+    /// The names of all StreamClusters.
+    pub fn clusters(&self) -> impl Iterator<Item = &str> {
+        self.clusters.keys().map(String::as_str)
+    }
+
     /// The principal that Weir itself uses on a cluster, once known.
     pub fn admin_principal(&self, cluster: &str) -> Option<&str> {
         self.admins.get(cluster).map(String::as_str)

@@ -23,6 +23,7 @@ pub mod foreign_edit;
 pub mod index;
 pub mod ledger;
 pub mod names;
+pub mod network;
 pub mod plan;
 pub mod problem;
 pub mod product;

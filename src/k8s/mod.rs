@@ -4,6 +4,7 @@ pub mod bundles;
 pub mod credentials;
 pub mod events;
 pub mod feed;
+pub mod fences;
 pub mod files;
 pub mod lease;
 pub mod objects;

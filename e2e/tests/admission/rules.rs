@@ -10,6 +10,7 @@ use crate::{copies, engines, shares};
 pub fn cases() -> Vec<Case> {
     [
         clusters(),
+        listeners(),
         products(),
         clients(),
         roles(),
@@ -26,6 +27,67 @@ pub fn cases() -> Vec<Case> {
 
 fn cluster(spec: &str) -> String {
     object("StreamCluster", "", "sample", &format!("spec: {{bootstrapServers: ['broker:9093'], {spec}}}"))
+}
+
+/// Where brokers of a listener run.
+fn listeners() -> Vec<Case> {
+    let goes = "brokerPods goes with audience External, and only with it";
+    let listener = |rest: &str| {
+        cluster(&format!(
+            "adminCredentials: {{type: Plain, secretRef: {{name: admin}}}}, listeners: [{{name: partners, \
+             bootstrapServers: ['broker:9094'], authentication: ScramSha512, {rest}}}]"
+        ))
+    };
+    let pods = |fields: &str| listener(&format!("audience: External, brokerPods: {{{fields}}}"));
+    const PODS: &str = "namespace: kafka, selector: {matchLabels: {app: kafka}}, port: 9094";
+    let label = "brokerPods.namespace in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'";
+    let least = "brokerPods.port in body should be greater than or equal to 1";
+    let most = "brokerPods.port in body should be less than or equal to 65535";
+    about(
+        goes,
+        [
+            ("brokers in pods", Platform, Create, pods(PODS), Accepted),
+            ("all pods of a namespace", Platform, Create, pods("namespace: kafka, selector: {}, port: 1"), Accepted),
+            ("a listener for partners alone", Platform, Create, listener("audience: External"), Accepted),
+            (
+                "brokers in pods for one's own",
+                Platform,
+                Create,
+                listener(&format!("audience: Internal, brokerPods: {{{PODS}}}")),
+                Refused(goes),
+            ),
+            (
+                "brokers in pods for whom nobody says",
+                Platform,
+                Create,
+                listener(&format!("brokerPods: {{{PODS}}}")),
+                Refused(goes),
+            ),
+            (
+                "brokers in pods of no port",
+                Platform,
+                Create,
+                pods("namespace: kafka, selector: {}"),
+                Refused("brokerPods.port: Required value"),
+            ),
+            (
+                "brokers in no pods",
+                Platform,
+                Create,
+                pods("namespace: kafka, port: 9094"),
+                Refused("brokerPods.selector: Required value"),
+            ),
+            ("brokers at port 0", Platform, Create, pods("namespace: kafka, selector: {}, port: 0"), Refused(least)),
+            ("brokers at port 65536", Platform, Create, pods("namespace: k, selector: {}, port: 65536"), Refused(most)),
+            (
+                "brokers in a namespace that is a path",
+                Platform,
+                Create,
+                pods("namespace: a/../b, selector: {}, port: 9094"),
+                Refused(label),
+            ),
+        ],
+    )
 }
 
 fn clusters() -> Vec<Case> {

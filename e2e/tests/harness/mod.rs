@@ -12,6 +12,7 @@ pub mod connect;
 pub mod contracts;
 pub mod install;
 pub mod manifests;
+pub mod network;
 pub mod operator;
 pub mod other_kafka;
 pub mod records;

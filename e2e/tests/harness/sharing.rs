@@ -9,6 +9,7 @@ use weir::api::{AccessApproval, DataProduct, Decision, ExternalShare, Partner, R
 use super::brokers::{Login, login_with};
 use super::install::{PARTNERS_HOST, PARTNERS_TLS};
 use super::manifests::{partner, product_with};
+use super::other_kafka::OtherKafka;
 use super::shell::{kubectl, try_run};
 use super::{Harness, SOON, Tenant, until};
 
@@ -19,6 +20,11 @@ pub struct Sharing {
     pub who: Outside,
     /// How it is shared, as fields of the spec.
     pub pattern: String,
+}
+
+fn product_of(classification: &str) -> String {
+    let streams = "streams: [{name: placed}, {name: refunded}]";
+    product_with("orders", &format!("classification: {classification}, {streams}"))
 }
 
 /// A partner: its name, and its own files.
@@ -37,8 +43,17 @@ impl Sharing {
     /// Of a product of this classification, shared in this way.
     pub async fn of(h: Harness, classification: &str, pattern: String) -> Self {
         let owner = h.tenant("owner").await;
-        let streams = "streams: [{name: placed}, {name: refunded}]";
-        owner.apply(&product_with("orders", &format!("classification: {classification}, {streams}"))).await;
+        Self::by(h, owner, &product_of(classification), pattern).await
+    }
+
+    /// Of a Public product on another Kafka, which partners read directly.
+    pub async fn on(h: Harness, kafka: &OtherKafka) -> Self {
+        let owner = kafka.tenant(&h, "owner").await;
+        Self::by(h, owner, &kafka.here(&product_of("Public")), "pattern: Direct".to_owned()).await
+    }
+
+    async fn by(h: Harness, owner: Tenant, product: &str, pattern: String) -> Self {
+        owner.apply(product).await;
         owner.ready::<DataProduct>("orders").await;
         let people =
             ["eve", "olga"].map(|p| json!({"kind": "User", "name": p, "apiGroup": "rbac.authorization.k8s.io"}));

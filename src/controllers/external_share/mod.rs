@@ -104,6 +104,7 @@ async fn look<'a>(
     let credential = credentials::advance(context, share, guest).await?;
     let mut problems = access.problems;
     problems.extend(credential.problems.iter().cloned());
+    problems.extend(context.fences.problem(context, guest));
     // What stands in the way of the copy does so for everybody who reads it.
     problems.extend(copying.filter(|_| guest.client.is_some()).iter().flat_map(|c| c.problems.iter().cloned()));
     problems.sort();
