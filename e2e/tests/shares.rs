@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use harness::brokers::{Login, groups, reads, topic_entry};
 use harness::contracts::valid;
+use harness::install::PARTNERS_HOST;
 use harness::network::Reach;
 use harness::other_kafka::OtherKafka;
 use harness::records::{commit, numbered, write};
 use harness::sharing::{Outside, Sharing};
-use harness::shell::kubectl;
+use harness::shell::{kubectl, try_run};
 use harness::{Harness, NAMESPACE, SOON, Tenant, until};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 use weir::api::{
     Action, DataProduct, Decision, ExternalShare, GroupUsage, Outcome, Partner, Proven, Reason, SharePhase,
     StreamCluster,
@@ -22,6 +25,7 @@ use weir::api::{
 use weir::domain::acl::Operation;
 use weir::ports::ProbeOutcome;
 use weir::sealing::new_identity;
+use weir_e2e::lab::holder::PARTNER;
 
 /// Usage is looked at twice a minute.
 const LONG: Duration = Duration::from_secs(120);
@@ -309,7 +313,8 @@ async fn of_two_partners_each_has_its_own() {
         let ended = s.owner.security_events(Action::ShareEnded).await;
         if ended.len() == 2 { Ok(ended) } else { Err(format!("{ended:?}")) }
     });
-    assert!(ended.await.iter().any(|e| e.spec.reason == "Removed"));
+    let ended = ended.await;
+    assert!(ended.iter().any(|e| e.spec.reason == "Removed"), "{ended:#?}");
     assert_eq!(s.h.brokers.entries(&second.0).await, Ok([].into()));
     assert_eq!(s.h.brokers.fetch(&second.1, &s.topic("placed")).await, Ok(ProbeOutcome::LoginRefused));
     other.leave(&s.h).await;
@@ -407,4 +412,71 @@ async fn where_brokers_run_here_partners_come_from_their_networks_only() {
     let Sharing { h, owner, who, .. } = s;
     who.leave(&h).await;
     kafka.end(&h, [owner]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn who_calls_too_often_too_much_too_slowly_or_by_an_old_protocol_is_not_heard() {
+    let h = Harness::start().await;
+    let who = Outside::register(&h, "nobody-in-particular").await;
+    // One pod by its own address: what it makes of this caller is nobody else's concern.
+    let path = "jsonpath={.items[0].status.podIP}";
+    let of_partners = ["-n", NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/component=partners", "-o", path];
+    let pod = kubectl(&of_partners).await;
+    let (ca, to) = (who.home.join("ca.crt").display().to_string(), format!("{PARTNERS_HOST}:443:{}:8443", pod.trim()));
+    let call = async |more: &[&str], path: &str| {
+        let url = format!("https://{PARTNERS_HOST}{path}");
+        let curl = ["netns", "exec", PARTNER, "curl", "--silent", "--show-error", "--cacert", &ca, "--connect-to", &to];
+        try_run(
+            "ip",
+            &[&curl[..], &["--output", "/dev/null", "--write-out", "%{http_code}\n"], more, &[&url]].concat(),
+            "",
+        )
+        .await
+        .1
+    };
+    assert_eq!(call(&[], "/v1/invitation").await.trim(), "401");
+    let old = call(&["--tls-max", "1.2"], "/v1/invitation").await;
+    assert!(old.contains("alert protocol version") && !old.contains("401"), "{old}");
+    let large = who.home.join("large");
+    std::fs::write(&large, vec![b'x'; 17 * 1024]).unwrap();
+    let large = format!("@{}", large.display());
+    let body = ["--data-binary", &large, "--header", "Content-Type: application/json"];
+    assert_eq!(call(&body, "/v1/invitation/acceptance").await.trim(), "413");
+    let head = format!("X-Large: {}", "x".repeat(600 * 1024));
+    let config = who.home.join("config");
+    std::fs::write(&config, format!("header = \"{head}\"\n")).unwrap();
+    let config = config.display().to_string();
+    let sent = call(&["--config", &config], "/v1/invitation").await;
+    assert!(!sent.contains("200") && !sent.contains("401"), "{sent}");
+
+    // Who says nothing is let go.
+    let mut silent = TcpStream::connect(format!("{}:8443", pod.trim())).await.unwrap();
+    let ended = tokio::time::timeout(SOON, silent.read(&mut [0; 16])).await.expect("a silent caller keeps its place");
+    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+
+    // A guess a time, up to so many a minute; another address is heard meanwhile.
+    let guesses = call(&["--header", "Authorization: Bearer guess"], "/v1/invitation?[1-150]").await;
+    let of = |code: &str| guesses.lines().filter(|line| *line == code).count();
+    assert!(of("429") >= 10 && of("404") + of("401") + of("403") >= 50 && of("200") == 0, "{guesses}");
+    let url = format!("https://{PARTNERS_HOST}/v1/invitation");
+    let (_, other) = try_run(
+        "curl",
+        &[
+            "--silent",
+            "--cacert",
+            &ca,
+            "--connect-to",
+            &to,
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+            &url,
+        ],
+        "",
+    )
+    .await;
+    assert_eq!(other, "401");
+    who.leave(&h).await;
 }

@@ -7,13 +7,19 @@ use anyhow::{Context, Result};
 
 use super::shell::{sh, try_sh};
 use super::stage::Stage;
+use crate::lab::holder::PARTNER;
+
+/// Begins what is done in the network of another organisation, which has no kubeconfig.
+fn elsewhere() -> String {
+    format!("ip netns exec {PARTNER} env -u KUBECONFIG")
+}
 
 /// Where partners call.
 pub const HOST: &str = "weir-partners.weir-system.svc.cluster.local";
 /// What Olga of payments does.
 pub const OLGA: &str = "kubectl weir --as olga@payments.example --namespace payments";
 
-/// The partner's own machine: a directory, and nothing of the lab's but its network.
+/// The partner's own machine: a directory, and a network of its own.
 pub struct Acme {
     /// Its directory.
     pub home: PathBuf,
@@ -40,8 +46,9 @@ impl Acme {
 
     fn command(&self, line: &str, invitation: &str) -> String {
         format!(
-            "cd {} && env -u KUBECONFIG WEIR_INVITATION={invitation} weir partner --server https://{HOST} --ca ca.crt {line}",
-            self.home.display()
+            "cd {} && {} env WEIR_INVITATION={invitation} weir partner --server https://{HOST} --ca ca.crt {line}",
+            self.home.display(),
+            elsewhere()
         )
     }
 
@@ -62,7 +69,7 @@ impl Acme {
     /// Runs kcat with the credential in the directory `at`.
     pub fn kcat(&self, at: &str, arguments: &str) -> (bool, String) {
         let at = self.home.join(at);
-        try_sh(&format!("cd {} && timeout 60 kcat -F librdkafka.conf {arguments}", at.display()))
+        try_sh(&format!("cd {} && {} timeout 60 kcat -F librdkafka.conf {arguments}", at.display(), elsewhere()))
     }
 }
 

@@ -19,6 +19,12 @@ use super::process::{Process, spawn_self};
 use super::progress::wait_for;
 use super::{cgroup, kubernetes};
 
+/// The network namespace of another organisation.
+pub const PARTNER: &str = "partner";
+/// Its address, of those that are for documentation (RFC 5737).
+pub const PARTNER_IP: &str = "203.0.113.7";
+const PARTNER_ROUTER: &str = "203.0.113.1";
+
 /// The file that says that the namespaces are ready.
 const READY: &str = "holder.ready";
 
@@ -128,7 +134,31 @@ fn make_network() -> Result<()> {
         run(Command::new("ip").args(*step))?;
     }
     let forward = "/proc/sys/net/ipv4/ip_forward";
-    fs::write(forward, "1").with_context(|| format!("failed to write {forward}"))
+    fs::write(forward, "1").with_context(|| format!("failed to write {forward}"))?;
+    make_partner()
+}
+
+/// A network namespace for those who belong to another organisation: the node
+/// is their router, and an address of their own is what others see of them.
+/// `ip netns exec partner COMMAND` is there.
+fn make_partner() -> Result<()> {
+    let inside = ["-n", PARTNER];
+    let router = format!("{PARTNER_ROUTER}/24");
+    let address = format!("{PARTNER_IP}/24");
+    let steps: &[&[&str]] = &[
+        &["netns", "add", PARTNER],
+        &["link", "add", "partner0", "type", "veth", "peer", "name", "eth0", "netns", PARTNER],
+        &["addr", "add", &router, "dev", "partner0"],
+        &["link", "set", "partner0", "up"],
+        &[inside[0], inside[1], "link", "set", "lo", "up"],
+        &[inside[0], inside[1], "addr", "add", &address, "dev", "eth0"],
+        &[inside[0], inside[1], "link", "set", "eth0", "up"],
+        &[inside[0], inside[1], "route", "add", "default", "via", PARTNER_ROUTER],
+    ];
+    for step in steps {
+        run(Command::new("ip").args(*step))?;
+    }
+    Ok(())
 }
 
 /// Removes what a holder leaves on disk.

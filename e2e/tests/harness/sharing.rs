@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use serde_json::json;
 use weir::api::{AccessApproval, DataProduct, Decision, ExternalShare, Partner, Reason, SharePhase, SharedWith};
 
+use weir_e2e::lab::holder::PARTNER;
+
 use super::brokers::{Login, login_with};
 use super::install::{PARTNERS_HOST, PARTNERS_TLS};
 use super::manifests::{partner, product_with};
@@ -118,13 +120,14 @@ impl Sharing {
         kubectl(&olga).await.lines().next().unwrap().to_owned()
     }
 
-    /// What `weir partner` says to the partner, which has no kubeconfig.
+    /// What `weir partner` says to the partner, which is in a network of its own and has no kubeconfig.
     pub async fn partner(&self, invitation: &str, arguments: &[&str]) -> Result<String, String> {
         let path = |name: &str| self.who.home.join(name).display().to_string();
         let (ca, keys) = (path("ca.crt"), path("keys"));
-        let home = ["-u", "KUBECONFIG", &format!("WEIR_INVITATION={invitation}"), "weir", "partner"];
+        let invitation = format!("WEIR_INVITATION={invitation}");
+        let elsewhere = ["netns", "exec", PARTNER, "env", "-u", "KUBECONFIG", &invitation, "weir", "partner"];
         let place = ["--server", &format!("https://{PARTNERS_HOST}"), "--ca", &ca, "--keys", &keys];
-        match try_run("env", &[&home[..], &place, arguments].concat(), "").await {
+        match try_run("ip", &[&elsewhere[..], &place, arguments].concat(), "").await {
             (true, text) => Ok(text),
             (false, text) => Err(text),
         }
