@@ -239,6 +239,7 @@ async fn an_invitation_is_answered_once_by_whoever_has_the_newest() {
     for login in [&old, &new] {
         s.h.brokers.let_fetch(login, &s.topic("placed"), ProbeOutcome::Allowed).await;
     }
+    it_is_renewed(&s).await;
     s.partner("", &["withdraw", "--reason", "we are done"]).await.unwrap();
     let ended = s.phase(SharePhase::Revoked, Reason::Revoked).await;
     assert!(
@@ -250,6 +251,35 @@ async fn an_invitation_is_answered_once_by_whoever_has_the_newest() {
         assert_eq!(s.h.brokers.fetch(login, &s.topic("placed")).await, Ok(ProbeOutcome::LoginRefused));
     }
     s.end().await;
+}
+
+/// It is to last for longer, to which everybody has to agree; until then it goes on as agreed.
+async fn it_is_renewed(s: &Sharing) {
+    s.ask("validity: {notAfter: 2099-06-01T00:00:00Z}").await;
+    let requests = ["--as", "olga", "--namespace", &s.owner.name, "requests"];
+    let waits = async |is_waiting: bool, words: &str| {
+        s.owner
+            .until(words, || async {
+                let share = s.owner.get::<ExternalShare>("out").await.ok_or("no share")?;
+                let status = share.status.unwrap_or_default();
+                let says = status.conditions.iter().any(|c| c.status == "True" && c.message.contains(words));
+                let listed = kubectl(&[&["weir"], &requests[..]].concat()).await.contains("/out");
+                let holds = (says, listed) == (is_waiting, is_waiting) && status.phase == Some(SharePhase::Active);
+                if holds { Ok(()) } else { Err(format!("{listed} {status:#?}")) }
+            })
+            .await;
+    };
+    waits(true, "lasting until 2099-06-01T00:00:00Z waits for side Owner").await;
+    s.decide("approve", &[]).await;
+    waits(false, "waits for side Owner").await;
+    s.accept().await;
+    s.owner
+        .until("the later end", || async {
+            let partner = s.is_in(SharePhase::Active, Reason::Ready).await?;
+            let ends_at = partner.ends_at.map(|at| at.0.to_string());
+            if ends_at.as_deref() == Some("2099-06-01T00:00:00Z") { Ok(()) } else { Err(format!("{ends_at:?}")) }
+        })
+        .await;
 }
 
 #[tokio::test]

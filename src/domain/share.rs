@@ -67,6 +67,8 @@ pub struct Guest {
     pub group_prefix: String,
     /// When its access ends by itself.
     pub ends_at: Option<Timestamp>,
+    /// Until when it would last, with those who have yet to agree to that.
+    pub renewal: Option<(Timestamp, BTreeSet<Side>)>,
 }
 
 /// The guests of a share, by the keys under which the index has them.
@@ -110,6 +112,7 @@ fn resolve_guest(index: &Index, share: &ExternalShare, offer: &Offer<'_>, name: 
         is_withheld: true,
         acceptance: None,
         ends_at: None,
+        renewal: None,
     };
     let mut resolution = Resolution::default();
     let validity = [share.spec.validity.not_before.as_ref(), Some(&share.spec.validity.not_after)];
@@ -220,6 +223,7 @@ impl Between<'_> {
         }
         if guest.acceptance.is_some() && consent.is_agreed() && !offer.cluster.is_empty() {
             guest.ends_at = Some(consent.end().map_or(end, |at| at.min(end)));
+            guest.renewal = Some((end, consent.ends_before(end))).filter(|(_, sides)| !sides.is_empty());
             guest.client = Some(Arc::new(client(share, guest, &offer.cluster, index.wish(&guest.uid))));
         }
         let access = ClusterAccess { topics, groups: true, ..ClusterAccess::default() };

@@ -18,7 +18,9 @@ pub async fn announce(context: &Context, share: &ExternalShare, key: &ObjectKey,
         let version = share.resource_version().unwrap_or_default();
         for (action, reason, message) in steps(was, now) {
             let happening = happening(share, key, now, (action, reason, &message));
-            let principal = now.principal.clone().unwrap_or_default();
+            // What is seen twice before the status is written is one step, though the principal may be gone the second time.
+            let is_of_version = matches!(action, api::Action::CredentialIssued | api::Action::CredentialRotated);
+            let principal = now.principal.as_deref().filter(|_| is_of_version).unwrap_or_default();
             context.record(happening, &format!("{version}/{}/{principal}", now.name)).await;
             context.events.note(share, action == api::Action::ShareEnded, reason, &message).await;
         }

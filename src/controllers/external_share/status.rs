@@ -1,5 +1,7 @@
 //! A share's status.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -54,6 +56,8 @@ fn offered(guest: &Guest) -> Vec<ApprovedStream> {
 fn partner(found: &Found<'_>, before: Option<&SharedWith>, now: Timestamp) -> SharedWith {
     let Found { seen, credential, .. } = found;
     let (guest, phase) = (seen.guest, seen.phase());
+    let renewing = guest.renewal.iter().flat_map(|(_, sides)| sides);
+    let awaits: BTreeSet<_> = guest.awaits.iter().chain(renewing).copied().collect();
     let (reason, message) = match seen.progress() {
         Progress::Ready(message) => ("Ready".to_owned(), message),
         Progress::Reconciling(reason, message) | Progress::Stalled(reason, message) => (reason.to_string(), message),
@@ -66,7 +70,7 @@ fn partner(found: &Found<'_>, before: Option<&SharedWith>, now: Timestamp) -> Sh
         reason,
         message,
         uid: guest.partner_uid.clone(),
-        awaits: guest.awaits.iter().copied().collect(),
+        awaits: awaits.into_iter().collect(),
         principal: record.and_then(ClientRecord::current).map(|v| v.principal.clone()),
         group_prefix: guest.client.as_ref().map(|_| guest.group_prefix.clone()),
         bootstrap_servers: credential.bootstrap_servers.clone(),

@@ -110,12 +110,20 @@ impl Consent<'_> {
 
     /// When the last of what was approved ends, where that is before the end of time, on the side where it ends first.
     pub(super) fn end(&self) -> Option<Timestamp> {
-        let last = |scopes: &Vec<&Scope>| {
-            let ends: Option<Vec<_>> = scopes.iter().map(|s| s.not_after.as_ref().map(|at| at.0)).collect();
-            ends.and_then(|ends| ends.into_iter().max())
-        };
-        self.sides.iter().filter_map(|(_, scopes)| last(scopes)).min()
+        self.sides.iter().filter_map(|(_, scopes)| last_end(scopes)).min()
     }
+
+    /// The sides whose approvals all end before that.
+    pub(super) fn ends_before(&self, end: Timestamp) -> BTreeSet<Side> {
+        let early = self.sides.iter().filter(|(_, scopes)| last_end(scopes).is_some_and(|at| at < end));
+        early.map(|(side, _)| *side).collect()
+    }
+}
+
+/// When the last of these ends, where all of them do.
+fn last_end(scopes: &[&Scope]) -> Option<Timestamp> {
+    let ends: Option<Vec<_>> = scopes.iter().map(|s| s.not_after.as_ref().map(|at| at.0)).collect();
+    ends.and_then(|ends| ends.into_iter().max())
 }
 
 /// What to say of what waits, side by side.

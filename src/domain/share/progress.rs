@@ -119,7 +119,10 @@ pub fn share_conditions(all: &[Seen<'_>]) -> Vec<(ConditionType, bool, Reason, S
         let against = problems.iter().find(|p| reasons.contains(&p.reason));
         list.push(match against {
             Some(problem) => (type_, false, problem.reason, problem.message.clone()),
-            None => (type_, true, Reason::Ready, holds.to_owned()),
+            None => match renewals(all, type_) {
+                Some(waits) => (type_, true, Reason::AwaitingApproval, format!("{holds}; {waits}")),
+                None => (type_, true, Reason::Ready, holds.to_owned()),
+            },
         });
     }
     let lacking = all.iter().find(|s| s.guest.client.is_none() || !s.has_credential);
@@ -131,6 +134,28 @@ pub fn share_conditions(all: &[Seen<'_>]) -> Vec<(ConditionType, bool, Reason, S
         None => (ConditionType::CredentialsReady, true, Reason::Ready, "every partner has a credential".into()),
     });
     list
+}
+
+/// What a condition about agreement has to say of shares that are to last for longer: what is agreed holds to its own end.
+fn renewals(all: &[Seen<'_>], of: ConditionType) -> Option<String> {
+    let is_of = |side: &&Side| match of {
+        ConditionType::OwnerApproved => **side != Side::Consumer,
+        ConditionType::ConsumerAccepted => **side == Side::Consumer,
+        _ => false,
+    };
+    let waits = all.iter().filter_map(|seen| {
+        let (until, sides) = seen.guest.renewal.as_ref()?;
+        let sides: Vec<_> = sides.iter().filter(is_of).map(|s| format!("{s:?}")).collect();
+        let (partner, ends_at) = (&seen.guest.partner, seen.guest.ends_at?);
+        (!sides.is_empty()).then(|| {
+            format!(
+                "for Partner {partner} it ends at {ends_at}: lasting until {until} waits for side {}",
+                sides.join(" and ")
+            )
+        })
+    });
+    let waits: Vec<_> = waits.collect();
+    (!waits.is_empty()).then(|| waits.join("; "))
 }
 
 /// A condition, what speaks against it, and what to say where nothing does.

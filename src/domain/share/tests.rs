@@ -151,6 +151,21 @@ fn everybody_has_to_agree_to_a_stream() {
 }
 
 #[test]
+fn what_is_agreed_holds_to_its_own_end_while_more_waits() {
+    let mut world = world();
+    let until = |at: &str| format!("notAfter: {at}, streams: [{PLACED}, {PAID}]");
+    approve_with(&mut world, "owner", "Owner", &until("2026-07-01T00:00:00Z"));
+    approve_with(&mut world, "acme", "Consumer", &until("2026-12-01T00:00:00Z"));
+    world.commit([guest_record(SHARE, "acme", &[(1, false)])]);
+    let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
+    assert_eq!((topics(&world), reasons(&world)), (BOTH.map(str::to_owned).to_vec(), vec![]));
+    assert_eq!(guest(&world).ends_at, Some(at("2026-07-01T00:00:00Z")));
+    assert_eq!(guest(&world).renewal, Some((at("2026-12-01T00:00:00Z"), [Side::Owner].into())));
+    approve_with(&mut world, "owner-2", "Owner", &until("2026-12-01T00:00:00Z"));
+    assert_eq!((guest(&world).ends_at, guest(&world).renewal), (Some(at("2026-12-01T00:00:00Z")), None));
+}
+
+#[test]
 fn nobody_approves_what_they_ask_for_and_nobody_for_another_share_or_partner() {
     let both = format!("decision: Approved, scope: {{pattern: Direct, streams: [{PLACED}, {PAID}]}}");
     for other in [
