@@ -401,16 +401,16 @@ async fn where_brokers_run_here_partners_come_from_their_networks_only() {
     for (address, is_let_in) in
         [("203.0.113.200", true), ("2001:db8::7", true), ("198.51.100.1", false), ("::1", false)]
     {
-        assert_eq!(now.from(address, "kafka-0", 9092), is_let_in, "{address}");
-        assert!(now.from(address, "kafka-0", 9093), "what is not for partners is as it was");
+        assert_eq!(now.reaches(address, "kafka-0", 9092), is_let_in, "{address}");
+        assert!(now.reaches(address, "kafka-0", 9093), "what is not for partners is as it was");
     }
-    assert!(now.from_pods_of(NAMESPACE, "kafka-0", 9092), "Weir itself looks at brokers as partners do");
-    assert!(!now.from_pods_of(&kafka.name, "kafka-0", 9092) && now.from_pods_of(&kafka.name, "kafka-0", 9094));
+    assert!(now.pods_reach(NAMESPACE, "kafka-0", 9092), "Weir itself looks at brokers as partners do");
+    assert!(!now.pods_reach(&kafka.name, "kafka-0", 9092) && now.pods_reach(&kafka.name, "kafka-0", 9094));
 
     // One that says nothing of networks comes from anywhere; and what others edit comes back.
     let anywhere = async |is_let_in: bool| {
         until(LONG, &[], "the policy follows", || async {
-            let lets_in = reach().await.from("198.51.100.1", "kafka-0", 9092);
+            let lets_in = reach().await.reaches("198.51.100.1", "kafka-0", 9092);
             if lets_in == is_let_in { Ok(()) } else { Err(format!("{lets_in}")) }
         })
         .await;
@@ -428,7 +428,7 @@ async fn where_brokers_run_here_partners_come_from_their_networks_only() {
     s.decide("revoke", &["--reason", "breach"]).await;
     s.phase(SharePhase::Revoked, Reason::Revoked).await;
     until(SOON, &[], "nobody is let in", || async {
-        if reach().await.from("203.0.113.7", "kafka-0", 9092) { Err("somebody is".to_owned()) } else { Ok(()) }
+        if reach().await.reaches("203.0.113.7", "kafka-0", 9092) { Err("somebody is".to_owned()) } else { Ok(()) }
     })
     .await;
     s.owner.delete_and_wait::<ExternalShare>("out").await;

@@ -13,12 +13,12 @@ use super::shell::{kubectl, run};
 pub struct Reach(Vec<Rule>);
 
 struct Rule {
-    from: From,
+    from: Source,
     pods: Vec<String>,
     connections: String,
 }
 
-enum From {
+enum Source {
     Networks(Vec<IpNet>),
     Namespaces(Vec<String>),
 }
@@ -45,18 +45,18 @@ impl Reach {
     }
 
     /// Whether an address reaches a port of a pod, by TCP.
-    pub fn from(&self, address: &str, pod: &str, port: u16) -> bool {
+    pub fn reaches(&self, address: &str, pod: &str, port: u16) -> bool {
         let address: IpAddr = address.parse().unwrap();
-        self.any(pod, port, |from| matches!(from, From::Networks(all) if all.iter().any(|n| n.contains(&address))))
+        self.any(pod, port, |from| matches!(from, Source::Networks(all) if all.iter().any(|n| n.contains(&address))))
     }
 
     /// Whether pods of a namespace do.
-    pub fn from_pods_of(&self, namespace: &str, pod: &str, port: u16) -> bool {
+    pub fn pods_reach(&self, namespace: &str, pod: &str, port: u16) -> bool {
         let named = |all: &[String]| all.iter().any(|name| name == namespace);
-        self.any(pod, port, |from| matches!(from, From::Namespaces(all) if named(all)))
+        self.any(pod, port, |from| matches!(from, Source::Namespaces(all) if named(all)))
     }
 
-    fn any(&self, pod: &str, port: u16, from: impl Fn(&From) -> bool) -> bool {
+    fn any(&self, pod: &str, port: u16, from: impl Fn(&Source) -> bool) -> bool {
         let to_it = |rule: &&Rule| rule.pods.iter().any(|name| name == pod || name == "*") && rule.has(port);
         self.0.iter().filter(to_it).any(|rule| from(&rule.from))
     }
@@ -70,8 +70,8 @@ impl Rule {
         let (pods, connections) = rest.split_once(" conn: ")?;
         list(namespaces).contains(&namespace.to_owned()).then_some(())?;
         let from = match from.strip_prefix("src: ") {
-            Some(networks) => From::Networks(networks.split(',').filter_map(|n| n.trim().parse().ok()).collect()),
-            None => From::Namespaces(list(from.strip_prefix("src_ns: ")?.split_once(" src_pods: ")?.0)),
+            Some(networks) => Source::Networks(networks.split(',').filter_map(|n| n.trim().parse().ok()).collect()),
+            None => Source::Namespaces(list(from.strip_prefix("src_ns: ")?.split_once(" src_pods: ")?.0)),
         };
         Some(Self { from, pods: list(pods), connections: connections.to_owned() })
     }

@@ -132,7 +132,7 @@ impl Engine {
         // What was seen to be gone is not made again while its share is over.
         let was_gone = self.context.copies.get(&c.uid()).is_some_and(|before| before.is_gone);
         let is_gone = c.copy.is_over && (state.is_gone || was_gone);
-        let meant = c.is_meant().then(|| c.copy.flows.keys().cloned().collect()).unwrap_or_default();
+        let meant = c.copy.flows.keys().filter(|_| c.is_meant()).cloned().collect();
         let state = CopyState { is_gone, meant, ..state };
         if self.context.copies.set(&c.uid(), state) {
             self.context.world.report_share(&c.key);
