@@ -48,10 +48,21 @@ pub struct StrimziResources {
 struct Listing {
     /// When it was asked for last.
     asked: Option<Instant>,
-    /// It is yet to be read.
-    is_awaited: bool,
+    /// As what it is yet to be read.
+    awaited: Option<Moment>,
     /// What it was.
-    last: Option<Positions>,
+    last: Option<(Moment, Positions)>,
+}
+
+/// A resource, by its UID, and its generation: as long as both are the same, nothing else was asked of the connector.
+type Moment = (Option<String>, Option<i64>);
+
+fn moment(resource: &DynamicObject) -> Moment {
+    (resource.uid(), resource.metadata.generation)
+}
+
+fn not_yet_listed() -> ConnectError {
+    ConnectError::not_yet("Strimzi has yet to list how far it is")
 }
 
 impl StrimziResources {
@@ -124,6 +135,31 @@ impl StrimziResources {
     fn listing<T>(&self, connector: &str, with: impl FnOnce(&mut Listing) -> T) -> T {
         let mut all = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
         with(all.entry(connector.to_owned()).or_default())
+    }
+
+    /// Has Strimzi list how far a connector is; `None` while it is at that, or at something else.
+    async fn list_anew(&self, connector: &str, resource: &DynamicObject) -> Result<Option<Positions>, ConnectError> {
+        if resource.annotations().contains_key(OFFSETS) {
+            return Ok(None);
+        }
+        let now = moment(resource);
+        if self.listing(connector, |listing| listing.awaited.as_ref() != Some(&now)) {
+            self.order(resource, "list", None).await?;
+            self.listing(connector, |listing| (listing.asked, listing.awaited) = (Some(Instant::now()), Some(now)));
+            return Ok(None);
+        }
+        let listed = Maps::of(&resource_name(connector)).listed;
+        let found = self.config_maps().get_opt(&listed).await.map_err(|e| self.refused(e))?;
+        let text = found.and_then(|map| map.data?.into_values().next());
+        let offsets: Option<Offsets> =
+            text.map(|text| serde_json::from_str(&text)).transpose().map_err(|e| failure(&e))?;
+        let positions = offsets.map(Offsets::positions);
+        // Where there is nothing, the order was lost, and is given again.
+        self.listing(connector, |listing| {
+            listing.awaited = None;
+            listing.last = positions.clone().map(|positions| (now, positions));
+        });
+        Ok(positions)
     }
 
     /// Whether Strimzi's kind is unknown here in any version.
@@ -243,36 +279,28 @@ impl Connectors for StrimziResources {
     }
 
     async fn positions(&self, name: &str) -> Result<Listed, ConnectError> {
-        let not_yet = || ConnectError::not_yet("Strimzi has yet to list how far it is");
         let (is_awaited, is_due, last) = self.listing(name, |listing| {
             let is_due = listing.asked.is_none_or(|at| at.elapsed() >= LISTED);
-            (listing.is_awaited, is_due, listing.last.clone())
+            (listing.awaited.is_some(), is_due, listing.last.clone())
         });
-        let before = |last: Option<Positions>| last.map(|positions| Listed { positions, is_new: false });
+        let before = |last: Option<(Moment, Positions)>| last.map(|(_, positions)| Listed { positions, is_new: false });
         if !is_awaited && !is_due {
-            return before(last).ok_or_else(not_yet);
+            return before(last).ok_or_else(not_yet_listed);
         }
+        match self.list_anew(name, &self.get(name).await?).await? {
+            Some(positions) => Ok(Listed { positions, is_new: true }),
+            None => before(last).ok_or_else(not_yet_listed),
+        }
+    }
+
+    async fn begun(&self, name: &str) -> Result<Positions, ConnectError> {
         let resource = self.get(name).await?;
-        if resource.annotations().contains_key(OFFSETS) {
-            return before(last).ok_or_else(not_yet);
+        // What was listed before it stood still, or of one that was deleted, says nothing of how far it came.
+        let last = self.listing(name, |listing| listing.last.clone());
+        match last.filter(|(of, _)| *of == moment(&resource)) {
+            Some((_, positions)) => Ok(positions),
+            None => self.list_anew(name, &resource).await?.ok_or_else(not_yet_listed),
         }
-        if !is_awaited {
-            self.order(&resource, "list", None).await?;
-            self.listing(name, |listing| (listing.asked, listing.is_awaited) = (Some(Instant::now()), true));
-            return before(last).ok_or_else(not_yet);
-        }
-        let listed = Maps::of(&resource_name(name)).listed;
-        let found = self.config_maps().get_opt(&listed).await.map_err(|e| self.refused(e))?;
-        let text = found.and_then(|map| map.data?.into_values().next());
-        let Some(text) = text else {
-            // The order was lost: it is given again.
-            self.listing(name, |listing| listing.is_awaited = false);
-            return Err(not_yet());
-        };
-        let offsets: Offsets = serde_json::from_str(&text).map_err(|e| failure(&e))?;
-        let positions = offsets.positions();
-        self.listing(name, |listing| (listing.is_awaited, listing.last) = (false, Some(positions.clone())));
-        Ok(Listed { positions, is_new: true })
     }
 
     async fn set_positions(&self, name: &str, alias: &str, positions: &Positions) -> Result<(), ConnectError> {

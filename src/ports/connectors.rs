@@ -40,6 +40,8 @@ pub trait Connectors: Send + Sync {
     async fn restart(&self, name: &str, only_failed: bool) -> Result<(), ConnectError>;
     /// The last offset copied of each partition (KIP-875).
     async fn positions(&self, name: &str) -> Result<Listed, ConnectError>;
+    /// The same of one that stands still, as it is now.
+    async fn begun(&self, name: &str) -> Result<Positions, ConnectError>;
     /// Says what counts as the last offset copied of a connector that is stopped; `alias` is that of its source.
     async fn set_positions(&self, name: &str, alias: &str, positions: &Positions) -> Result<(), ConnectError>;
     /// Removes one that is stopped, with its positions; before that it may be given `config`, which logs in nowhere.

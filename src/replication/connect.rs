@@ -202,6 +202,10 @@ impl Connectors for ConnectClient {
         Ok(Listed { positions: offsets.positions(), is_new: true })
     }
 
+    async fn begun(&self, name: &str) -> Result<Positions, ConnectError> {
+        Ok(self.positions(name).await?.positions)
+    }
+
     async fn set_positions(&self, name: &str, alias: &str, positions: &Positions) -> Result<(), ConnectError> {
         let body = json!(Offsets::of(alias, positions));
         self.act(Method::PATCH, &of(name, "/offsets"), Some(body)).await

@@ -391,7 +391,7 @@ impl Engine {
             Step::Remove(config) => connect.remove(name, config).await?,
             Step::Position(topics, config) => {
                 // Somebody may have deleted it, and its positions outlived it: what was begun goes on.
-                let begun = connect.positions(name).await?.positions;
+                let begun = connect.begun(name).await?;
                 let is_new = |topic: &&String| !begun.keys().any(|(of, _)| of == *topic);
                 let topics: BTreeSet<_> = topics.iter().filter(is_new).cloned().collect();
                 let first = self.sources.first(&self.context, &c.copy.source_cluster, &topics, &c.copy.history).await;
