@@ -383,17 +383,7 @@ async fn where_brokers_run_here_partners_come_from_their_networks_only() {
         if text.contains("bind the ClusterRole weir-network") { Ok(()) } else { Err(format!("{text} {waits:?}")) }
     })
     .await;
-    let namespace = Tenant::existing(s.h.client.clone(), &kafka.name);
-    namespace
-        .apply(
-            "
-            apiVersion: rbac.authorization.k8s.io/v1
-            kind: RoleBinding
-            metadata: {name: weir-network}
-            roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: weir-network}
-            subjects: [{kind: ServiceAccount, name: weir, namespace: weir-system}]",
-        )
-        .await;
+    Tenant::existing(s.h.client.clone(), &kafka.name).bind("weir-network").await;
     s.phase(SharePhase::Active, Reason::Ready).await;
     let others = [NAMESPACE, s.owner.name.as_str()];
     let reach = async || Reach::of(&kafka.name, &others).await;

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::context::Context;
 use crate::api::Reason;
-use crate::domain::names::share_of_guest;
+use crate::domain::names::{ObjectKey, share_of_guest};
 use crate::domain::network::{self, Fence, before, policy};
 use crate::domain::problem::Problem;
 use crate::domain::share::Guest;
@@ -22,12 +22,9 @@ const WRITTEN: Duration = Duration::from_secs(60);
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// By namespace and name.
-type Key = (String, String);
-
 /// What was written.
 #[derive(Debug, Default)]
-pub struct Fences(Mutex<BTreeMap<Key, Written>>);
+pub struct Fences(Mutex<BTreeMap<ObjectKey, Written>>);
 
 #[derive(Clone, Debug)]
 struct Written {
@@ -43,18 +40,17 @@ impl Fences {
     /// What stands between a guest and the brokers.
     pub fn problem(&self, context: &Context, guest: &Guest) -> Option<Problem> {
         let (key, port, sources) = before(&context.world.index(), guest)?;
-        let (namespace, name) = &key;
         let written = self.lock().get(&key).cloned();
         let is_open = |fence: &Fence| fence.ports.get(&port).is_some_and(|of| of.has(&sources));
         if written.as_ref().and_then(|w| w.fence.as_ref()).is_some_and(is_open) {
             return None;
         }
         let why = written.and_then(|w| w.failure).unwrap_or_else(|| "it is being written".to_owned());
-        let message = format!("NetworkPolicy {namespace}/{name} does not let its networks in yet: {why}");
+        let message = format!("NetworkPolicy {key} does not let its networks in yet: {why}");
         Some(Problem::waiting(Reason::Applying, message))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Written>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Written>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,28 +75,28 @@ pub async fn run(context: Arc<Context>) {
     }
 }
 
-fn wanted(context: &Context) -> BTreeMap<Key, Fence> {
+fn wanted(context: &Context) -> BTreeMap<ObjectKey, Fence> {
     let clusters: Vec<_> = context.world.index().clusters().map(str::to_owned).collect();
     let settled = clusters.into_iter().filter(|cluster| context.is_settled(cluster));
     settled.flat_map(|cluster| network::fences(&context.world.index(), &cluster)).collect()
 }
 
-fn is_known(context: &Context, key: &Key) -> bool {
-    let cluster = context.fences.lock().get(key).and_then(|w| Some(w.fence.as_ref()?.cluster.0.clone()));
+fn is_known(context: &Context, key: &ObjectKey) -> bool {
+    let cluster = context.fences.lock().get(key).and_then(|w| Some(w.fence.as_ref()?.owner.name.clone()));
     cluster.is_none_or(|cluster| context.is_settled(&cluster))
 }
 
 /// Writes one where it is another than before, or was written long ago.
 async fn keep(context: &Context, fence: &Fence) {
-    let key = (fence.namespace.clone(), fence.name.clone());
-    let before = context.fences.lock().get(&key).cloned();
+    let key = &fence.key;
+    let before = context.fences.lock().get(key).cloned();
     let is_same = before.as_ref().is_some_and(|b| b.failure.is_some() || b.fence.as_ref() == Some(fence));
     if context.may_write().is_err() || (is_same && before.as_ref().is_some_and(|b| b.again > Instant::now())) {
         return;
     }
     let is_new = before.as_ref().is_none_or(|b| b.fence.as_ref() != Some(fence));
     let done = match policy(fence, &context.installation.namespace) {
-        Ok(policy) => apply(&context.client, &policy).await.map_err(|e| advice(&e, &fence.namespace)),
+        Ok(policy) => apply(&context.client, &policy).await.map_err(|e| advice(&e, &key.namespace)),
         Err(error) => Err(error.to_string()),
     };
     let was = before.as_ref().and_then(|b| b.fence.clone());
@@ -109,27 +105,27 @@ async fn keep(context: &Context, fence: &Fence) {
         Err(why) => Written { fence: was, failure: Some(why), again: Instant::now() + AGAIN },
     };
     match &written.failure {
-        None if is_new => info!(namespace = key.0, name = key.1, "wrote a NetworkPolicy"),
+        None if is_new => info!(policy = %key, "wrote a NetworkPolicy"),
         None => {}
-        Some(why) => warn!(namespace = key.0, name = key.1, why, "failed to write a NetworkPolicy"),
+        Some(why) => warn!(policy = %key, why, "failed to write a NetworkPolicy"),
     }
     let is_news = is_new || before.and_then(|b| b.failure) != written.failure;
-    context.fences.lock().insert(key, written);
+    context.fences.lock().insert(key.clone(), written);
     if is_news {
-        tell(context, &fence.cluster.0);
+        tell(context, &fence.owner.name);
     }
 }
 
-async fn take_away(context: &Context, key: Key) {
+async fn take_away(context: &Context, key: ObjectKey) {
     if context.may_write().is_err() {
         return;
     }
-    match remove(&context.client, &key.0, &key.1).await {
+    match remove(&context.client, &key).await {
         Ok(()) => {
-            info!(namespace = key.0, name = key.1, "removed a NetworkPolicy");
+            info!(policy = %key, "removed a NetworkPolicy");
             context.fences.lock().remove(&key);
         }
-        Err(error) => warn!(namespace = key.0, name = key.1, %error, "failed to remove a NetworkPolicy"),
+        Err(error) => warn!(policy = %key, %error, "failed to remove a NetworkPolicy"),
     }
 }
 
@@ -146,12 +142,8 @@ fn advice(error: &kube::Error, namespace: &str) -> String {
 fn tell(context: &Context, cluster: &str) {
     let on_it: Vec<_> = {
         let index = context.world.index();
-        let on_it = |guest: &Guest| guest.client.as_ref().is_some_and(|c| c.spec.cluster_ref.name == *cluster);
-        index
-            .all_guests()
-            .filter(|(_, guest)| on_it(guest))
-            .filter_map(|(key, _)| Some(share_of_guest(key)?.0))
-            .collect()
+        let on_it = index.all_guests().filter(|(_, guest)| guest.is_on(cluster));
+        on_it.filter_map(|(key, _)| Some(share_of_guest(key)?.0)).collect()
     };
     on_it.iter().for_each(|share| context.world.report_share(share));
 }

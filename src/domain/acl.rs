@@ -157,6 +157,27 @@ pub struct AclEntry {
     pub host: Arc<str>,
 }
 
+impl AclEntry {
+    /// That a principal, by its name without `User:`, may do something, from any address.
+    pub fn allow(
+        principal: &str,
+        operation: Operation,
+        resource_type: ResourceType,
+        pattern_type: PatternType,
+        resource: &str,
+    ) -> Self {
+        Self {
+            principal: format!("User:{principal}").into(),
+            resource_type,
+            pattern_type,
+            resource: resource.into(),
+            operation,
+            permission: Permission::Allow,
+            host: "*".into(),
+        }
+    }
+}
+
 impl fmt::Display for AclEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { principal, resource_type, pattern_type, resource, operation, permission, host } = self;

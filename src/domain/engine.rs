@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::acl::{AclEntry, Operation, PatternType, Permission, ResourceType};
+use super::acl::{AclEntry, Operation, PatternType, ResourceType};
 use super::binding::Resolution;
 use super::index::Index;
 use super::names::{EngineKey, guest_uid, worker_key, worker_prefix};
@@ -89,15 +89,8 @@ pub fn worker(index: &Index, engine: &EngineKey, is_wanted: bool) -> Option<Work
 /// deletes any.
 fn entries(principal: &str, prefix: &str) -> BTreeSet<AclEntry> {
     use Operation::{Create, DescribeConfigs, Read, Write};
-    let entry = |resource_type, operation| AclEntry {
-        principal: format!("User:{principal}").into(),
-        resource_type,
-        pattern_type: PatternType::Prefixed,
-        resource: prefix.into(),
-        operation,
-        permission: Permission::Allow,
-        host: "*".into(),
-    };
+    let entry =
+        |resource_type, operation| AclEntry::allow(principal, operation, resource_type, PatternType::Prefixed, prefix);
     let topics = [Create, DescribeConfigs, Read, Write].map(|operation| entry(ResourceType::Topic, operation));
     topics.into_iter().chain([entry(ResourceType::Group, Read)]).collect()
 }

@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::ResourceExt;
-use serde_json::{Value, json};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
+use kube::Resource;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::connection::{authentication_of, external_listener};
 use super::index::Index;
+use super::names::ObjectKey;
 use super::share::Guest;
 use crate::api::{BrokerPods, MANAGED_BY, MANAGED_BY_LABEL, Partner};
 
@@ -56,69 +58,54 @@ impl Sources {
 /// A NetworkPolicy as it should be: which ports of which pods who reaches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fence {
-    /// The namespace of the pods.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// The StreamCluster, with its UID.
-    pub cluster: (String, Option<String>),
+    /// Its namespace, which is that of the pods, and its name.
+    pub key: ObjectKey,
+    /// The StreamCluster, with which it goes.
+    pub owner: OwnerReference,
     /// Which pods.
-    pub selector: Value,
+    pub selector: LabelSelector,
     /// Ports for partners, each with who reaches it. All other ports are open, as without it.
     pub ports: BTreeMap<u16, Sources>,
 }
 
-/// The fences of a cluster, by namespace and name.
-pub fn fences(index: &Index, cluster: &str) -> BTreeMap<(String, String), Fence> {
-    let mut fences = BTreeMap::new();
-    let Some(spec) = index.cluster_spec(cluster) else { return fences };
-    for pods in spec.listeners.iter().filter_map(|listener| listener.broker_pods.as_ref()) {
-        let fence = fence(index, cluster, pods);
-        let key = (fence.namespace.clone(), fence.name.clone());
-        fences.entry(key).or_insert(fence).ports.insert(port(pods), Sources::Networks(BTreeSet::new()));
+/// The fences of a cluster.
+pub fn fences(index: &Index, cluster: &str) -> BTreeMap<ObjectKey, Fence> {
+    let mut fences: BTreeMap<ObjectKey, Fence> = BTreeMap::new();
+    let Some((object, owner)) = index.cluster(cluster).and_then(|c| Some((c, c.owner_ref(&())?))) else {
+        return fences;
+    };
+    for pods in object.spec.listeners.iter().filter_map(|listener| listener.broker_pods.as_ref()) {
+        let key = key(cluster, pods);
+        let (owner, selector) = (owner.clone(), pods.selector.clone());
+        let fence = fences.entry(key.clone()).or_insert(Fence { key, owner, selector, ports: BTreeMap::new() });
+        fence.ports.insert(port(pods), Sources::Networks(BTreeSet::new()));
     }
-    for (_, guest) in index.all_guests() {
-        let Some((pods, partner)) = let_in(index, guest).filter(|_| is_on(guest, cluster)) else { continue };
-        let of_it = fence(index, cluster, pods);
-        let ports = fences.get_mut(&(of_it.namespace, of_it.name)).map(|fence| &mut fence.ports);
-        if let Some(sources) = ports.and_then(|ports| ports.get_mut(&port(pods))) {
-            sources.add(Sources::of(partner));
+    if fences.is_empty() {
+        return fences;
+    }
+    for (_, guest) in index.all_guests().filter(|(_, guest)| guest.is_on(cluster)) {
+        let Some((key, port, sources)) = before(index, guest) else { continue };
+        if let Some(let_in) = fences.get_mut(&key).and_then(|fence| fence.ports.get_mut(&port)) {
+            let_in.add(sources);
         }
     }
     fences
 }
 
-/// The fence before a guest, as `(namespace, name)` and port, with where its partner comes from; `None` where there is none, or
-/// nothing is given for the time being.
-pub fn before(index: &Index, guest: &Guest) -> Option<((String, String), u16, Sources)> {
-    let (pods, partner) = let_in(index, guest)?;
-    let cluster = &guest.client.as_ref()?.spec.cluster_ref.name;
-    let of_it = fence(index, cluster, pods);
-    Some(((of_it.namespace, of_it.name), port(pods), Sources::of(partner)))
-}
-
-fn is_on(guest: &Guest, cluster: &str) -> bool {
-    guest.client.as_ref().is_some_and(|client| client.spec.cluster_ref.name == cluster)
-}
-
-fn let_in<'a>(index: &'a Index, guest: &Guest) -> Option<(&'a BrokerPods, &'a Partner)> {
+/// The fence before a guest, and its port, with where its partner comes from; `None` where there is none, or nothing is given for
+/// the time being.
+pub fn before(index: &Index, guest: &Guest) -> Option<(ObjectKey, u16, Sources)> {
     let client = guest.client.as_ref().filter(|_| !guest.is_withheld)?;
-    let spec = index.cluster_spec(&client.spec.cluster_ref.name)?;
-    let listener = external_listener(spec, authentication_of(client.spec.credentials.type_))?;
-    Some((listener.broker_pods.as_ref()?, index.partner(&guest.partner)?))
+    let cluster = &client.spec.cluster_ref.name;
+    let listener = external_listener(index.cluster_spec(cluster)?, authentication_of(client.spec.credentials.type_))?;
+    let (pods, partner) = (listener.broker_pods.as_ref()?, index.partner(&guest.partner)?);
+    Some((key(cluster, pods), port(pods), Sources::of(partner)))
 }
 
-/// That of these pods, with no port yet. What selects the same pods is one: fences of the same pods add up to what any of them lets in.
-fn fence(index: &Index, cluster: &str, pods: &BrokerPods) -> Fence {
-    let selector = json!(pods.selector);
-    let hash = hex::encode(&Sha256::digest(selector.to_string())[..4]);
-    Fence {
-        namespace: pods.namespace.clone(),
-        name: format!("weir-{cluster}-{hash}"),
-        cluster: (cluster.to_owned(), index.cluster(cluster).and_then(|c| c.uid())),
-        selector,
-        ports: BTreeMap::new(),
-    }
+/// What selects the same pods is one fence: those of the same pods add up to what any of them lets in.
+fn key(cluster: &str, pods: &BrokerPods) -> ObjectKey {
+    let hash = hex::encode(&Sha256::digest(json!(pods.selector).to_string())[..4]);
+    ObjectKey::new(&pods.namespace, format!("weir-{cluster}-{hash}"))
 }
 
 fn port(pods: &BrokerPods) -> u16 {
@@ -151,20 +138,16 @@ pub fn policy(fence: &Fence, weir: &str) -> Result<NetworkPolicy, serde_json::Er
             }
         }
     });
-    let (cluster, uid) = &fence.cluster;
-    let owner = uid
-        .as_ref()
-        .map(|uid| json!({"apiVersion": "weir.dev/v1alpha1", "kind": "StreamCluster", "name": cluster, "uid": uid}));
     let ingress: Vec<_> = [open].into_iter().chain(for_partners).collect();
     serde_json::from_value(json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
         "metadata": {
-            "namespace": fence.namespace,
-            "name": fence.name,
+            "namespace": fence.key.namespace,
+            "name": fence.key.name,
             "labels": {MANAGED_BY_LABEL: MANAGED_BY},
-            "annotations": {"weir.dev/cluster": cluster},
-            "ownerReferences": owner.into_iter().collect::<Vec<_>>(),
+            "annotations": {"weir.dev/cluster": fence.owner.name},
+            "ownerReferences": [fence.owner],
         },
         "spec": {
             "podSelector": fence.selector,
@@ -197,7 +180,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::{Fence, Sources, others, policy};
+    use super::{Fence, ObjectKey, OwnerReference, Sources, others, policy};
     use crate::api::Partner;
 
     fn partner(networks: &[&str]) -> Partner {
@@ -240,10 +223,9 @@ mod tests {
     #[test]
     fn a_policy_lets_in_networks_and_weir_and_nobody_where_there_is_no_partner() {
         let fence = |sources: Sources| Fence {
-            namespace: "kafka".into(),
-            name: "weir-main-1".into(),
-            cluster: ("main".into(), Some("u".into())),
-            selector: json!({"matchLabels": {"app": "kafka"}}),
+            key: ObjectKey::new("kafka", "weir-main-1"),
+            owner: OwnerReference { name: "main".into(), uid: "u".into(), ..OwnerReference::default() },
+            selector: serde_json::from_value(json!({"matchLabels": {"app": "kafka"}})).unwrap(),
             ports: [(9094, sources)].into(),
         };
         let from = |sources: Sources| {

@@ -71,6 +71,13 @@ pub struct Guest {
     pub renewal: Option<(Timestamp, BTreeSet<Side>)>,
 }
 
+impl Guest {
+    /// Whether it has, or may have, an identity on a cluster.
+    pub fn is_on(&self, cluster: &str) -> bool {
+        self.client.as_ref().is_some_and(|client| client.spec.cluster_ref.name == cluster)
+    }
+}
+
 /// The guests of a share, by the keys under which the index has them.
 pub type Guests = BTreeMap<ObjectKey, Guest>;
 

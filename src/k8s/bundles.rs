@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client};
 
-use super::objects::FIELD_MANAGER;
+use super::objects::as_weir;
 use crate::domain::bundle::{Bundle, SHARE_LABEL, name};
 
 /// What came of taking an encrypted credential.
@@ -24,10 +24,6 @@ pub enum Taken {
     Before(String),
     /// Somebody changed it at the same moment.
     Busy,
-}
-
-fn own() -> PostParams {
-    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
 /// See the module.
@@ -57,7 +53,7 @@ impl Bundles {
     pub async fn put(&self, bundle: Bundle) -> Result<(), kube::Error> {
         let name = name(&bundle.guest);
         let Some(before) = self.maps.get_opt(&name).await? else {
-            return self.maps.create(&own(), &bundle.to_config_map(&self.namespace)).await.map(drop);
+            return self.maps.create(&as_weir(), &bundle.to_config_map(&self.namespace)).await.map(drop);
         };
         let rotate = Bundle::from_config_map(&before).and_then(|b| b.rotate);
         self.replace(&before, Bundle { rotate, ..bundle }).await
@@ -96,7 +92,7 @@ impl Bundles {
     async fn replace(&self, before: &ConfigMap, bundle: Bundle) -> Result<(), kube::Error> {
         let mut map = bundle.to_config_map(&self.namespace);
         map.metadata.resource_version.clone_from(&before.metadata.resource_version);
-        self.maps.replace(&name(&bundle.guest), &own(), &map).await.map(drop)
+        self.maps.replace(&name(&bundle.guest), &as_weir(), &map).await.map(drop)
     }
 
     /// Removes those of a share, but for the guests named.

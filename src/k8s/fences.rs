@@ -6,6 +6,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::objects::{FIELD_MANAGER, gone_is_fine};
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL};
+use crate::domain::names::ObjectKey;
 
 /// Makes one as it should be.
 ///
@@ -26,8 +27,8 @@ pub async fn apply(client: &Client, policy: &NetworkPolicy) -> Result<(), kube::
 ///
 /// # Errors
 /// As the API server says; what is gone is no error.
-pub async fn remove(client: &Client, namespace: &str, name: &str) -> Result<(), kube::Error> {
-    gone_is_fine(of(client, namespace).delete(name, &DeleteParams::default()).await.map(drop))
+pub async fn remove(client: &Client, policy: &ObjectKey) -> Result<(), kube::Error> {
+    gone_is_fine(of(client, &policy.namespace).delete(&policy.name, &DeleteParams::default()).await.map(drop))
 }
 
 fn of(client: &Client, namespace: &str) -> Api<NetworkPolicy> {

@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client, ResourceExt};
 
-use super::objects::{FIELD_MANAGER, gone_is_fine};
+use super::objects::{as_weir, gone_is_fine};
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL};
 use crate::domain::secret::Secret;
 
@@ -87,7 +87,7 @@ impl FilesSecret {
         let mut secret = KubeSecret { data: Some(data.collect()), ..KubeSecret::default() };
         secret.metadata.name = Some(self.name.clone());
         secret.metadata.labels = Some(labels(&self.workers));
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let params = as_weir();
         let Some(before) = before else { return self.api.create(&params, &secret).await.map(drop) };
         self.own(before.labels())?;
         secret.metadata.resource_version = before.resource_version();

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +13,11 @@ use crate::domain::names::ObjectKey;
 
 /// The field manager of all that Weir writes.
 pub const FIELD_MANAGER: &str = "weir";
+
+/// Creates and replaces as Weir.
+pub(super) fn as_weir() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}
 
 /// Writes `status` of the object, by server-side apply of its status subresource.
 ///

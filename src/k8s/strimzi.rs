@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::files::labels;
-use super::objects::{FIELD_MANAGER, gone_is_fine};
+use super::objects::{FIELD_MANAGER, as_weir, gone_is_fine};
 use crate::api::Strimzi;
 use crate::domain::names::resource_name;
 use crate::domain::replication::flow::Positions;
@@ -95,7 +95,7 @@ impl StrimziResources {
             "metadata": {"name": name, "labels": labels, "annotations": {CONFIG: json!(config).to_string()}},
             "spec": strimzi::spec(config, &self.engine, &maps.names()),
         });
-        ask(&mut resource, state);
+        strimzi::ask(&mut resource, state);
         resource
     }
 
@@ -107,21 +107,18 @@ impl StrimziResources {
                 "Strimzi was asked to have it {state}, and has yet to report that"
             )));
         }
-        ask(&mut resource, state);
+        strimzi::ask(&mut resource, state);
         self.replace(&resource_name(connector), resource).await
     }
 
     async fn replace(&self, name: &str, resource: Value) -> Result<(), ConnectError> {
         let resource: DynamicObject = serde_json::from_value(resource).map_err(|e| failure(&e))?;
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        self.resources().replace(name, &params, &resource).await.map(drop).map_err(|e| self.refused(e))
+        self.resources().replace(name, &as_weir(), &resource).await.map(drop).map_err(|e| self.refused(e))
     }
 
     /// Has Strimzi do something about the positions of a connector.
     async fn order(&self, resource: &DynamicObject, what: &str, asked: Option<&str>) -> Result<(), ConnectError> {
-        let target = resource.data.pointer("/spec/target/alias").and_then(Value::as_str).unwrap_or_default();
-        let source = resource.data.pointer("/spec/mirrors/0/source/alias").and_then(Value::as_str).unwrap_or_default();
-        let mut annotations = json!({OFFSETS: what, OF_CONNECTOR: format!("{source}->{target}.MirrorSourceConnector")});
+        let mut annotations = json!({OFFSETS: what, OF_CONNECTOR: name_in(resource)});
         if let Some(asked) = asked {
             annotations[ASKED] = json!(asked);
         }
@@ -188,12 +185,6 @@ fn kind() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, "v1", "KafkaMirrorMaker2"), "kafkamirrormaker2s")
 }
 
-fn ask(resource: &mut Value, state: &str) {
-    if let Some(connector) = resource.pointer_mut("/spec/mirrors/0/sourceConnector").and_then(Value::as_object_mut) {
-        connector.insert("state".into(), json!(state));
-    }
-}
-
 fn failure(error: &dyn std::error::Error) -> ConnectError {
     ConnectError { status: None, message: error.to_string() }
 }
@@ -214,10 +205,15 @@ impl Maps {
     }
 }
 
+/// The name that Strimzi gives to the connector of a resource.
+fn name_in(resource: &DynamicObject) -> String {
+    let alias = |at: &str| resource.data.pointer(at).and_then(Value::as_str).unwrap_or_default();
+    format!("{}->{}.MirrorSourceConnector", alias("/spec/mirrors/0/source/alias"), alias("/spec/target/alias"))
+}
+
 /// The key under which Strimzi has positions of a connector in a ConfigMap.
-fn key_of(resource: &Value) -> String {
-    let alias = |at: &str| resource.pointer(at).and_then(Value::as_str).unwrap_or_default();
-    format!("{}--{}.MirrorSourceConnector.json", alias("/spec/mirrors/0/source/alias"), alias("/spec/target/alias"))
+fn key_of(resource: &DynamicObject) -> String {
+    format!("{}.json", name_in(resource).replace("->", "--"))
 }
 
 #[async_trait]
@@ -246,8 +242,7 @@ impl Connectors for StrimziResources {
     async fn create(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError> {
         let resource: DynamicObject =
             serde_json::from_value(self.resource(name, config, "stopped")).map_err(|e| failure(&e))?;
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        self.resources().create(&params, &resource).await.map(drop).map_err(|e| self.refused(e))
+        self.resources().create(&as_weir(), &resource).await.map(drop).map_err(|e| self.refused(e))
     }
 
     async fn configure(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError> {
@@ -323,10 +318,9 @@ impl Connectors for StrimziResources {
             "metadata": {
                 "name": Maps::of(&resource_name(name)).first,
                 "labels": labels(&self.workers),
-                "ownerReferences": [{"apiVersion": kind().api_version, "kind": kind().kind, "name": resource.name_any(),
-                    "uid": resource.uid()}],
+                "ownerReferences": [resource.owner_ref(&kind())],
             },
-            "data": {key_of(&json!(resource)): json!(Offsets::of(alias, positions)).to_string()},
+            "data": {key_of(&resource): json!(Offsets::of(alias, positions)).to_string()},
         }))
         .map_err(|e| failure(&e))?;
         let params = PatchParams::apply(FIELD_MANAGER).force();

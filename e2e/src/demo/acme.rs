@@ -46,7 +46,7 @@ impl Acme {
 
     fn command(&self, line: &str, invitation: &str) -> String {
         format!(
-            "cd {} && {} env WEIR_INVITATION={invitation} weir partner --server https://{HOST} --ca ca.crt {line}",
+            "cd {} && {} WEIR_INVITATION={invitation} weir partner --server https://{HOST} --ca ca.crt {line}",
             self.home.display(),
             elsewhere()
         )

@@ -22,7 +22,7 @@ use super::{cgroup, kubernetes};
 /// The network namespace of another organisation.
 pub const PARTNER: &str = "partner";
 /// Its address, of those that are for documentation (RFC 5737).
-pub const PARTNER_IP: &str = "203.0.113.7";
+const PARTNER_IP: &str = "203.0.113.7";
 const PARTNER_ROUTER: &str = "203.0.113.1";
 
 /// The file that says that the namespaces are ready.
@@ -130,9 +130,7 @@ fn make_network() -> Result<()> {
         &["link", "set", "node0", "up"],
         &["route", "add", "default", "dev", "node0"],
     ];
-    for step in steps {
-        run(Command::new("ip").args(*step))?;
-    }
+    ip(steps)?;
     let forward = "/proc/sys/net/ipv4/ip_forward";
     fs::write(forward, "1").with_context(|| format!("failed to write {forward}"))?;
     make_partner()
@@ -142,7 +140,6 @@ fn make_network() -> Result<()> {
 /// is their router, and an address of their own is what others see of them.
 /// `ip netns exec partner COMMAND` is there.
 fn make_partner() -> Result<()> {
-    let inside = ["-n", PARTNER];
     let router = format!("{PARTNER_ROUTER}/24");
     let address = format!("{PARTNER_IP}/24");
     let steps: &[&[&str]] = &[
@@ -150,15 +147,17 @@ fn make_partner() -> Result<()> {
         &["link", "add", "partner0", "type", "veth", "peer", "name", "eth0", "netns", PARTNER],
         &["addr", "add", &router, "dev", "partner0"],
         &["link", "set", "partner0", "up"],
-        &[inside[0], inside[1], "link", "set", "lo", "up"],
-        &[inside[0], inside[1], "addr", "add", &address, "dev", "eth0"],
-        &[inside[0], inside[1], "link", "set", "eth0", "up"],
-        &[inside[0], inside[1], "route", "add", "default", "via", PARTNER_ROUTER],
+        &["-n", PARTNER, "link", "set", "lo", "up"],
+        &["-n", PARTNER, "addr", "add", &address, "dev", "eth0"],
+        &["-n", PARTNER, "link", "set", "eth0", "up"],
+        &["-n", PARTNER, "route", "add", "default", "via", PARTNER_ROUTER],
     ];
-    for step in steps {
-        run(Command::new("ip").args(*step))?;
-    }
-    Ok(())
+    ip(steps)
+}
+
+/// Calls ip(8) with each of these.
+fn ip(calls: &[&[&str]]) -> Result<()> {
+    calls.iter().try_for_each(|arguments| run(Command::new("ip").args(*arguments)).map(drop))
 }
 
 /// Removes what a holder leaves on disk.

@@ -25,7 +25,7 @@ async fn strimzi_copies_with_a_resource_a_share_that_has_no_secret_in_it() {
     c.s.ask("").await;
     c.agree().await;
     c.healthy("False", "forbidden").await;
-    strimzi.enrol().await;
+    strimzi.namespace.bind("weir-strimzi").await;
     c.healthy("False", "install Strimzi").await;
     strimzi.define().await;
     let [resource] = until(AWHILE, &[&c.s.owner.name], "a resource is made", || async {

@@ -39,20 +39,6 @@ impl Strimzi {
         json!({"namespace": self.namespace.name, "resources": {"requests": {"memory": "320Mi", "cpu": "50m"}}})
     }
 
-    /// Lets Weir make resources there.
-    pub async fn enrol(&self) {
-        self.namespace
-            .apply(
-                "
-            apiVersion: rbac.authorization.k8s.io/v1
-            kind: RoleBinding
-            metadata: {name: weir-strimzi}
-            roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: weir-strimzi}
-            subjects: [{kind: ServiceAccount, name: weir, namespace: weir-system}]",
-            )
-            .await;
-    }
-
     /// Has the API server know Strimzi's kind.
     pub async fn define(&self) {
         let definition = strimzi_crd(&Paths::find().unwrap()).unwrap();

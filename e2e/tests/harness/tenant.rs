@@ -61,14 +61,19 @@ impl Tenant {
 
     /// Lets Weir write Secrets and ConfigMaps into the namespace.
     pub async fn enrol(&self) {
-        self.apply(
+        self.bind("weir-credentials").await;
+    }
+
+    /// Binds a ClusterRole to Weir in the namespace.
+    pub async fn bind(&self, role: &str) {
+        self.apply(&format!(
             "
             apiVersion: rbac.authorization.k8s.io/v1
             kind: RoleBinding
-            metadata: {name: weir-credentials}
-            roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: weir-credentials}
-            subjects: [{kind: ServiceAccount, name: weir, namespace: weir-system}]",
-        )
+            metadata: {{name: {role}}}
+            roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {role}}}
+            subjects: [{{kind: ServiceAccount, name: weir, namespace: weir-system}}]"
+        ))
         .await;
     }
 

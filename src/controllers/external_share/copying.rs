@@ -57,7 +57,7 @@ fn problems(context: &Context, copy: &Copy, seen: Seen<'_>) -> Vec<Problem> {
             if problem.reason == Reason::TopicExists { ": delete it, or share under another name" } else { "" };
         Problem { message: format!("the copy on StreamCluster {}: {what}{advice}", copy.cluster), ..problem }
     };
-    for of in [&copy.mirror].into_iter().chain(&copy.kept) {
+    for of in copy.products() {
         problems.extend(product::view(&context.world.index(), of).problems.into_iter().map(at));
         let uid = of.metadata.uid.as_deref().unwrap_or_default();
         let outcome = context.world.handle(&copy.cluster).and_then(|h| h.state().products.get(uid).cloned());
@@ -100,7 +100,7 @@ impl Left {
     fn of(context: &Context, copy: &Copy, state: Option<&CopyState>) -> Self {
         let uids = [&copy.source.uid, &copy.target.uid];
         let index = context.world.index();
-        let products: Vec<_> = [&copy.mirror].into_iter().chain(&copy.kept).filter_map(|p| p.uid()).collect();
+        let products: Vec<_> = copy.products().filter_map(|p| p.uid()).collect();
         let topics = index.governed_on(&copy.cluster).any(|(_, uid)| products.iter().any(|p| p == uid));
         drop(index);
         let concerns = |name: &String| [&copy.source_cluster, &copy.cluster].contains(&name);

@@ -120,6 +120,11 @@ impl Copying {
         connector_name(&self.uid(), &self.copy.source_cluster)
     }
 
+    /// The name of the resource that has that, and of its Secret, where Strimzi runs it.
+    pub(super) fn resource(&self) -> String {
+        resource_name(&self.connector())
+    }
+
     /// The identities of its ends.
     pub(super) fn clients(&self) -> [Option<&StreamClient>; 2] {
         [self.copy.source.client.as_deref(), self.copy.target.client.as_deref()]
@@ -223,9 +228,10 @@ impl Engine {
         let (again, left) = self.look_at(connectors.as_ref(), now, &logins).await?;
         if !now.is_wanted && left.is_empty() {
             info!("nothing is copied any more; what was made for it is removed");
-            match &now.carrier {
-                Carrier::Own(_) => workers.remove().await?,
-                Carrier::Existing(_) | Carrier::Strimzi(_) => shown.remove().await?,
+            if let Carrier::Own(_) = &now.carrier {
+                workers.remove().await?
+            } else {
+                shown.remove().await?
             }
             self.applied = Applied::default();
             self.asked = None;
@@ -324,7 +330,7 @@ impl Engine {
     }
 
     fn desired(&self, Snapshot { carrier, .. }: &Snapshot, c: &Copying, logins: &Logins) -> Option<Connector> {
-        let name = resource_name(&c.connector());
+        let name = c.resource();
         let secrets = match carrier {
             Carrier::Own(_) => Secrets::Files { provider: PROVIDER, directory: DIRECTORY },
             Carrier::Existing(KafkaConnect { credentials, .. }) => {

@@ -24,7 +24,7 @@ impl Engine {
         let shown = FilesSecret::all(&client, namespace, &now.workers).await?;
         let mut logins = Logins::new();
         for c in &now.copying {
-            let name = resource_name(&c.connector());
+            let name = c.resource();
             let files = shown.get(&name).cloned().unwrap_or_default();
             match self.hand_over(&secret(&name), Shape::Parts, from_ref(c), files).await {
                 Ok(of_it) => logins.extend(of_it),
@@ -35,7 +35,7 @@ impl Engine {
         let (again, left) = self.look_at(connectors.as_ref(), now, &logins).await?;
         // A Secret goes when its resource went.
         let is_kept = |name: &String| {
-            let lives = |c: &Copying| !c.copy.is_over && resource_name(&c.connector()) == *name;
+            let lives = |c: &Copying| !c.copy.is_over && c.resource() == *name;
             now.copying.iter().any(lives) || left.iter().any(|connector| resource_name(connector) == *name)
         };
         for name in shown.keys().filter(|name| !is_kept(name)) {

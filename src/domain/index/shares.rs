@@ -141,8 +141,10 @@ impl Index {
             self.replace(&part, is.map(|(_, resolution)| resolution.clone()), now, touched);
         }
         let copy_before = self.copies.get(key).cloned();
-        let [before, after] =
-            [&copy_before, &copy].map(|copy| copy.as_ref().map(|c| c.products(key)).unwrap_or_default());
+        let [before, after]: [BTreeMap<_, _>; 2] = [&copy_before, &copy].map(|copy| {
+            let products = copy.iter().flat_map(|copy| copy.products());
+            products.map(|product| (self.key_of(product.as_ref()), product.clone())).collect()
+        });
         for of in before.keys().chain(after.keys()).cloned().collect::<BTreeSet<_>>() {
             if before.get(&of) != after.get(&of) {
                 self.set_product(of.clone(), after.get(&of).cloned(), touched);

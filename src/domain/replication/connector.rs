@@ -34,8 +34,6 @@ pub struct Connector {
     pub history: History,
     /// Whether it can log in at both ends.
     pub has_login: bool,
-    /// Whether it runs.
-    pub runs: bool,
 }
 
 /// How one end of a copy logs in, without what is secret of it.
@@ -128,13 +126,13 @@ pub fn connector(
 ) -> Connector {
     let key = ObjectKey::new(share.namespace().unwrap_or_default(), share.name_any());
     let name = connector_name(&share.uid().unwrap_or_default(), source);
-    let quoted: Vec<_> = topics.iter().map(|topic| topic.replace('.', "\\.")).collect();
+    let patterns: Vec<_> = topics.iter().map(|topic| pattern(topic)).collect();
     let mut config = BTreeMap::new();
     let mut set = |key: &str, value: &str| drop(config.insert(key.to_owned(), value.to_owned()));
     set("name", &name);
     set("connector.class", CLASS);
     set("tasks.max", &setting.tuning.tasks_max.to_string());
-    set("topics", &quoted.join(","));
+    set("topics", &patterns.join(","));
     set("weir.share", &key.to_string());
     set(ENGINE, setting.engine);
     // The copy's name is the alias, the separator, and the topic's name. An alias with the separator in it would be read back as
@@ -167,9 +165,19 @@ pub fn connector(
     if let Secrets::Secret(_) = setting.secrets {
         config.insert(strimzi::KEPT.to_owned(), kept_by(share));
     }
-    let has_login = logins.is_some();
-    let (history, runs) = (share.spec.history.clone(), has_login && !topics.is_empty());
-    Connector { name, config, topics: topics.clone(), history, has_login, runs }
+    let (history, has_login) = (share.spec.history.clone(), logins.is_some());
+    Connector { name, config, topics: topics.clone(), history, has_login }
+}
+
+/// The pattern of one topic, as MirrorMaker 2 takes patterns: a topic's name has no other sign that means anything there.
+pub(super) fn pattern(topic: &str) -> String {
+    topic.replace('.', "\\.")
+}
+
+/// The topics of a configuration whose first position is set.
+pub fn positioned(config: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let listed = config.get(POSITIONED).map(String::as_str).unwrap_or_default();
+    listed.split(',').filter(|topic| !topic.is_empty()).map(str::to_owned).collect()
 }
 
 /// Kafka's name of a property: with dots instead of capitals.
@@ -228,6 +236,11 @@ fn login(prefix: &str, login: &Login, provider: &str, directory: &str) -> BTreeM
 }
 
 impl Connector {
+    /// Whether it runs.
+    pub fn runs(&self) -> bool {
+        self.has_login && !self.topics.is_empty()
+    }
+
     /// The configuration once the first positions of `positioned` are set.
     pub fn config_with(&self, positioned: &BTreeSet<String>) -> BTreeMap<String, String> {
         let mut config = self.config.clone();
@@ -278,6 +291,6 @@ mod tests {
             assert_eq!(value(&format!("{prefix}sasl.jaas.config")), jaas);
         }
         assert_eq!((value("weir.engine"), value("tasks.max")), ("w/shared/mm2", "1"));
-        assert!(connector.runs);
+        assert!(connector.runs());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::connector::{Connector, LOGINS, POSITIONED};
+use super::connector::{self, Connector, LOGINS};
 
 /// The state of a connector or a task (Kafka Connect's `AbstractStatus.State`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +109,7 @@ impl Step {
 impl ObservedConnector {
     /// Topics whose first position is set.
     pub fn positioned(&self) -> BTreeSet<String> {
-        let listed = self.config.get(POSITIONED).map(String::as_str).unwrap_or_default();
-        listed.split(',').filter(|t| !t.is_empty()).map(str::to_owned).collect()
+        connector::positioned(&self.config)
     }
 
     /// Whether it runs with all its tasks, and has any.
@@ -135,7 +134,7 @@ pub fn next(desired: Option<&Connector>, observed: Option<&ObservedConnector>) -
         }
         (None, Some(_)) => return Some(Step::Stop),
         (Some(desired), None) => {
-            return desired.runs.then(|| Step::Create(desired.config_with(&BTreeSet::new())));
+            return desired.runs().then(|| Step::Create(desired.config_with(&BTreeSet::new())));
         }
         (Some(desired), Some(observed)) => (desired, observed),
     };
@@ -145,7 +144,7 @@ pub fn next(desired: Option<&Connector>, observed: Option<&ObservedConnector>) -
             return Some(Step::Configure(config));
         }
     }
-    if !desired.runs {
+    if !desired.runs() {
         return (observed.state != State::Stopped).then_some(Step::Stop);
     }
     let positioned = observed.positioned();
@@ -184,7 +183,6 @@ mod tests {
             topics: topics.iter().map(|t| (*t).to_owned()).collect(),
             history: History::default(),
             has_login: true,
-            runs: true,
         }
     }
 

@@ -4,15 +4,16 @@
 //! The connector's configuration is written down beside it as it was asked for, so that what Strimzi makes of it need not be read
 //! backwards; where the two do not agree, somebody edited the resource.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::connector::{ENGINE, Login, POSITIONED, Part, file_of};
+use super::connector::{ENGINE, Login, POSITIONED, Part, file_of, pattern, positioned};
 use super::plan::{ObservedConnector, State};
 use super::reported::{Reported, first_line};
 use crate::api::{CredentialType, Strimzi};
 use crate::domain::names::kept_topic;
+use crate::domain::share::copy::KEPT_TOPICS;
 
 /// The annotation with the connector's configuration, as JSON.
 pub const CONFIG: &str = "weir.dev/connector-config";
@@ -28,6 +29,7 @@ const NOTHING: &str = "~";
 
 /// Where the connector's state is asked for (`spec.mirrors[].sourceConnector.state`).
 pub const STATE: &str = "/spec/mirrors/0/sourceConnector/state";
+const SOURCE_CONNECTOR: &str = "/spec/mirrors/0/sourceConnector";
 const SOURCE: &str = "source.cluster.";
 const TARGET: &str = "target.cluster.";
 
@@ -59,17 +61,15 @@ pub fn spec(config: &BTreeMap<String, String>, of: &Strimzi, positions: &Positio
     let passed_on =
         |key: &str| ![SOURCE, TARGET].iter().any(|prefix| key.starts_with(prefix)) && !ELSEWHERE.contains(&key);
     // Until its first position is set, nothing of a topic may be copied, and Strimzi may start a connector before it stops it.
-    let positioned: Vec<_> = value(POSITIONED).split(',').map(|topic| topic.replace('.', "\\.")).collect();
-    let begun = |topic: &&str| positioned.iter().any(|positioned| positioned == topic);
-    let topics: Vec<_> = value("topics").split(',').filter(begun).filter(|topic| !topic.is_empty()).collect();
+    let begun: BTreeSet<_> = positioned(config).iter().map(|topic| pattern(topic)).collect();
+    let topics: Vec<_> = value("topics").split(',').filter(|topic| begun.contains(*topic)).collect();
     let topics = if topics.is_empty() { NOTHING.to_owned() } else { topics.join(",") };
     let mut target = cluster(config, TARGET);
     let kept = value(KEPT);
     target.insert("groupId".into(), json!(kept));
-    for what in ["config", "offset", "status"] {
-        let of_it = if what == "status" { what.to_owned() } else { format!("{what}s") };
-        target.insert(format!("{what}StorageTopic"), json!(kept_topic(kept, &of_it)));
-    }
+    let fields = ["configStorageTopic", "offsetStorageTopic", "statusStorageTopic"];
+    target
+        .extend(fields.into_iter().zip(KEPT_TOPICS).map(|(field, what)| (field.into(), json!(kept_topic(kept, what)))));
     // How far it is, is known only as often as it writes that down; and copies are made by Weir.
     target.insert("config".into(), json!({"offset.flush.interval.ms": 5000, "topic.creation.enable": false}));
     let mut spec = json!({
@@ -99,6 +99,13 @@ pub fn spec(config: &BTreeMap<String, String>, of: &Strimzi, positions: &Positio
         }
     }
     spec
+}
+
+/// Asks for a state of a resource's connector: `running` or `stopped`.
+pub fn ask(resource: &mut Value, state: &str) {
+    if let Some(connector) = resource.pointer_mut(SOURCE_CONNECTOR).and_then(Value::as_object_mut) {
+        connector.insert("state".into(), json!(state));
+    }
 }
 
 /// The ConfigMaps with positions of one resource.
@@ -140,14 +147,14 @@ pub fn observed(resource: &Value, of: &Strimzi, positions: &Positions<'_>) -> Op
         noted.and_then(|noted| serde_json::from_str(noted).ok()).unwrap_or_default();
     let mut found = json!({"spec": resource.get("spec")});
     let labelled = resource.pointer("/metadata/labels").and_then(|all| all.get(CONNECTOR)).and_then(Value::as_str);
-    let connector = found.pointer_mut("/spec/mirrors/0/sourceConnector").and_then(Value::as_object_mut);
+    let connector = found.pointer_mut(SOURCE_CONNECTOR).and_then(Value::as_object_mut);
     let asked = connector.and_then(|c| c.remove("state"));
     if found["spec"] != spec(&config, of, positions) || labelled != Some(&name) {
         config.insert(EDITED.into(), "true".into());
     }
     // What the connector itself has is what its positions were set for, and whose it is.
     for key in [POSITIONED, ENGINE] {
-        match found.pointer("/spec/mirrors/0/sourceConnector/config").and_then(|c| c.get(key)?.as_str()) {
+        match found.pointer(SOURCE_CONNECTOR).and_then(|c| c.get("config")?.get(key)?.as_str()) {
             Some(value) => drop(config.insert(key.into(), value.to_owned())),
             None => drop(config.remove(key)),
         }
@@ -189,7 +196,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{CONFIG, CONNECTOR, Positions, STATE, observed, spec};
+    use super::{CONFIG, CONNECTOR, Positions, STATE, ask, observed, spec};
     use crate::api::{CredentialType, Strimzi};
     use crate::domain::replication::connector::{self, Connector, Login, POSITIONED, Secrets, Setting};
     use crate::domain::replication::plan::{State, Step, next};
@@ -230,11 +237,7 @@ mod tests {
             "spec": spec(&config, &engine(), &POSITIONS),
             "status": status,
         });
-        *resource.pointer_mut("/spec/mirrors/0/sourceConnector").unwrap().as_object_mut().unwrap() = {
-            let mut with = resource["spec"]["mirrors"][0]["sourceConnector"].as_object().unwrap().clone();
-            with.insert("state".into(), json!(asked));
-            with
-        };
+        ask(&mut resource, asked);
         assert_eq!(resource.pointer(STATE), Some(&json!(asked)));
         resource
     }

@@ -14,7 +14,7 @@ use crate::api::{
     Access, Classification, ClusterRef, CredentialType, DataProduct, DataProductSpec, DeletionPolicy, ExternalShare,
     History, ListenerAuthentication, Reason, ReplicationEngine, Rotation, Stream, StreamClient, TargetTopicPolicy,
 };
-use crate::domain::acl::{AclEntry, Operation, PatternType, Permission, ResourceType};
+use crate::domain::acl::{AclEntry, Operation, PatternType, ResourceType};
 use crate::domain::binding::{ANYWHERE, ClusterAccess, Resolution, bounded, entries, quota_map};
 use crate::domain::connection::listener;
 use crate::domain::index::Index;
@@ -66,10 +66,9 @@ impl Copy {
         [(guest_key(share, SOURCE), &self.source), (guest_key(share, TARGET), &self.target)]
     }
 
-    /// Its products at the destination, by the keys under which the index has them.
-    pub fn products(&self, share: &ObjectKey) -> BTreeMap<ObjectKey, Arc<DataProduct>> {
-        let kept = self.kept.clone().map(|kept| (guest_key(share, KEPT), kept));
-        [(guest_key(share, MIRROR), self.mirror.clone())].into_iter().chain(kept).collect()
+    /// Its products at the destination.
+    pub fn products(&self) -> impl Iterator<Item = &Arc<DataProduct>> {
+        [&self.mirror].into_iter().chain(&self.kept)
     }
 
     /// Whether what the engine is to keep has a place.
@@ -246,14 +245,8 @@ fn resolution(
 
 /// What Kafka Connect needs of topics of its own that are there, and of its group.
 fn keeping(principal: &str, share: &ExternalShare, kept: &DataProduct) -> BTreeSet<AclEntry> {
-    let entry = |resource_type, resource: &str, operation| AclEntry {
-        principal: format!("User:{principal}").into(),
-        resource_type,
-        pattern_type: PatternType::Literal,
-        resource: resource.into(),
-        operation,
-        permission: Permission::Allow,
-        host: "*".into(),
+    let entry = |resource_type, resource: &str, operation| {
+        AclEntry::allow(principal, operation, resource_type, PatternType::Literal, resource)
     };
     let topics = kept.spec.streams.iter().filter_map(|stream| stream.topic.as_deref()).flat_map(|topic| {
         let operations = [Operation::DescribeConfigs, Operation::Read, Operation::Write];
