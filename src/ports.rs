@@ -1,6 +1,8 @@
 //! What the deciders need from the world, batch first. Adapters implement these traits; they never import each other.
 
 mod connectors;
+mod links;
+mod rest;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,7 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use self::connectors::{ConnectEndpoint, ConnectError, Connectors, Listed};
+pub use self::connectors::{Connectors, Listed};
+pub use self::links::ClusterLinks;
+pub use self::rest::{RestEndpoint, RestError};
 use crate::domain::acl::{AclEntry, ResourceType};
 pub use crate::domain::evidence::ProbeOutcome;
 use crate::domain::secret::Secret;

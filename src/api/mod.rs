@@ -30,7 +30,7 @@ pub use external_share::{
 pub use invitation::{Invitation, InvitationSpec, UidRef};
 pub use partner::{Agreement, Partner, PartnerSpec, PartnerStanding, PartnerStatus};
 pub use replication::{
-    ConnectCredentials, ConsumerTuning, CopyTuning, Destination, DestinationPolicy, History, HistoryStart,
+    ClusterLink, ConnectCredentials, ConsumerTuning, CopyTuning, Destination, DestinationPolicy, History, HistoryStart,
     KafkaConnect, MirrorMaker2, ProducerTuning, PullPolicy, ReplicationEngine, ReplicationStatus, Strimzi,
     TargetTopicPolicy,
 };

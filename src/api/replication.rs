@@ -26,8 +26,8 @@ pub struct DestinationPolicy {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.mirrorMaker2), has(self.kafkaConnect), has(self.strimzi)].exists_one(is, is)").message("name one of mirrorMaker2, kafkaConnect and strimzi"),
-    validation = Rule::new("has(self.mirrorMaker2) == has(oldSelf.mirrorMaker2) && has(self.strimzi) == has(oldSelf.strimzi)").message("what an engine is is immutable, for it knows how far copies are: offer another one"),
+    validation = Rule::new("[has(self.mirrorMaker2), has(self.kafkaConnect), has(self.strimzi), has(self.clusterLink)].exists_one(is, is)").message("name one of mirrorMaker2, kafkaConnect, strimzi and clusterLink"),
+    validation = Rule::new("has(self.mirrorMaker2) == has(oldSelf.mirrorMaker2) && has(self.strimzi) == has(oldSelf.strimzi) && has(self.clusterLink) == has(oldSelf.clusterLink)").message("what an engine is is immutable, for it knows how far copies are: offer another one"),
 )]
 pub struct ReplicationEngine {
     /// Its name, by which shares choose it.
@@ -42,6 +42,9 @@ pub struct ReplicationEngine {
     /// MirrorMaker 2 as resources of Strimzi's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strimzi: Option<Strimzi>,
+    /// Cluster links of Confluent's, where the destination is Confluent Server or Confluent Cloud.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_link: Option<ClusterLink>,
 }
 
 /// MirrorMaker 2 on a Kafka Connect that Weir runs in its own namespace.
@@ -143,6 +146,26 @@ pub struct Strimzi {
     pub tuning: CopyTuning,
 }
 
+/// Confluent's Cluster Linking: the destination's own brokers fetch from the source, byte for byte, what is aborted of transactions
+/// included. Weir makes one link a share, by version 3 of Confluent's REST API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterLink {
+    /// Where the destination's REST interface is: `https://HOST:PORT`.
+    #[schemars(
+        length(min = 1, max = 512),
+        regex(pattern = r"^https://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[1-9][0-9]{0,4})?$")
+    )]
+    pub url: String,
+    /// What stands before `/v3` there: `/kafka` on Confluent Server and Confluent Cloud, nothing on a REST Proxy of its own.
+    #[schemars(length(max = 256), regex(pattern = r"^(/[A-Za-z0-9._-]+)*$"))]
+    #[serde(default = "kafka")]
+    pub path: String,
+    /// How Weir is known there: a Secret of the namespace that Weir runs in, with `tls.crt` and `tls.key`, or `username` and
+    /// `password`, or all of them; and `ca.crt`, where the system does not trust its authority.
+    pub secret_ref: SecretRef,
+}
+
 /// What may be tuned of copies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -213,6 +236,10 @@ pub struct ProducerTuning {
 
 fn one() -> i32 {
     1
+}
+
+fn kafka() -> String {
+    "/kafka".into()
 }
 
 fn file() -> String {
@@ -291,9 +318,10 @@ pub struct ReplicationStatus {
     pub destination: String,
     /// The engine.
     pub engine: String,
-    /// Its connector there.
+    /// Its connector there, or its cluster link.
     pub connector: String,
-    /// The state of that in Kafka Connect's word: `RUNNING`, `STOPPED`, `FAILED`; absent where there is none.
+    /// The state of that in Kafka Connect's word: `RUNNING`, `STOPPED`, `FAILED`; absent where there is none. A link is `RUNNING` where all
+    /// its mirror topics are active.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// Each topic of the source with its copy, as `source -> copy`. The first 100.

@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use serde_json::{Map, Value, json};
 
 use super::exchange::Terms;
-use super::names::{ObjectKey, mirror_prefix};
+use super::names::{ObjectKey, link_prefix, mirror_prefix};
 use crate::api::{DataProduct, ExternalShare, HistoryStart, Partner, Pattern, SharePhase, SharedWith, Stream};
 
 /// Which version of the standard it is.
@@ -21,14 +21,17 @@ pub fn contract(share: &ExternalShare, partner: &Partner, products: &[&DataProdu
     let named: Vec<_> =
         terms.products.iter().filter_map(|o| products.iter().find(|p| p.name_any() == o.name).copied()).collect();
     let key = ObjectKey::new(share.namespace().unwrap_or_default(), share.name_any());
-    let prefix = if terms.pattern == Pattern::Copy { mirror_prefix(&key) } else { String::new() };
+    let prefixes = match terms.pattern {
+        Pattern::Copy => vec![mirror_prefix(&key), link_prefix(&terms.share)],
+        Pattern::Direct => vec![String::new()],
+    };
     let streams: Vec<_> = terms
         .products
         .iter()
         .zip(&named)
         .flat_map(|(offered, product)| {
             let streams = product.spec.streams.iter().filter(|s| offered.streams.contains(&s.name));
-            streams.map(|stream| Shown::of(product, stream, &prefix, state)).collect::<Vec<_>>()
+            streams.map(|stream| Shown::of(product, stream, &prefixes, state)).collect::<Vec<_>>()
         })
         .collect();
     let mut document = json!({
@@ -72,11 +75,12 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn of(product: &'a DataProduct, stream: &'a Stream, prefix: &str, state: Option<&SharedWith>) -> Self {
+    /// `prefixes` are those that its topic may have before the stream's.
+    fn of(product: &'a DataProduct, stream: &'a Stream, prefixes: &[String], state: Option<&SharedWith>) -> Self {
         let known = product.status.iter().flat_map(|s| &s.streams).find(|s| s.name == stream.name);
-        let topic = known.map(|s| format!("{prefix}{}", s.topic));
+        let mut topics = known.iter().flat_map(|s| prefixes.iter().map(|prefix| format!("{prefix}{}", s.topic)));
         let given = |topic: &String| state.is_some_and(|s| s.topics.contains(topic));
-        Self { product, stream, topic: topic.filter(given) }
+        Self { product, stream, topic: topics.find(given) }
     }
 
     fn name(&self) -> String {

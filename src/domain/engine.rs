@@ -13,7 +13,7 @@ use super::index::Index;
 use super::names::{EngineKey, guest_uid, worker_key, worker_prefix};
 use super::share::copy::own_client;
 use super::share::own_grants;
-use crate::api::{CopyTuning, KafkaConnect, MirrorMaker2, ReplicationEngine, Rotation, StreamClient, Strimzi};
+use crate::api::{ClusterLink, KafkaConnect, MirrorMaker2, ReplicationEngine, Rotation, StreamClient, Strimzi};
 
 /// How often the workers' credential is renewed; they are replaced one by one for it.
 const EVERY: Duration = Duration::from_secs(30 * 86_400);
@@ -45,24 +45,16 @@ pub enum Carrier {
     Existing(KafkaConnect),
     /// MirrorMaker 2 as resources of Strimzi's.
     Strimzi(Strimzi),
+    /// Cluster links of Confluent's.
+    Links(ClusterLink),
 }
 
 /// What the engine is, as its cluster offers it.
 pub fn carrier(index: &Index, engine: &EngineKey) -> Option<Carrier> {
-    let ReplicationEngine { mirror_maker2, kafka_connect, strimzi, name: _ } = offered(index, engine)?;
+    let ReplicationEngine { mirror_maker2, kafka_connect, strimzi, cluster_link, name: _ } = offered(index, engine)?;
     let own = mirror_maker2.clone().map(Carrier::Own);
-    own.or_else(|| kafka_connect.clone().map(Carrier::Existing)).or_else(|| strimzi.clone().map(Carrier::Strimzi))
-}
-
-impl Carrier {
-    /// How its copies are tuned.
-    pub fn tuning(&self) -> &CopyTuning {
-        match self {
-            Self::Own(engine) => &engine.tuning,
-            Self::Existing(engine) => &engine.tuning,
-            Self::Strimzi(engine) => &engine.tuning,
-        }
-    }
+    let any = own.or_else(|| kafka_connect.clone().map(Carrier::Existing));
+    any.or_else(|| strimzi.clone().map(Carrier::Strimzi)).or_else(|| cluster_link.clone().map(Carrier::Links))
 }
 
 /// The UID of an engine, and of its workers where Weir runs them.

@@ -65,6 +65,8 @@ pub struct Index {
     workers: BTreeMap<EngineKey, Arc<Worker>>,
     /// Engines that were seen to have nothing left of any share.
     idle: BTreeSet<EngineKey>,
+    /// By share, topics at its destination that have names of its copies, and are none.
+    strange: BTreeMap<ObjectKey, BTreeSet<String>>,
     /// The API server holds reviewers and requesters to their names.
     approvals_enforced: bool,
 

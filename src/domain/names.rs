@@ -138,6 +138,12 @@ pub fn mirror_prefix(share: &ObjectKey) -> String {
     format!("{}.{}.", share.namespace, share.name)
 }
 
+/// Before the names of a share's copies where a cluster link makes them, by the share's UID. Cluster Linking takes twelve characters,
+/// and no namespace has capitals in its name.
+pub fn link_prefix(share_uid: &str) -> String {
+    format!("XS.{}.", uid8(share_uid))
+}
+
 /// The name of what an engine keeps for a share alone at the destination: of its group, and before the names of its topics.
 pub fn kept_name(share: &ObjectKey, uid: &str) -> String {
     format!("{}{}", mirror_prefix(share), uid16(uid))

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::index::Index;
 use super::names::{ObjectKey, topic_name_fault};
 use super::problem::Problem;
+use super::share::copy;
 use super::tenancy::Tenant;
 use crate::api::{Classification, DataProduct, Reason, Stream};
 
@@ -23,6 +24,20 @@ pub struct ValidStream {
     pub config: BTreeMap<String, String>,
     /// It may take over a topic that exists.
     pub adopt: bool,
+    /// Who makes its topic, has it grow and configures it.
+    pub maker: Maker,
+}
+
+/// Who makes a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// Weir.
+    Weir,
+    /// A cluster link, which mirrors a topic of another cluster.
+    Link {
+        /// A topic of that name is there, and the link says that it is none of its own.
+        is_strange: bool,
+    },
 }
 
 /// What a product comes to.
@@ -144,6 +159,7 @@ fn validate(
         ));
     }
     within_limits(tenant, stream, &topic).map_err(|what| fault(stream, Reason::LimitExceeded, what))?;
+    let maker = copy::maker(index, key, &topic);
     Ok(ValidStream {
         name: stream.name.clone(),
         topic,
@@ -151,6 +167,7 @@ fn validate(
         replicas: stream.replicas.and_then(|r| i16::try_from(r).ok()).unwrap_or(-1),
         config: stream.config.clone(),
         adopt: stream.adopt,
+        maker,
     })
 }
 

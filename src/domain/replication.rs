@@ -1,7 +1,8 @@
-//! Copies by MirrorMaker 2: what a connector should be, what to do next about it, and whether records flow.
+//! Copies: what a connector of MirrorMaker 2, or a cluster link, should be, what to do next about it, and whether records flow.
 
 pub mod connector;
 pub mod flow;
+pub mod link;
 pub mod offsets;
 pub mod plan;
 pub mod reported;

@@ -8,7 +8,7 @@ use super::index::Index;
 use super::ledger::TopicRecord;
 use super::names::ObjectKey;
 use super::problem::Problem;
-use super::product::ValidStream;
+use super::product::{Maker, ValidStream};
 use crate::api::{DeletionPolicy, Reason};
 
 /// Annotation on a DataProduct that lets retention be shortened: `<stream>:<key>=<value>`, several with commas. A comma
@@ -31,6 +31,10 @@ pub enum TopicStep {
     Create,
     /// Record that the topic, which exists, is the product's.
     Adopt,
+    /// Record that the topic is the product's, for whoever else makes it.
+    Claim,
+    /// Record no more that the topic is the product's, for somebody else made it.
+    Release(Problem),
     /// Grow it and set configuration, as far as either is there.
     Change {
         /// The new total, where it grows.
@@ -52,6 +56,9 @@ pub fn plan(
     observed: Option<&ObservedTopic>,
     acknowledged: &str,
 ) -> TopicStep {
+    if let Maker::Link { is_strange } = stream.maker {
+        return plan_linked(stream, product_uid, record, observed, is_strange);
+    }
     let Some(observed) = observed else { return TopicStep::Create };
     if record.is_none_or(|r| r.product_uid != product_uid) {
         return if stream.adopt { TopicStep::Adopt } else { TopicStep::Refuse(exists(stream, record)) };
@@ -76,6 +83,27 @@ pub fn plan(
         return TopicStep::Refuse(problem);
     }
     if partitions.is_none() && config.is_empty() { TopicStep::Keep } else { TopicStep::Change { partitions, config } }
+}
+
+/// The same for a stream whose topic a cluster link makes, has grow and configures. It is recorded before it is made, so that
+/// whatever a crash leaves is known.
+fn plan_linked(
+    stream: &ValidStream,
+    product_uid: &str,
+    record: Option<&TopicRecord>,
+    observed: Option<&ObservedTopic>,
+    is_strange: bool,
+) -> TopicStep {
+    match (record.is_some_and(|r| r.product_uid == product_uid), observed) {
+        (false, None) => TopicStep::Claim,
+        (false, Some(_)) => TopicStep::Refuse(exists(stream, record)),
+        (true, Some(_)) if is_strange => TopicStep::Release(exists(stream, None)),
+        (true, Some(_)) => TopicStep::Keep,
+        (true, None) => {
+            let message = format!("stream {}: topic {} is yet to be made by a cluster link", stream.name, stream.topic);
+            TopicStep::Refuse(Problem::waiting(Reason::ReplicationStarting, message))
+        }
+    }
 }
 
 /// What becomes of a topic on record once nobody has access to it by Weir.
@@ -166,7 +194,7 @@ mod tests {
     use super::{Ending, ObservedTopic, TopicStep, ending, plan};
     use crate::api::Reason;
     use crate::domain::ledger::TopicRecord;
-    use crate::domain::product::ValidStream;
+    use crate::domain::product::{Maker, ValidStream};
     use crate::domain::testing::{World, key, topic_record};
 
     fn stream(partitions: i32, config: &[(&str, &str)]) -> ValidStream {
@@ -177,6 +205,7 @@ mod tests {
             replicas: -1,
             config: map(config),
             adopt: false,
+            maker: Maker::Weir,
         }
     }
 
@@ -206,6 +235,23 @@ mod tests {
         assert_eq!(refusal(plan(&stream(3, &[]), "u", None, Some(&observed), "")).0, Reason::TopicExists);
         let adopting = ValidStream { adopt: true, ..stream(3, &[]) };
         assert_eq!(plan(&adopting, "u", None, Some(&observed), ""), TopicStep::Adopt);
+    }
+
+    #[test]
+    fn a_topic_that_a_link_makes_is_recorded_first_and_never_taken_from_anybody() {
+        let linked = |is_strange| ValidStream { maker: Maker::Link { is_strange }, ..stream(3, &[("a", "b")]) };
+        let observed = ObservedTopic { partitions: 9, config: map(&[]) };
+        let plan = |is_strange, record: Option<&TopicRecord>, observed| {
+            plan(&linked(is_strange), "u", record, observed, "")
+        };
+        assert_eq!(plan(false, None, None), TopicStep::Claim);
+        assert_eq!(refusal(plan(false, Some(&ours()), None)).0, Reason::ReplicationStarting);
+        assert_eq!(plan(false, Some(&ours()), Some(&observed)), TopicStep::Keep);
+        assert_eq!(refusal(plan(false, None, Some(&observed))).0, Reason::TopicExists);
+        match plan(true, Some(&ours()), Some(&observed)) {
+            TopicStep::Release(problem) => assert_eq!(problem.reason, Reason::TopicExists),
+            other => panic!("not released: {other:?}"),
+        }
     }
 
     #[test]

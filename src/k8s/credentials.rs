@@ -5,7 +5,7 @@ use kube::{Api, Client};
 
 use crate::api::{AdminCredentialType, StreamClusterSpec};
 use crate::domain::secret::Secret;
-use crate::ports::{ConnectEndpoint, KafkaEndpoint, KafkaSasl, KafkaTls, OauthClient};
+use crate::ports::{RestEndpoint, KafkaEndpoint, KafkaSasl, KafkaTls, OauthClient};
 
 /// A Secret that a StreamCluster names is missing or incomplete.
 #[derive(Debug, thiserror::Error)]
@@ -115,11 +115,11 @@ impl Secrets {
         Ok((secret.text("tls.crt")?, Secret::new(secret.text("tls.key")?)))
     }
 
-    /// How Weir is known to the Kafka Connect at `url`, which somebody else runs.
+    /// How Weir is known to the REST interface at `url`, which somebody else runs.
     ///
     /// # Errors
     /// Names the Secret and the key at fault.
-    pub async fn connect(&self, url: &str, name: &str) -> Result<ConnectEndpoint, CredentialsError> {
+    pub async fn rest(&self, url: &str, name: &str) -> Result<RestEndpoint, CredentialsError> {
         let secret = self.get(name).await?;
         let both = |first: &'static str, second: &'static str| -> Result<Option<(String, Secret)>, CredentialsError> {
             let Ok(first) = secret.text(first) else { return Ok(None) };
@@ -127,10 +127,10 @@ impl Secrets {
         };
         let (client, basic) = (both("tls.crt", "tls.key")?, both("username", "password")?);
         if client.is_none() && basic.is_none() {
-            // Whoever lets in anybody is not to be given what the workers have.
+            // Whoever lets in anybody is not to be given credentials.
             return Err(CredentialsError::NoKey { secret: secret.secret, key: "tls.crt or username" });
         }
-        Ok(ConnectEndpoint { url: url.to_owned(), ca_pem: secret.text("ca.crt").ok(), client, basic })
+        Ok(RestEndpoint { url: url.to_owned(), ca_pem: secret.text("ca.crt").ok(), client, basic })
     }
 
     async fn get(&self, name: &str) -> Result<Found, CredentialsError> {

@@ -24,7 +24,7 @@ use crate::domain::replication::flow::Positions;
 use crate::domain::replication::offsets::Offsets;
 use crate::domain::replication::plan::ObservedConnector;
 use crate::domain::replication::strimzi::{self, CONFIG, CONNECTOR, STATE};
-use crate::ports::{ConnectError, Connectors, Listed};
+use crate::ports::{RestError, Connectors, Listed};
 
 /// What Strimzi is to do with positions: `list` or `alter`.
 const OFFSETS: &str = "strimzi.io/connector-offsets";
@@ -61,8 +61,8 @@ fn moment(resource: &DynamicObject) -> Moment {
     (resource.uid(), resource.metadata.generation)
 }
 
-fn not_yet_listed() -> ConnectError {
-    ConnectError::not_yet("Strimzi has yet to list how far it is")
+fn not_yet_listed() -> RestError {
+    RestError::not_yet("Strimzi has yet to list how far it is")
 }
 
 impl StrimziResources {
@@ -79,7 +79,7 @@ impl StrimziResources {
         Api::namespaced(self.client.clone(), &self.engine.namespace)
     }
 
-    async fn get(&self, connector: &str) -> Result<DynamicObject, ConnectError> {
+    async fn get(&self, connector: &str) -> Result<DynamicObject, RestError> {
         self.resources().get(&resource_name(connector)).await.map_err(|e| self.refused(e))
     }
 
@@ -100,10 +100,10 @@ impl StrimziResources {
     }
 
     /// Asks for a state; an error as long as it is on its way there.
-    async fn turn(&self, connector: &str, state: &str) -> Result<(), ConnectError> {
+    async fn turn(&self, connector: &str, state: &str) -> Result<(), RestError> {
         let mut resource = json!(self.get(connector).await?);
         if resource.pointer(STATE).and_then(Value::as_str) == Some(state) {
-            return Err(ConnectError::not_yet(format!(
+            return Err(RestError::not_yet(format!(
                 "Strimzi was asked to have it {state}, and has yet to report that"
             )));
         }
@@ -111,13 +111,13 @@ impl StrimziResources {
         self.replace(&resource_name(connector), resource).await
     }
 
-    async fn replace(&self, name: &str, resource: Value) -> Result<(), ConnectError> {
+    async fn replace(&self, name: &str, resource: Value) -> Result<(), RestError> {
         let resource: DynamicObject = serde_json::from_value(resource).map_err(|e| failure(&e))?;
         self.resources().replace(name, &as_weir(), &resource).await.map(drop).map_err(|e| self.refused(e))
     }
 
     /// Has Strimzi do something about the positions of a connector.
-    async fn order(&self, resource: &DynamicObject, what: &str, asked: Option<&str>) -> Result<(), ConnectError> {
+    async fn order(&self, resource: &DynamicObject, what: &str, asked: Option<&str>) -> Result<(), RestError> {
         let mut annotations = json!({OFFSETS: what, OF_CONNECTOR: name_in(resource)});
         if let Some(asked) = asked {
             annotations[ASKED] = json!(asked);
@@ -135,7 +135,7 @@ impl StrimziResources {
     }
 
     /// Has Strimzi list how far a connector is; `None` while it is at that, or at something else.
-    async fn list_anew(&self, connector: &str, resource: &DynamicObject) -> Result<Option<Positions>, ConnectError> {
+    async fn list_anew(&self, connector: &str, resource: &DynamicObject) -> Result<Option<Positions>, RestError> {
         if resource.annotations().contains_key(OFFSETS) {
             return Ok(None);
         }
@@ -165,7 +165,7 @@ impl StrimziResources {
         groups.is_ok_and(|all| !all.groups.iter().any(|group| group.name == GROUP))
     }
 
-    fn refused(&self, error: kube::Error) -> ConnectError {
+    fn refused(&self, error: kube::Error) -> RestError {
         let namespace = &self.engine.namespace;
         let kube::Error::Api(status) = &error else { return failure(&error) };
         let advice = match status.code {
@@ -175,7 +175,7 @@ impl StrimziResources {
             }
             _ => String::new(),
         };
-        ConnectError { status: Some(status.code), message: format!("{}{advice}", status.message) }
+        RestError { status: Some(status.code), message: format!("{}{advice}", status.message) }
     }
 }
 
@@ -185,8 +185,8 @@ fn kind() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, "v1", "KafkaMirrorMaker2"), "kafkamirrormaker2s")
 }
 
-fn failure(error: &dyn std::error::Error) -> ConnectError {
-    ConnectError { status: None, message: error.to_string() }
+fn failure(error: &dyn std::error::Error) -> RestError {
+    RestError { status: None, message: error.to_string() }
 }
 
 /// The names of a resource's ConfigMaps.
@@ -218,7 +218,7 @@ fn key_of(resource: &DynamicObject) -> String {
 
 #[async_trait]
 impl Connectors for StrimziResources {
-    async fn list(&self, prefix: &str) -> Result<BTreeMap<String, ObservedConnector>, ConnectError> {
+    async fn list(&self, prefix: &str) -> Result<BTreeMap<String, ObservedConnector>, RestError> {
         // Not by labels, which somebody may have taken off.
         let all = match self.resources().list(&ListParams::default()).await {
             Ok(all) => all,
@@ -235,17 +235,17 @@ impl Connectors for StrimziResources {
     }
 
     /// Strimzi's images have MirrorMaker 2.
-    async fn has_plugin(&self, _: &str) -> Result<bool, ConnectError> {
+    async fn has_plugin(&self, _: &str) -> Result<bool, RestError> {
         Ok(true)
     }
 
-    async fn create(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError> {
+    async fn create(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), RestError> {
         let resource: DynamicObject =
             serde_json::from_value(self.resource(name, config, "stopped")).map_err(|e| failure(&e))?;
         self.resources().create(&as_weir(), &resource).await.map(drop).map_err(|e| self.refused(e))
     }
 
-    async fn configure(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), ConnectError> {
+    async fn configure(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), RestError> {
         let before = self.get(name).await?;
         let asked = before.data.pointer(STATE).and_then(Value::as_str).unwrap_or("stopped");
         let ours = self.resource(name, config, asked);
@@ -260,20 +260,20 @@ impl Connectors for StrimziResources {
         self.replace(&resource_name(name), resource).await
     }
 
-    async fn stop(&self, name: &str) -> Result<(), ConnectError> {
+    async fn stop(&self, name: &str) -> Result<(), RestError> {
         self.turn(name, "stopped").await
     }
 
-    async fn resume(&self, name: &str) -> Result<(), ConnectError> {
+    async fn resume(&self, name: &str) -> Result<(), RestError> {
         self.turn(name, "running").await
     }
 
     /// Strimzi does that by itself (`autoRestart`), ever more rarely.
-    async fn restart(&self, _: &str, _: bool) -> Result<(), ConnectError> {
-        Err(ConnectError::not_yet("Strimzi starts what failed again by itself"))
+    async fn restart(&self, _: &str, _: bool) -> Result<(), RestError> {
+        Err(RestError::not_yet("Strimzi starts what failed again by itself"))
     }
 
-    async fn positions(&self, name: &str) -> Result<Listed, ConnectError> {
+    async fn positions(&self, name: &str) -> Result<Listed, RestError> {
         let (is_awaited, is_due, last) = self.listing(name, |listing| {
             let is_due = listing.asked.is_none_or(|at| at.elapsed() >= LISTED);
             (listing.awaited.is_some(), is_due, listing.last.clone())
@@ -288,7 +288,7 @@ impl Connectors for StrimziResources {
         }
     }
 
-    async fn begun(&self, name: &str) -> Result<Positions, ConnectError> {
+    async fn begun(&self, name: &str) -> Result<Positions, RestError> {
         let resource = self.get(name).await?;
         // What was listed before it stood still, or of one that was deleted, says nothing of how far it came.
         let last = self.listing(name, |listing| listing.last.clone());
@@ -298,7 +298,7 @@ impl Connectors for StrimziResources {
         }
     }
 
-    async fn set_positions(&self, name: &str, alias: &str, positions: &Positions) -> Result<(), ConnectError> {
+    async fn set_positions(&self, name: &str, alias: &str, positions: &Positions) -> Result<(), RestError> {
         let resource = self.get(name).await?;
         let asked = resource.annotations().get(ASKED);
         // Ends move on while Strimzi is at it: what was asked first counts, if it was about the same partitions.
@@ -310,7 +310,7 @@ impl Connectors for StrimziResources {
             None if is_asked => return Ok(()),
             Some("alter") if is_asked => {
                 let why = strimzi::warning(&json!(resource)).map(|why| format!(": {why}")).unwrap_or_default();
-                return Err(ConnectError::not_yet(format!("Strimzi has yet to set where it begins{why}")));
+                return Err(RestError::not_yet(format!("Strimzi has yet to set where it begins{why}")));
             }
             _ => {}
         }
@@ -327,15 +327,15 @@ impl Connectors for StrimziResources {
         let name = map.name_any();
         self.config_maps().patch(&name, &params, &Patch::Apply(&map)).await.map_err(|e| self.refused(e))?;
         self.order(&resource, "alter", Some(&wanted)).await?;
-        Err(ConnectError::not_yet("Strimzi has yet to set where it begins"))
+        Err(RestError::not_yet("Strimzi has yet to set where it begins"))
     }
 
     /// Its positions are in topics of its own, which go with the share, and in ConfigMaps that Kubernetes removes after it.
-    async fn remove(&self, connector: &str, _: &BTreeMap<String, String>) -> Result<(), ConnectError> {
+    async fn remove(&self, connector: &str, _: &BTreeMap<String, String>) -> Result<(), RestError> {
         let name = resource_name(connector);
         let found = self.resources().get_metadata_opt(&name).await.map_err(|e| self.refused(e))?;
         if found.is_some_and(|resource| resource.metadata.deletion_timestamp.is_some()) {
-            return Err(ConnectError::not_yet("Kubernetes is removing it"));
+            return Err(RestError::not_yet("Kubernetes is removing it"));
         }
         let gone = self.resources().delete(&name, &DeleteParams::foreground()).await;
         self.listings.lock().unwrap_or_else(PoisonError::into_inner).remove(connector);

@@ -78,10 +78,14 @@ impl Copying {
 
     /// Waits until the copy of a stream has exactly these.
     pub async fn copied(&self, login: &Login, stream: &str, wanted: &[String]) {
-        let topic = self.copy(stream);
+        self.has(login, &self.copy(stream), wanted).await;
+    }
+
+    /// Waits until a topic at the destination has exactly these.
+    pub async fn has(&self, login: &Login, topic: &str, wanted: &[String]) {
         let group = self.group().await;
         until(AWHILE, &[&self.s.owner.name], &format!("{} records in {topic}", wanted.len()), || async {
-            let all = read(login, &group, &topic)?;
+            let all = read(login, &group, topic)?;
             if flat(&all) == wanted { Ok(()) } else { Err(format!("{all:?}")) }
         })
         .await;

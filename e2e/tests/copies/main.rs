@@ -6,5 +6,6 @@ mod copying;
 mod existing;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod linked;
 mod managed;
 mod strimzi;

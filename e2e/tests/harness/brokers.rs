@@ -124,6 +124,11 @@ impl Brokers {
         Ok(all.get(principal).cloned().unwrap_or_default())
     }
 
+    /// Kafka's id of the cluster.
+    pub async fn cluster_id(&self) -> String {
+        self.admin.describe_cluster().await.unwrap().id
+    }
+
     /// Names of all topics.
     pub async fn topics(&self) -> Vec<String> {
         self.admin.describe_topics(None).await.unwrap().into_iter().map(|t| t.name).collect()

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 pub mod brokers;
+pub mod confluent;
 pub mod connect;
 pub mod contracts;
 pub mod install;

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// By partition, in their order, the values of a topic.
 pub type Values = BTreeMap<i32, Vec<String>>;
 
-fn config(login: &Login) -> ClientConfig {
+pub fn config(login: &Login) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set_log_level(RDKafkaLogLevel::Error);
     config.set("bootstrap.servers", login.bootstrap_servers.join(","));

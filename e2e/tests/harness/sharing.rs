@@ -77,8 +77,9 @@ impl Sharing {
         let partners = format!("partnerRefs: [{{name: {}}}],", self.who.partner);
         let partners = if more.contains("partnerRefs") { "" } else { &partners };
         let validity = if more.contains("validity") { "" } else { "validity: {notAfter: 2099-01-01T00:00:00Z}," };
+        let products = if more.contains("products") { "" } else { "products: [{name: orders}]," };
         format!(
-            "{{apiVersion: weir.dev/v1alpha1, kind: ExternalShare, metadata: {{name: out}}, spec: {{products: [{{name: orders}}], \
+            "{{apiVersion: weir.dev/v1alpha1, kind: ExternalShare, metadata: {{name: out}}, spec: {{{products} \
              {partners} {}, {validity} {more}}}}}",
             self.pattern
         )

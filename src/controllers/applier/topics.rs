@@ -67,6 +67,8 @@ impl Work {
 struct Steps {
     create: Vec<(usize, NewTopic)>,
     adopt: Vec<(usize, String)>,
+    claim: Vec<(usize, String)>,
+    release: Vec<String>,
     grow: Vec<(usize, (String, i32))>,
     configure: Vec<(usize, ConfigDelta)>,
 }
@@ -155,6 +157,11 @@ impl Session<'_> {
                     TopicStep::Keep => {}
                     TopicStep::Refuse(problem) => w.outcome.problems.push(problem),
                     TopicStep::Adopt => steps.adopt.push((place, stream.topic.clone())),
+                    TopicStep::Claim => steps.claim.push((place, stream.topic.clone())),
+                    TopicStep::Release(problem) => {
+                        steps.release.push(stream.topic.clone());
+                        w.outcome.problems.push(problem);
+                    }
                     TopicStep::Create => steps.create.push((place, new_topic(stream))),
                     TopicStep::Change { partitions, config } => {
                         if let Some(total) = partitions {
@@ -173,13 +180,15 @@ impl Session<'_> {
 
     /// Carries the steps out. Returns how many partitions those topics have now that were made, or grew.
     async fn make_topics(&mut self, work: &mut [Work], steps: Steps) -> Result<BTreeMap<String, i32>, SessionError> {
-        let Steps { create, adopt, grow, configure } = steps;
+        let Steps { create, adopt, claim, release, grow, configure } = steps;
         let claims = |of: &[(usize, String)], work: &[Work]| -> Vec<Change> {
             of.iter().map(|(place, topic)| Change::Topic(topic.clone(), Some(work[*place].record()))).collect()
         };
         let creating: Vec<_> = create.iter().map(|(place, t)| (*place, t.name.clone())).collect();
         let mut changes = claims(&creating, work);
         changes.extend(claims(&adopt, work));
+        changes.extend(claims(&claim, work));
+        changes.extend(release.iter().map(|topic| Change::Topic(topic.clone(), None)));
         self.commit(changes).await?;
         if !(create.is_empty() && grow.is_empty() && configure.is_empty()) {
             self.context.may_write()?;
@@ -207,6 +216,8 @@ impl Session<'_> {
         let created: Vec<_> = creating.into_iter().filter(|(_, topic)| !refused.contains(topic)).collect();
         let mut announced = claims(&created, work);
         announced.extend(claims(&adopt, work));
+        announced.extend(claims(&claim, work));
+        announced.extend(release.into_iter().map(|topic| Change::Topic(topic, None)));
         // What was adopted may still need partitions and configuration: it is looked at once more.
         let again: BTreeSet<_> = adopt.iter().map(|(place, _)| work[*place].key.clone()).collect();
         if !again.is_empty() {

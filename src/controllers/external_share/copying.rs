@@ -40,7 +40,11 @@ pub fn look(context: &Context, share: &ExternalShare, copy: &Copy) -> Copying {
     let problems = if copy.is_over { Vec::new() } else { problems(context, copy, seen) };
     let left = Left::of(context, copy, state.as_ref());
     let refused = |uid: &str| evidence(context, uid).and_then(|evidence| evidence.refused_at);
-    let refused_at = refused(&copy.source.uid).zip(refused(&copy.target.uid)).map(|(a, b)| a.max(b));
+    let refused_at = refused(&copy.source.uid);
+    let refused_at = match copy.is_linked {
+        true => refused_at,
+        false => refused_at.zip(refused(&copy.target.uid)).map(|(a, b)| a.max(b)),
+    };
     let status = status(&share_uid, copy, state, &left, refused_at, before);
     Copying { problems, remains: left.said(copy), status }
 }
@@ -124,7 +128,7 @@ impl Left {
     fn said(&self, copy: &Copy) -> Option<String> {
         let what = [
             (self.principals, "the principals that copied"),
-            (self.connector, "the connector and its positions"),
+            (self.connector, if copy.is_linked { "the cluster link" } else { "the connector and its positions" }),
             (self.topics, "what Weir has on record of its topics"),
         ];
         let left: Vec<_> = what.into_iter().filter(|(left, _)| *left).map(|(_, what)| what).collect();

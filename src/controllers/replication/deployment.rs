@@ -19,7 +19,7 @@ use crate::domain::secret::Secret;
 use crate::k8s::files::{Files, FilesSecret};
 use crate::k8s::workers::Workers;
 use crate::pki;
-use crate::ports::ConnectEndpoint;
+use crate::ports::RestEndpoint;
 
 /// Keys of what Weir calls the workers with.
 const CALLER_CERTIFICATE: &str = "tls.crt";
@@ -31,7 +31,7 @@ const READ_AT_START: [&str; 4] = [PROPERTIES, REST_AUTHORITY, REST_PASSWORD, RES
 const APPLIED: Duration = Duration::from_secs(60);
 
 /// How to call the workers, and how copiers log in; the latter `None` while the workers themselves cannot.
-pub(super) type Reached = (ConnectEndpoint, Option<Logins>);
+pub(super) type Reached = (RestEndpoint, Option<Logins>);
 /// By share's UID, how its source and its target log in.
 pub(super) type Logins = BTreeMap<String, (Option<Login>, Option<Login>)>;
 
@@ -70,19 +70,20 @@ impl Engine {
         Ok((caller, Some(logins)))
     }
 
-    /// The same with workers that somebody else runs: they are given the files of those who copy, and nothing else.
+    /// The same with workers that somebody else runs: they are given the files of those who copy, and nothing else. `files` are
+    /// what they were shown before.
     pub(super) async fn hand_over(
         &mut self,
         shown: &FilesSecret,
         shape: Shape,
         copying: &[Copying],
-        before: Files,
+        files: &mut Files,
     ) -> Result<Logins, RoundError> {
-        let mut files = before.clone();
-        let (_, logins, publications) = self.advance_all(shape, None, copying, &mut files);
-        self.keep_only(None, copying, &mut files);
-        if files != before {
-            shown.write(&files).await?;
+        let before = files.clone();
+        let (_, logins, publications) = self.advance_all(shape, None, copying, files);
+        self.keep_only(None, copying, files);
+        if *files != before {
+            shown.write(files).await?;
         }
         publications.into_iter().for_each(credentials::Publication::tell);
         Ok(logins)
@@ -155,7 +156,7 @@ fn hash<'a>(files: impl Iterator<Item = (&'a String, &'a Secret)>) -> String {
 }
 
 /// The certificates of workers and caller, made where they are missing or old.
-async fn pair(workers: &Workers, files: &mut Files) -> Result<ConnectEndpoint, RoundError> {
+async fn pair(workers: &Workers, files: &mut Files) -> Result<RestEndpoint, RoundError> {
     let known = workers.caller().read().await?.and_then(|files| Caller::read(&files));
     if let Some(known) = known
         && files.get(REST_AUTHORITY).is_some_and(|ca| ca.expose() == known.ca_pem)
@@ -198,8 +199,8 @@ impl Caller {
         ])
     }
 
-    fn of(self, workers: &Workers) -> ConnectEndpoint {
+    fn of(self, workers: &Workers) -> RestEndpoint {
         let client = Some((self.certificate_pem, self.key_pem));
-        ConnectEndpoint { url: workers.url(), ca_pem: Some(self.ca_pem), client, basic: None }
+        RestEndpoint { url: workers.url(), ca_pem: Some(self.ca_pem), client, basic: None }
     }
 }

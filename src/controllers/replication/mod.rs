@@ -4,6 +4,7 @@
 
 mod credentials;
 mod deployment;
+mod linked;
 mod positions;
 mod report;
 mod round;

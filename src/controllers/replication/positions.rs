@@ -1,4 +1,4 @@
-//! Where the sources are: from which record on a topic is copied, and how far the copy is behind.
+//! Where topics are: from which record on a topic is copied, and how far the copy is behind.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::controllers::readers::{Readers, offsets, partitions};
 use crate::domain::replication::flow::Positions;
 use crate::ports::{Disposition, KafkaAdmin, KafkaError, OffsetSpec};
 
-/// Connections to sources.
+/// Connections to clusters, most of them sources.
 #[derive(Default)]
 pub struct Sources(Readers);
 
@@ -24,6 +24,23 @@ impl Sources {
         topics: &BTreeSet<String>,
     ) -> Result<Positions, KafkaError> {
         self.ask(context, cluster, topics, OffsetSpec::Latest).await
+    }
+
+    /// Those of `topics` that are there.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub async fn existing(
+        &mut self,
+        context: &Context,
+        cluster: &str,
+        topics: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, KafkaError> {
+        let found = partitions(self.0.of(context, cluster).await?, topics).await;
+        if found.is_err() {
+            self.0.forget(cluster);
+        }
+        Ok(found?.into_iter().map(|(topic, _)| topic).collect())
     }
 
     /// What has to count as copied of each partition of `topics`, so that the copy begins where `history` says. A partition that is

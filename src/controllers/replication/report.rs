@@ -11,19 +11,19 @@ use crate::api::Reason;
 use crate::controllers::copies::CopyState;
 use crate::domain::names::connector_prefix;
 use crate::domain::problem::Problem;
-use crate::domain::replication::flow::Flow;
+use crate::domain::replication::flow::{Flow, Positions};
 use crate::domain::replication::plan::ObservedConnector;
 use crate::ports::Connectors;
 
 /// How often it is asked how far a copy is.
 const MEASURED: Duration = Duration::from_secs(5);
 /// How long that may take; where it takes longer, it is not asked again before [`MEASURED_AGAIN`].
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// See [`PATIENCE`].
 const MEASURED_AGAIN: Duration = Duration::from_secs(30);
 
 /// So long may records wait before the copy counts as failing.
-const PATIENCE_OF_RECORDS: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const PATIENCE_OF_RECORDS: SignedDuration = SignedDuration::from_secs(60);
 /// The same where it is told only every two minutes how far a copy is.
 const PATIENCE_OF_RECORDS_TENDED: SignedDuration = SignedDuration::from_secs(300);
 
@@ -52,7 +52,7 @@ impl Engine {
         if is_running && c.is_meant() {
             self.measure(connect, c, &name).await;
         }
-        let flow = self.measures.get(&name).and_then(|m| m.flow.clone());
+        let flow = self.flow(&name);
         let patience = seen.map_or(PATIENCE_OF_RECORDS, patience_of_records);
         let is_stuck = flow.as_ref().is_some_and(|f| f.is_stuck(Timestamp::now(), patience));
         if is_running && flow.is_some() && !is_stuck {
@@ -76,7 +76,7 @@ impl Engine {
 
     /// Asks how far the copy is, where that was not asked of late.
     async fn measure(&mut self, connect: &dyn Connectors, c: &Copying, name: &str) {
-        if self.measures.get(name).is_some_and(|m| m.again > Instant::now()) {
+        if !self.is_measured_anew(name) {
             return;
         }
         let topics: BTreeSet<_> = c.copy.flows.keys().cloned().collect();
@@ -91,12 +91,27 @@ impl Engine {
             Some(Some((copied.collect(), ends)))
         };
         let asked = timeout(PATIENCE, ask).await.ok().flatten();
+        self.measured(name, asked);
+    }
+
+    /// What was seen to flow.
+    pub(super) fn flow(&self, name: &str) -> Option<Flow> {
+        self.measures.get(name).and_then(|m| m.flow.clone())
+    }
+
+    /// Whether it is time to ask how far a copy is.
+    pub(super) fn is_measured_anew(&self, name: &str) -> bool {
+        self.measures.get(name).is_none_or(|m| m.again <= Instant::now())
+    }
+
+    /// Takes what was found: what is copied, and the source's ends. Nothing inside is found where nobody looked since the last time;
+    /// `None` where nobody answered.
+    pub(super) fn measured(&mut self, name: &str, found: Option<Option<(Positions, Positions)>>) {
         let before = self.measures.remove(name).and_then(|m| m.flow);
         let now = Timestamp::now();
-        let (wait, flow) = match (asked, before) {
+        let (wait, flow) = match (found, before) {
             (Some(Some((copied, ends))), Some(before)) => (MEASURED, Some(before.then(ends, copied, now))),
             (Some(Some((copied, ends))), None) => (MEASURED, Some(Flow::first(ends, copied, now))),
-            // Nobody looked since.
             (Some(None), before) => (MEASURED, before),
             (None, before) => (MEASURED_AGAIN, before),
         };
@@ -128,7 +143,7 @@ impl Engine {
         }
     }
 
-    fn tell(&self, c: &Copying, state: CopyState) {
+    pub(super) fn tell(&self, c: &Copying, state: CopyState) {
         // What was seen to be gone is not made again while its share is over.
         let was_gone = self.context.copies.get(&c.uid()).is_some_and(|before| before.is_gone);
         let is_gone = c.copy.is_over && (state.is_gone || was_gone);
@@ -164,14 +179,8 @@ fn problem(
     if let Some(topic) = c.copy.flows.keys().find(|topic| !begun.contains(*topic)) {
         return Some(starting(&format!("the connector has yet to begin with topic {topic}")));
     }
-    let now = Timestamp::now();
     match (seen.is_running(), flow) {
-        (true, Some(flow)) if flow.is_stuck(now, patience_of_records(seen)) => {
-            let waits = flow.waits_for(now).as_secs();
-            let what = format!("nothing was copied for {waits} s although the source grew, or all of it was aborted");
-            Some(failing(format!("connector {name} says that it runs: {what}")))
-        }
-        (true, _) => None,
+        (true, flow) => stuck(&format!("connector {name}"), flow, patience_of_records(seen)),
         (false, Some(_)) => {
             let what = "no task at work: it is started again; the workers' log says why";
             Some(failing(format!("connector {name} has {what}")))
@@ -180,10 +189,20 @@ fn problem(
     }
 }
 
-fn starting(why: &str) -> Problem {
+/// What to say where nothing is copied although whatever copies says that it runs.
+pub(super) fn stuck(what: &str, flow: Option<&Flow>, patience: SignedDuration) -> Option<Problem> {
+    let now = Timestamp::now();
+    let flow = flow.filter(|flow| flow.is_stuck(now, patience))?;
+    let waits = flow.waits_for(now).as_secs();
+    Some(failing(format!(
+        "{what} says that it runs: nothing was copied for {waits} s although the source grew, or all of it was aborted"
+    )))
+}
+
+pub(super) fn starting(why: &str) -> Problem {
     Problem::waiting(Reason::ReplicationStarting, why)
 }
 
-fn failing(why: String) -> Problem {
+pub(super) fn failing(why: String) -> Problem {
     Problem::waiting(Reason::ReplicationFailing, why)
 }

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::credentials::Shape;
 use super::deployment::{Applied, Logins};
+use super::linked::Links;
 use super::positions::Sources;
 use super::report::Measure;
 use crate::api::{ExternalShare, KafkaConnect, StreamClient, Strimzi};
@@ -29,7 +30,7 @@ use crate::k8s::credentials::CredentialsError;
 use crate::k8s::files::FilesSecret;
 use crate::k8s::strimzi::StrimziResources;
 use crate::k8s::workers::Workers;
-use crate::ports::{ConnectEndpoint, ConnectError, Connectors};
+use crate::ports::{RestEndpoint, RestError, Connectors};
 use crate::replication::ConnectClient;
 
 /// The first wait before what failed is started again; each next one is twice as long.
@@ -47,7 +48,7 @@ pub enum RoundError {
     Kubernetes(#[from] kube::Error),
     /// The workers refused, or did not answer.
     #[error("{0}")]
-    Connect(#[from] ConnectError),
+    Connect(#[from] RestError),
     /// A certificate could not be made.
     #[error("{0}")]
     Certificate(String),
@@ -73,12 +74,13 @@ pub struct Engine {
     retries: BTreeMap<String, Retry>,
     configured: BTreeMap<String, (BTreeMap<String, String>, Retry)>,
     pub(super) measures: BTreeMap<String, Measure>,
+    pub(super) links: Option<Links>,
 }
 
 /// Who is asked for connectors.
 #[derive(Clone, PartialEq)]
 pub(super) enum Asked {
-    Connect(ConnectEndpoint),
+    Connect(RestEndpoint),
     Strimzi(Strimzi),
 }
 
@@ -143,7 +145,7 @@ pub(super) struct Snapshot {
     pub(super) workers: String,
     pub(super) worker: Option<Arc<Worker>>,
     pub(super) copying: Vec<Copying>,
-    is_wanted: bool,
+    pub(super) is_wanted: bool,
 }
 
 impl Engine {
@@ -158,6 +160,7 @@ impl Engine {
             retries: BTreeMap::new(),
             configured: BTreeMap::new(),
             measures: BTreeMap::new(),
+            links: None,
         }
     }
 
@@ -204,6 +207,7 @@ impl Engine {
                 FilesSecret::new(client, &credentials.namespace, &credentials.secret_name, &now.workers)
             }
             Carrier::Strimzi(spec) => return self.look_at_strimzi(spec, now).await,
+            Carrier::Links(spec) => return self.look_at_links(spec, &workers.files(), now).await,
         };
         let files = shown.read().await?;
         // Without files there are no connectors that could log in anywhere, and none is made.
@@ -213,10 +217,10 @@ impl Engine {
             now.copying.iter().for_each(|c| self.tell_gone(c));
             return Ok(false);
         }
-        let files = files.unwrap_or_default();
+        let mut files = files.unwrap_or_default();
         let (endpoint, logins) = if let Carrier::Existing(spec) = &now.carrier {
-            let logins = self.hand_over(&shown, Shape::Properties, &now.copying, files).await?;
-            (self.context.secrets.connect(&spec.url, &spec.secret_ref.name).await?, Some(logins))
+            let logins = self.hand_over(&shown, Shape::Properties, &now.copying, &mut files).await?;
+            (self.context.secrets.rest(&spec.url, &spec.secret_ref.name).await?, Some(logins))
         } else {
             self.deploy(&workers, now, files).await?
         };
@@ -261,12 +265,17 @@ impl Engine {
                 Err(error) => drop(failures.insert(c.uid(), error)),
             }
         }
-        self.measures.retain(|name, _| observed.contains_key(name));
-        self.configured.retain(|name, _| observed.contains_key(name));
+        self.forget_all_but(|name| observed.contains_key(name));
         for c in &known {
             self.report(connect, c, &observed, failures.remove(&c.uid())).await;
         }
         Ok((again, observed.into_keys().collect()))
+    }
+
+    /// Forgets what is known of connectors, or links, that are no more.
+    pub(super) fn forget_all_but(&mut self, is_there: impl Fn(&String) -> bool) {
+        self.measures.retain(|name, _| is_there(name));
+        self.configured.retain(|name, _| is_there(name));
     }
 
     /// Tells its connectors from those of other engines, and of other installations of Weir, at the same Kafka Connect.
@@ -321,9 +330,14 @@ impl Engine {
 
     /// Takes note of what may be of no use, so that it is not done again and again.
     fn taken(&mut self, name: &str, step: Step) {
-        if let Step::Configure(config) = step
-            && self.configured.get(name).is_none_or(|(before, _)| *before != config)
-        {
+        if let Step::Configure(config) = step {
+            self.configured(name, config);
+        }
+    }
+
+    /// Takes note of a configuration that was given.
+    pub(super) fn configured(&mut self, name: &str, config: BTreeMap<String, String>) {
+        if self.configured.get(name).is_none_or(|(before, _)| *before != config) {
             let retry = Retry { at: Instant::now() + BACKOFF, wait: BACKOFF * 2 };
             self.configured.insert(name.to_owned(), (config, retry));
         }
@@ -331,14 +345,15 @@ impl Engine {
 
     fn desired(&self, Snapshot { carrier, .. }: &Snapshot, c: &Copying, logins: &Logins) -> Option<Connector> {
         let name = c.resource();
-        let secrets = match carrier {
-            Carrier::Own(_) => Secrets::Files { provider: PROVIDER, directory: DIRECTORY },
-            Carrier::Existing(KafkaConnect { credentials, .. }) => {
-                Secrets::Files { provider: &credentials.provider, directory: &credentials.directory }
+        let (tuning, secrets) = match carrier {
+            Carrier::Own(of) => (&of.tuning, Secrets::Files { provider: PROVIDER, directory: DIRECTORY }),
+            Carrier::Existing(KafkaConnect { credentials, tuning, .. }) => {
+                (tuning, Secrets::Files { provider: &credentials.provider, directory: &credentials.directory })
             }
-            Carrier::Strimzi(_) => Secrets::Secret(&name),
+            Carrier::Strimzi(of) => (&of.tuning, Secrets::Secret(&name)),
+            Carrier::Links(_) => return None,
         };
-        let setting = Setting { engine: &self.id(), tuning: carrier.tuning(), secrets };
+        let setting = Setting { engine: &self.id(), tuning, secrets };
         let topics: BTreeSet<_> = c.copy.flows.keys().cloned().collect();
         let logins = logins.get(&c.uid());
         let both: Option<(&Login, &Login)> = logins.and_then(|(source, target)| source.as_ref().zip(target.as_ref()));
@@ -362,7 +377,8 @@ impl Engine {
         }
     }
 
-    fn may_configure(&mut self, name: &str, config: &BTreeMap<String, String>) -> bool {
+    /// Whether a configuration is a new one, or it is time to give it again.
+    pub(super) fn may_configure(&mut self, name: &str, config: &BTreeMap<String, String>) -> bool {
         match self.configured.get_mut(name) {
             Some((before, retry)) if before == config => retry.is_due(),
             _ => true,
@@ -375,7 +391,7 @@ impl Engine {
     }
 
     /// What the copiers' access waits for.
-    fn waits_for_access(&self, c: &Copying) -> Option<Problem> {
+    pub(super) fn waits_for_access(&self, c: &Copying) -> Option<Problem> {
         let ends = [&c.copy.source, &c.copy.target];
         ends.into_iter().find_map(|end| live(&self.context, &end.uid, &end.resolution).problems.into_iter().next())
     }
@@ -386,7 +402,7 @@ impl Engine {
                 if !connect.has_plugin(CLASS).await? {
                     let message =
                         format!("Kafka Connect has no {CLASS}: put Apache Kafka's connect-mirror among its plugins");
-                    return Err(ConnectError { status: Some(501), message }.into());
+                    return Err(RestError { status: Some(501), message }.into());
                 }
                 connect.create(name, config).await?;
             }
@@ -401,7 +417,7 @@ impl Engine {
                 let is_new = |topic: &&String| !begun.keys().any(|(of, _)| of == *topic);
                 let topics: BTreeSet<_> = topics.iter().filter(is_new).cloned().collect();
                 let first = self.sources.first(&self.context, &c.copy.source_cluster, &topics, &c.copy.history).await;
-                let first = first.map_err(|e| ConnectError { status: None, message: e.to_string() })?;
+                let first = first.map_err(|e| RestError { status: None, message: e.to_string() })?;
                 if !first.is_empty() {
                     connect.set_positions(name, source_alias(&c.key), &first).await?;
                 }

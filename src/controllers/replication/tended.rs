@@ -25,8 +25,8 @@ impl Engine {
         let mut logins = Logins::new();
         for c in &now.copying {
             let name = c.resource();
-            let files = shown.get(&name).cloned().unwrap_or_default();
-            match self.hand_over(&secret(&name), Shape::Parts, from_ref(c), files).await {
+            let mut files = shown.get(&name).cloned().unwrap_or_default();
+            match self.hand_over(&secret(&name), Shape::Parts, from_ref(c), &mut files).await {
                 Ok(of_it) => logins.extend(of_it),
                 Err(error) => warn!(secret = name, %error, "failed to write credentials; it is tried again"),
             }

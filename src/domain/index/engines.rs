@@ -1,6 +1,7 @@
 //! Replication engines: who may copy where, and the workers that do.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,7 +10,9 @@ use super::update::set;
 use super::{Index, Touched};
 use crate::api::{Limits, Reason};
 use crate::domain::engine::{self, Worker};
-use crate::domain::names::{EngineKey, ObjectKey, engine_of_worker, mirror_prefix, share_of_guest, worker_key};
+use crate::domain::names::{
+    EngineKey, MIRROR, ObjectKey, engine_of_worker, guest_key, mirror_prefix, share_of_guest, worker_key,
+};
 use crate::domain::problem::Problem;
 use crate::domain::share::copy;
 use crate::domain::tenancy::{Tenant, selects};
@@ -18,6 +21,19 @@ impl Index {
     /// The workers of an engine, where they are in use.
     pub fn worker(&self, engine: &EngineKey) -> Option<&Arc<Worker>> {
         self.workers.get(engine)
+    }
+
+    /// Whether a topic at the destination of a share has the name of a copy, and is none.
+    pub fn is_strange(&self, share: &ObjectKey, topic: &str) -> bool {
+        self.strange.get(share).is_some_and(|topics| topics.contains(topic))
+    }
+
+    pub(super) fn set_strange(&mut self, share: ObjectKey, topics: BTreeSet<String>, touched: &mut Touched) {
+        let after = Some(topics).filter(|topics| !topics.is_empty());
+        if self.strange.get(&share) != after.as_ref() {
+            self.touch_product(&guest_key(&share, MIRROR), touched);
+            set(&mut self.strange, share, after);
+        }
     }
 
     /// Every engine that any cluster offers.
@@ -50,7 +66,8 @@ impl Index {
             );
             Problem::invalid(Reason::DestinationNotAllowed, message)
         })?;
-        Ok(Tenant { prefixes: vec![mirror_prefix(share)], limits, allow_adopt: false })
+        let prefix = self.share(share).map_or_else(|| mirror_prefix(share), |spec| copy::prefix(self, spec));
+        Ok(Tenant { prefixes: vec![prefix], limits, allow_adopt: false })
     }
 
     /// What may be had on a cluster in the name of `key`: by its namespace's tenancy; by a share's copies, and those who write and

@@ -113,6 +113,9 @@ impl Index {
     pub(super) fn set_share(&mut self, key: ObjectKey, object: Option<Arc<ExternalShare>>, touched: &mut Touched) {
         let partners = self.shares.get(&key).into_iter().chain(&object).flat_map(|s| &s.spec.partner_refs);
         touched.partners.extend(partners.map(|p| p.name.clone()));
+        if object.is_none() {
+            self.strange.remove(&key);
+        }
         set(&mut self.shares, key.clone(), object);
         touched.shares.insert(key);
     }

@@ -45,6 +45,8 @@ pub enum Update {
     Wish(ObjectKey, String, Option<String>),
     /// Whether an engine was seen to have nothing left of any share.
     EngineIdle(EngineKey, bool),
+    /// Topics at the destination of a share that have names of its copies, and are none.
+    Strange(ObjectKey, BTreeSet<String>),
     /// Whether the API server holds reviewers and requesters to their names.
     ApprovalsEnforced(bool),
     /// A ServiceAccount's UID.
@@ -86,6 +88,7 @@ impl Index {
                 let changed = if idle { self.idle.insert(engine.clone()) } else { self.idle.remove(&engine) };
                 touched.engines.extend(changed.then_some(engine));
             }
+            Update::Strange(share, topics) => self.set_strange(share, topics, &mut touched),
             Update::Share(key, object) => self.set_share(key, object, &mut touched),
             Update::Account(key, uid) => self.set_account(key, uid, &mut touched),
             Update::Ledger(cluster, ledger) => self.set_ledger(cluster, *ledger, &mut touched),

@@ -169,9 +169,9 @@ pub fn next(desired: Option<&Connector>, observed: Option<&ObservedConnector>) -
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{ObservedConnector, POSITIONED, State, Step, next};
+    use super::{ObservedConnector, State, Step, next};
     use crate::api::History;
-    use crate::domain::replication::connector::Connector;
+    use crate::domain::replication::connector::{Connector, POSITIONED};
 
     fn desired(topics: &[&str]) -> Connector {
         Connector {
@@ -259,7 +259,7 @@ mod tests {
     fn what_should_not_run_is_stopped_and_keeps_its_positions() {
         let mut observed = None;
         steps(Some(&desired(&["a"])), &mut observed);
-        let suspended = Connector { runs: false, ..desired(&["a"]) };
+        let suspended = Connector { has_login: false, ..desired(&["a"]) };
         assert_eq!(names(&steps(Some(&suspended), &mut observed)), ["Stop"]);
         assert_eq!(names(&steps(Some(&desired(&["a"])), &mut observed)), ["Resume"]);
         assert_eq!(next(Some(&suspended), None), None, "what never ran is not made");

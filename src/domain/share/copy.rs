@@ -20,8 +20,10 @@ use crate::domain::connection::listener;
 use crate::domain::index::Index;
 use crate::domain::names::{
     EngineKey, KEPT, MIRROR, ObjectKey, SOURCE, TARGET, guest_key, guest_uid, kept_name, kept_topic,
+    link_prefix, mirror_prefix, share_of_guest,
 };
 use crate::domain::problem::Problem;
+use crate::domain::product::Maker;
 use crate::domain::topics::ACKNOWLEDGE_RETENTION;
 
 /// See the module.
@@ -45,6 +47,8 @@ pub struct Copy {
     pub flows: BTreeMap<String, String>,
     /// Which records of before are copied.
     pub history: History,
+    /// The destination's brokers fetch by themselves: nobody writes there as a principal of the share's.
+    pub is_linked: bool,
     /// The share is over: nothing of the copy stays but what the policy on its topics says.
     pub is_over: bool,
 }
@@ -137,13 +141,39 @@ fn offered<'a>(index: &'a Index, share: &ExternalShare) -> Option<&'a Replicatio
 
 /// Why MirrorMaker 2 would pass over a topic without a word: it takes such names for its own, or for Kafka Connect's
 /// (`ReplicationPolicy.isInternalTopic`).
-pub(super) fn not_copied(topic: &str) -> Option<String> {
+pub(super) fn not_copied(index: &Index, share: &ExternalShare, topic: &str) -> Option<String> {
+    if is_linked(index, share) {
+        return None;
+    }
     let internal = topic.starts_with("__") || topic.ends_with("-internal") || topic.ends_with(".internal");
     internal.then(|| {
         format!(
             "topic {topic} cannot be copied: names that begin with __, or end in -internal or .internal, are left out"
         )
     })
+}
+
+/// Whether the copies of a share are made by a cluster link.
+fn is_linked(index: &Index, share: &ExternalShare) -> bool {
+    offered(index, share).is_some_and(|engine| engine.cluster_link.is_some())
+}
+
+/// Before the names of the share's copies.
+pub fn prefix(index: &Index, share: &ExternalShare) -> String {
+    if is_linked(index, share) {
+        link_prefix(&share.uid().unwrap_or_default())
+    } else {
+        mirror_prefix(&index.key_of(share))
+    }
+}
+
+/// Who makes a topic of the product `key`.
+pub fn maker(index: &Index, key: &ObjectKey, topic: &str) -> Maker {
+    let Some((share, MIRROR)) = share_of_guest(key) else { return Maker::Weir };
+    match index.share(&share) {
+        Some(spec) if is_linked(index, spec) => Maker::Link { is_strange: index.is_strange(&share, topic) },
+        _ => Maker::Weir,
+    }
 }
 
 /// What the share needs beside `guests`; `None` where it copies nothing.
@@ -177,12 +207,17 @@ pub(super) fn copy(
     let [source_uid, target_uid] = uids;
     let rotation = rotation(index, share);
     let kept = kept(index, share, &key, &cluster, agreed, is_over);
+    let is_linked = is_linked(index, share);
     let copier = |end: &str, uid: String, cluster: &str, access: ClusterAccess| {
         let at = guest_key(&key, end);
-        let client = agreed.then(|| Arc::new(own_client(index, &at, uid.clone(), cluster, rotation.clone())));
+        let client = (agreed && (end == SOURCE || !is_linked)).then(|| Arc::new(own_client(index, &at, uid.clone(), cluster, rotation.clone())));
         let keeps = kept.as_ref().filter(|_| end == TARGET);
-        let keeps = |principal: &str| keeps.map(|kept| keeping(principal, share, kept)).unwrap_or_default();
-        let resolution = resolution(index, &at, cluster, client.as_deref(), access, keeps, &problems);
+        let more = |principal: &str| match keeps {
+            Some(kept) => keeping(principal, share, kept),
+            None if is_linked => mirroring(principal, flows.keys()),
+            None => BTreeSet::new(),
+        };
+        let resolution = resolution(index, &at, cluster, client.as_deref(), access, more, &problems);
         Copier { uid, client, resolution: Arc::new(resolution) }
     };
     let access = |topics: Vec<&String>, access: Access| ClusterAccess {
@@ -199,6 +234,7 @@ pub(super) fn copy(
         kept: kept.map(Arc::new),
         flows,
         history: share.spec.history.clone(),
+        is_linked,
         is_over,
     })
 }
@@ -219,7 +255,7 @@ fn resolution(
     cluster: &str,
     client: Option<&StreamClient>,
     mut access: ClusterAccess,
-    keeps: impl Fn(&str) -> BTreeSet<AclEntry>,
+    more: impl Fn(&str) -> BTreeSet<AclEntry>,
     problems: &[Problem],
 ) -> Resolution {
     let mut resolution = Resolution { problems: problems.to_vec(), ..Resolution::default() };
@@ -235,7 +271,7 @@ fn resolution(
     access.quotas = bounded(&BTreeMap::new(), &quota_map(tenant.limits.quotas.as_ref()));
     let of = |principal: &str| {
         let copies = entries(principal, &access, &BTreeSet::new(), None, &ANYWHERE);
-        copies.into_iter().chain(keeps(principal)).collect()
+        copies.into_iter().chain(more(principal)).collect()
     };
     resolution.grants = own_grants(index, client, &access.quotas, of);
     resolution.grants.retain(|grant| !grant.entries.is_empty());
@@ -254,6 +290,14 @@ fn keeping(principal: &str, share: &ExternalShare, kept: &DataProduct) -> BTreeS
     });
     let group = entry(ResourceType::Group, &kept_by(share), Operation::Read);
     topics.chain([group]).collect()
+}
+
+/// What a cluster link needs of topics that it mirrors, beside to read them: their configuration goes with them.
+fn mirroring<'a>(principal: &str, topics: impl Iterator<Item = &'a String>) -> BTreeSet<AclEntry> {
+    let entry = |topic: &String| {
+        AclEntry::allow(principal, Operation::DescribeConfigs, ResourceType::Topic, PatternType::Literal, topic)
+    };
+    topics.map(entry).collect()
 }
 
 /// A client of Weir's own on `cluster`.

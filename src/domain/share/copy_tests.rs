@@ -1,5 +1,7 @@
 //! What a share with pattern Copy comes to, on both clusters.
 
+mod linked;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -93,10 +95,14 @@ fn reasons(world: &World) -> Vec<Reason> {
 
 /// The destination's word that the copy was made.
 fn made(world: &World) -> Change {
+    made_at(world, COPY)
+}
+
+fn made_at(world: &World, topic: &str) -> Change {
     let mirror = guest_key(&key(SHARE), MIRROR);
     let product_uid = copy(world).mirror.metadata.uid.clone().unwrap();
     let record = TopicRecord { product_uid, namespace: mirror.namespace, name: mirror.name };
-    Change::Topic(COPY.into(), Some(record))
+    Change::Topic(topic.into(), Some(record))
 }
 
 fn make_copy(world: &mut World) {

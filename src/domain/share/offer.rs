@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use super::copy;
 use crate::api::{Classification, DataProduct, ExternalShare, Pattern, Reason};
 use crate::domain::index::Index;
-use crate::domain::names::{MIRROR, ObjectKey, SOURCE, mirror_prefix};
+use crate::domain::names::{MIRROR, ObjectKey, SOURCE};
 use crate::domain::problem::Problem;
 use crate::domain::product;
 
@@ -120,7 +120,7 @@ pub(super) fn read_by(index: &Index, share: &ExternalShare, who: &str) -> BTreeS
         let product = index.named_product(&ObjectKey::new(&namespace, &shared.name));
         product.map(|p| product::view_of(index, p, &shared.streams).streams).unwrap_or_default()
     });
-    let copies = copy::destination(share).filter(|_| who != SOURCE).map(|_| mirror_prefix(&index.key_of(share)));
+    let copies = copy::destination(share).filter(|_| who != SOURCE).map(|_| copy::prefix(index, share));
     topics.map(|stream| format!("{}{}", copies.as_deref().unwrap_or_default(), stream.topic)).collect()
 }
 
@@ -141,7 +141,7 @@ fn add<'a>(
     for problem in view.problems {
         offer.problems.push(Problem::waiting(problem.reason, format!("DataProduct {key}: {}", problem.message)));
     }
-    let copies = copy::destination(share).map(|_| mirror_prefix(&index.key_of(share)));
+    let copies = copy::destination(share).map(|_| copy::prefix(index, share));
     for stream in view.streams {
         let copy = copies.as_ref().map(|prefix| format!("{prefix}{}", stream.topic));
         // Before the source's ledger is read, as when Weir starts anew, what was copied before still is: nothing must be taken away
@@ -151,7 +151,7 @@ fn add<'a>(
         let problem = if !governed {
             Some(Problem::waiting(Reason::Applying, format!("topic {} is not Weir's yet", stream.topic)))
         } else if copy.is_some() {
-            copy::not_copied(&stream.topic).map(|why| Problem::invalid(Reason::InvalidTopicName, why))
+            copy::not_copied(index, share, &stream.topic).map(|why| Problem::invalid(Reason::InvalidTopicName, why))
         } else {
             None
         };

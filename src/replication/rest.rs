@@ -1,0 +1,137 @@
+//! One caller of REST interfaces: HTTPS with a certificate, or a name and a password, and answers in JSON.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::domain::replication::reported::first_line;
+use crate::domain::secret::Secret;
+use crate::ports::{RestEndpoint, RestError};
+use crate::tls::{Versions, client_config};
+
+/// How long a call may take. Kafka Connect waits up to 90 s for its own workers; what takes longer is asked for again.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The largest answer that is read, in bytes.
+const LARGEST: usize = 16 * 1024 * 1024;
+
+/// See the module.
+pub struct RestClient {
+    base: String,
+    authorization: Option<HeaderValue>,
+    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl RestClient {
+    /// Of what is at `endpoint`.
+    ///
+    /// # Errors
+    /// The credentials cannot be used.
+    pub fn new(endpoint: &RestEndpoint) -> Result<Self, RestError> {
+        let client = endpoint.client.as_ref().map(|(certificate, key)| (certificate.as_str(), key));
+        let tls = client_config(endpoint.ca_pem.as_deref(), client, Versions::SinceTls12).map_err(failure)?;
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
+        let http = Client::builder(TokioExecutor::new()).build(connector);
+        let authorization = endpoint.basic.as_ref().map(|(name, password)| basic(name, password)).transpose()?;
+        Ok(Self { base: endpoint.url.clone(), authorization, http })
+    }
+
+    /// Asks for what is at `path`.
+    ///
+    /// # Errors
+    /// See [`RestError`].
+    pub async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, RestError> {
+        let body = self.call(Method::GET, path, None).await?;
+        serde_json::from_slice(&body).map_err(|e| failure(format!("failed to read the answer of {}: {e}", self.base)))
+    }
+
+    /// Has something done, whatever is answered to it.
+    ///
+    /// # Errors
+    /// See [`RestError`].
+    pub async fn act(&self, method: Method, path: &str, body: Option<Value>) -> Result<(), RestError> {
+        self.call(method, path, body).await.map(drop)
+    }
+
+    /// One call with its answer.
+    ///
+    /// # Errors
+    /// See [`RestError`].
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Bytes, RestError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let body = Full::new(body.map(|b| Bytes::from(b.to_string())).unwrap_or_default());
+        let request = request.body(body).map_err(failure)?;
+        let exchange = async {
+            let response = self.http.request(request).await.map_err(|e| failure(chain(&e)))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), LARGEST).collect().await.map_err(failure)?.to_bytes();
+            Ok((status, body))
+        };
+        let answered = timeout(PATIENCE, exchange).await;
+        let late = |_| failure(format!("{} did not answer within {} s", self.base, PATIENCE.as_secs()));
+        let (status, body) = answered.map_err(late)??;
+        if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
+    }
+}
+
+/// Basic authentication (RFC 7617).
+fn basic(name: &str, password: &Secret) -> Result<HeaderValue, RestError> {
+    let both = Zeroizing::new(format!("{name}:{}", password.expose()));
+    let encoded = Zeroizing::new(STANDARD.encode(both.as_bytes()));
+    let mut value = HeaderValue::try_from(format!("Basic {}", encoded.as_str())).map_err(failure)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// One segment of a path.
+pub fn segment(text: &str) -> impl Display {
+    utf8_percent_encode(text, NON_ALPHANUMERIC)
+}
+
+/// What happened instead of an answer.
+pub fn failure(why: impl Display) -> RestError {
+    RestError { status: None, message: why.to_string() }
+}
+
+/// An error with what it comes from.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> RestError {
+    #[derive(Deserialize)]
+    struct Refusal {
+        message: String,
+    }
+    let said = serde_json::from_slice::<Refusal>(body).map(|r| first_line(&r.message));
+    let message = said.unwrap_or_else(|_| format!("HTTP status {status}"));
+    RestError { status: Some(status.as_u16()), message }
+}
