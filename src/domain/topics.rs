@@ -42,7 +42,7 @@ pub enum TopicStep {
         /// Keys to set.
         config: BTreeMap<String, Option<String>>,
     },
-    /// It is as it should be.
+    /// It is as it should be, or somebody else is to see to that.
     Keep,
     /// It cannot be.
     Refuse(Problem),
@@ -98,11 +98,7 @@ fn plan_linked(
         (false, None) => TopicStep::Claim,
         (false, Some(_)) => TopicStep::Refuse(exists(stream, record)),
         (true, Some(_)) if is_strange => TopicStep::Release(exists(stream, None)),
-        (true, Some(_)) => TopicStep::Keep,
-        (true, None) => {
-            let message = format!("stream {}: topic {} is yet to be made by a cluster link", stream.name, stream.topic);
-            TopicStep::Refuse(Problem::waiting(Reason::ReplicationStarting, message))
-        }
+        (true, _) => TopicStep::Keep,
     }
 }
 
@@ -241,11 +237,10 @@ mod tests {
     fn a_topic_that_a_link_makes_is_recorded_first_and_never_taken_from_anybody() {
         let linked = |is_strange| ValidStream { maker: Maker::Link { is_strange }, ..stream(3, &[("a", "b")]) };
         let observed = ObservedTopic { partitions: 9, config: map(&[]) };
-        let plan = |is_strange, record: Option<&TopicRecord>, observed| {
-            plan(&linked(is_strange), "u", record, observed, "")
-        };
+        let plan =
+            |is_strange, record: Option<&TopicRecord>, observed| plan(&linked(is_strange), "u", record, observed, "");
         assert_eq!(plan(false, None, None), TopicStep::Claim);
-        assert_eq!(refusal(plan(false, Some(&ours()), None)).0, Reason::ReplicationStarting);
+        assert_eq!(plan(false, Some(&ours()), None), TopicStep::Keep, "the link has yet to make it");
         assert_eq!(plan(false, Some(&ours()), Some(&observed)), TopicStep::Keep);
         assert_eq!(refusal(plan(false, None, Some(&observed))).0, Reason::TopicExists);
         match plan(true, Some(&ours()), Some(&observed)) {

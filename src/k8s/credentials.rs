@@ -5,7 +5,7 @@ use kube::{Api, Client};
 
 use crate::api::{AdminCredentialType, StreamClusterSpec};
 use crate::domain::secret::Secret;
-use crate::ports::{RestEndpoint, KafkaEndpoint, KafkaSasl, KafkaTls, OauthClient};
+use crate::ports::{KafkaEndpoint, KafkaSasl, KafkaTls, OauthClient, RestEndpoint};
 
 /// A Secret that a StreamCluster names is missing or incomplete.
 #[derive(Debug, thiserror::Error)]

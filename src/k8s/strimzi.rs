@@ -24,7 +24,7 @@ use crate::domain::replication::flow::Positions;
 use crate::domain::replication::offsets::Offsets;
 use crate::domain::replication::plan::ObservedConnector;
 use crate::domain::replication::strimzi::{self, CONFIG, CONNECTOR, STATE};
-use crate::ports::{RestError, Connectors, Listed};
+use crate::ports::{Connectors, Listed, RestError};
 
 /// What Strimzi is to do with positions: `list` or `alter`.
 const OFFSETS: &str = "strimzi.io/connector-offsets";

@@ -43,7 +43,9 @@ impl LinkClient {
         // Some servers have nothing to say where all is done.
         let altered: Listed<Altered> = match body.is_empty() {
             true => Listed { data: Vec::new() },
-            false => serde_json::from_slice(&body).map_err(|e| failure(format!("failed to read what was done: {e}")))?,
+            false => {
+                serde_json::from_slice(&body).map_err(|e| failure(format!("failed to read what was done: {e}")))?
+            }
         };
         match altered.data.into_iter().find_map(Altered::refusal) {
             None => Ok(()),
@@ -125,7 +127,8 @@ impl Altered {
 
 /// Takes out of a server's words what it was told and nobody else may read.
 fn redacted(error: RestError, config: &BTreeMap<String, Secret>) -> RestError {
-    let secrets = config.values().map(Secret::expose).flat_map(|value| value.split(['"', '\n'])).filter(|s| s.len() > 8);
+    let secrets =
+        config.values().map(Secret::expose).flat_map(|value| value.split(['"', '\n'])).filter(|s| s.len() > 8);
     let message = secrets.fold(error.message, |message, secret| message.replace(secret, "***"));
     RestError { message, ..error }
 }
@@ -225,7 +228,8 @@ mod tests {
 
     #[test]
     fn what_failed_for_one_mirror_topic_did_not_succeed() {
-        let one = r#"{"mirror_topic_name": "p.a", "error_code": 400, "error_message": "stopped already", "mirror_lags": []}"#;
+        let one =
+            r#"{"mirror_topic_name": "p.a", "error_code": 400, "error_message": "stopped already", "mirror_lags": []}"#;
         let refusal = serde_json::from_str::<Altered>(one).unwrap().refusal().unwrap();
         assert_eq!((refusal.status, refusal.message.as_str()), (Some(400), "p.a: stopped already"));
         let well = r#"{"mirror_topic_name": "p.a", "error_code": null, "error_message": null, "mirror_lags": []}"#;

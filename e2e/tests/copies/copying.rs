@@ -55,11 +55,16 @@ impl Copying {
 
     /// Waits until the share's condition ReplicationHealthy has this status, and says so.
     pub async fn healthy(&self, status: &str, words: &str) {
-        until(AWHILE, &[&self.s.owner.name], &format!("ReplicationHealthy is {status}: {words}"), || async {
+        self.condition("ReplicationHealthy", status, words).await;
+    }
+
+    /// The same of any of its conditions.
+    pub async fn condition(&self, type_: &str, status: &str, words: &str) {
+        until(AWHILE, &[&self.s.owner.name], &format!("{type_} is {status}: {words}"), || async {
             let share = self.s.owner.get::<ExternalShare>("out").await.ok_or("no share")?;
             let conditions = share.status.map(|s| s.conditions).unwrap_or_default();
-            let healthy = conditions.iter().find(|c| c.type_ == "ReplicationHealthy");
-            match healthy {
+            let condition = conditions.iter().find(|c| c.type_ == type_);
+            match condition {
                 Some(c) if c.status == status && c.message.contains(words) => Ok(()),
                 other => Err(format!("{other:?}")),
             }

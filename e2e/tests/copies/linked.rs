@@ -154,7 +154,8 @@ async fn a_cluster_link_copies_as_the_share_s_reader_and_is_let_go_when_that_is_
     l.confluent.stall(true);
     l.c.write(&admin, "placed", &numbered("stalled", 5));
     l.c.healthy("False", "says that it runs: nothing was copied for").await;
-    assert!(l.c.replication().await.lag_records >= Some(5));
+    let stalled = l.c.replication().await;
+    assert!(stalled.lag_records > Some(0) && stalled.lag_seconds >= Some(60), "{stalled:?}");
     l.confluent.stall(false);
     l.c.healthy("True", "").await;
 
@@ -178,10 +179,10 @@ async fn a_cluster_link_takes_no_topic_of_somebody_else_and_follows_its_source()
     l.confluent.refuse(Some("not now"));
     l.c.kafka.brokers.make_topic(&placed).await;
     l.c.agree().await;
-    l.c.healthy("False", &format!("topic {placed} exists and was not made by Weir: delete it")).await;
+    l.c.condition("Ready", "False", &format!("topic {placed} exists and was not made by Weir: delete it")).await;
     l.c.healthy("False", "not now").await;
     l.c.kafka.brokers.make_topic(&refunded).await;
-    l.c.healthy("False", &format!("topic {refunded} exists and was not made by Weir: delete it")).await;
+    l.c.condition("Ready", "False", &format!("topic {refunded} exists and was not made by Weir: delete it")).await;
     let ledger = l.c.kafka.brokers.ledger().await.unwrap();
     assert!(!ledger.topics.contains_key(&placed) && !ledger.topics.contains_key(&refunded), "neither is Weir's");
     assert_eq!(l.c.kafka.brokers.entries_with(&placed).await, Ok([].into()), "nobody reads it by the share");

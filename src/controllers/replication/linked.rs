@@ -18,7 +18,9 @@ use crate::domain::index::Update;
 use crate::domain::names::{MIRROR, connector_prefix, guest_key, link_prefix};
 use crate::domain::problem::Problem;
 use crate::domain::replication::flow::{Flow, Positions};
-use crate::domain::replication::link::{Link, LinkStep, MirrorState, ObservedLink, changeable, config, fingerprint, login, next};
+use crate::domain::replication::link::{
+    Link, LinkStep, MirrorState, ObservedLink, changeable, config, fingerprint, login, next,
+};
 use crate::domain::replication::plan::State;
 use crate::domain::secret::Secret;
 use crate::k8s::files::{Files, FilesSecret};

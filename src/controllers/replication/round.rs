@@ -30,7 +30,7 @@ use crate::k8s::credentials::CredentialsError;
 use crate::k8s::files::FilesSecret;
 use crate::k8s::strimzi::StrimziResources;
 use crate::k8s::workers::Workers;
-use crate::ports::{RestEndpoint, RestError, Connectors};
+use crate::ports::{Connectors, RestEndpoint, RestError};
 use crate::replication::ConnectClient;
 
 /// The first wait before what failed is started again; each next one is twice as long.

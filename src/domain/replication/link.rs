@@ -248,7 +248,9 @@ mod tests {
 
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-    use super::{Link, LinkStep, MirrorState, ObservedLink, ObservedMirror, changeable, config, fingerprint, login, next};
+    use super::{
+        Link, LinkStep, MirrorState, ObservedLink, ObservedMirror, changeable, config, fingerprint, login, next,
+    };
     use crate::api::{CredentialType, History, HistoryStart};
     use crate::domain::replication::connector::Login;
     use crate::domain::secret::Secret;

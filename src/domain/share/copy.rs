@@ -19,8 +19,8 @@ use crate::domain::binding::{ANYWHERE, ClusterAccess, Resolution, bounded, entri
 use crate::domain::connection::listener;
 use crate::domain::index::Index;
 use crate::domain::names::{
-    EngineKey, KEPT, MIRROR, ObjectKey, SOURCE, TARGET, guest_key, guest_uid, kept_name, kept_topic,
-    link_prefix, mirror_prefix, share_of_guest,
+    EngineKey, KEPT, MIRROR, ObjectKey, SOURCE, TARGET, guest_key, guest_uid, kept_name, kept_topic, link_prefix,
+    mirror_prefix, share_of_guest,
 };
 use crate::domain::problem::Problem;
 use crate::domain::product::Maker;
@@ -210,7 +210,8 @@ pub(super) fn copy(
     let is_linked = is_linked(index, share);
     let copier = |end: &str, uid: String, cluster: &str, access: ClusterAccess| {
         let at = guest_key(&key, end);
-        let client = (agreed && (end == SOURCE || !is_linked)).then(|| Arc::new(own_client(index, &at, uid.clone(), cluster, rotation.clone())));
+        let client = (agreed && (end == SOURCE || !is_linked))
+            .then(|| Arc::new(own_client(index, &at, uid.clone(), cluster, rotation.clone())));
         let keeps = kept.as_ref().filter(|_| end == TARGET);
         let more = |principal: &str| match keeps {
             Some(kept) => keeping(principal, share, kept),

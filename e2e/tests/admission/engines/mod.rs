@@ -2,6 +2,7 @@
 
 mod connect;
 mod destinations;
+mod link;
 mod strimzi;
 mod workers;
 
@@ -21,13 +22,18 @@ pub fn rules() -> Vec<Case> {
         workers::cases(),
         connect::cases(),
         strimzi::cases(),
+        link::cases(),
     ]
     .concat()
 }
 
 /// Stored for the cases to change: an engine of each kind.
 pub fn stored() -> String {
-    changed(&format!("{{name: mm2, {IMAGE}}}, {{name: theirs, {}}}, {{name: tended, {STRIMZI}}}", at(URL, "")))
+    let theirs = at(URL, "");
+    let all = format!(
+        "{{name: mm2, {IMAGE}}}, {{name: theirs, {theirs}}}, {{name: tended, {STRIMZI}}}, {{name: link, {LINK}}}"
+    );
+    changed(&all)
 }
 
 /// What becomes of that with these engines.
@@ -57,6 +63,7 @@ fn several(count: usize, rest: &str) -> String {
 
 const IMAGE: &str = "mirrorMaker2: {image: 'kafka:4'}";
 const STRIMZI: &str = "strimzi: {namespace: streams}";
+const LINK: &str = "clusterLink: {url: 'https://kafka:8090', secretRef: {name: rest}}";
 const URL: &str = "https://connect:8083";
 const CALLER: &str = "secretRef: {name: connect}";
 const FILES: &str = "credentials: {namespace: workers, secretName: copies, directory: /etc/copies}";
@@ -125,7 +132,7 @@ fn names() -> Vec<Case> {
 
 /// What they are.
 fn kinds() -> Vec<Case> {
-    let one = "name one of mirrorMaker2, kafkaConnect and strimzi";
+    let one = "name one of mirrorMaker2, kafkaConnect, strimzi and clusterLink";
     let theirs = at(URL, "");
     let mm2 = |kinds: &str| format!("{{name: mm2, {kinds}}}");
     let of = |kinds: &str| having(&mm2(kinds));
@@ -139,7 +146,7 @@ fn kinds() -> Vec<Case> {
                 "an engine of each kind",
                 Platform,
                 Create,
-                having(&format!("{}, {{name: theirs, {theirs}}}, {{name: tended, {STRIMZI}}}", mm2(IMAGE))),
+                having(&format!("{}, {{name: a, {theirs}}}, {{name: b, {STRIMZI}}}, {{name: c, {LINK}}}", mm2(IMAGE))),
                 Accepted,
             ),
             (
@@ -158,6 +165,7 @@ fn kinds() -> Vec<Case> {
             ),
             ("an engine of both kinds", Platform, Create, of(&format!("{IMAGE}, {theirs}")), Refused(one)),
             ("an engine of two others", Platform, Create, of(&format!("{theirs}, {STRIMZI}")), Refused(one)),
+            ("a link and another engine", Platform, Create, of(&format!("{LINK}, {STRIMZI}")), Refused(one)),
             ("an engine of all kinds", Platform, Create, of(&format!("{IMAGE}, {theirs}, {STRIMZI}")), Refused(one)),
             ("an engine of no kind", Platform, Create, of(""), Refused(one)),
             ("an engine of null", Platform, Create, of("mirrorMaker2: null, kafkaConnect: null"), Refused(one)),

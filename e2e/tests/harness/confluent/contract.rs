@@ -119,7 +119,9 @@ fn the_contract_takes_what_is_right_and_nothing_else() {
     assert_eq!((pause.id.as_str(), pause.path["link_name"].as_str()), ("pauseMirrors", "weir-xs"));
     let none = BTreeMap::new();
     assert_eq!(contract.faults_of_request(&pause, &none, &json!({"mirror_topic_names": ["a"]})), [""; 0]);
-    for wrong in [json!({}), json!({"mirror_topic_names": []}), json!({"mirror_topic_names": ["a"], "x": 1}), Value::Null] {
+    for wrong in
+        [json!({}), json!({"mirror_topic_names": []}), json!({"mirror_topic_names": ["a"], "x": 1}), Value::Null]
+    {
         assert!(!contract.faults_of_request(&pause, &none, &wrong).is_empty(), "{wrong}");
     }
     let create = contract.operation("POST", "/kafka/v3/clusters/c/links").unwrap();

@@ -303,12 +303,15 @@ impl Server {
         let there = KafkaAdminClient::connect(login, "confluent").await.map_err(|e| failed(&e))?;
         let names = [source.to_owned()];
         let denied = || {
-            let message = format!("fetching the description of topic {source} over the cluster link: Topic authorization failed.");
+            let message = format!(
+                "fetching the description of topic {source} over the cluster link: Topic authorization failed."
+            );
             refusal(403, 40301, message)
         };
         let topics = there.describe_topics(Some(&names)).await.map_err(|e| failed(&e))?;
         let partitions = topics.first().ok_or_else(denied)?.partitions;
-        let configs = there.describe_configs(&[ConfigResource::Topic(source.to_owned())]).await.map_err(|e| failed(&e))?;
+        let configs =
+            there.describe_configs(&[ConfigResource::Topic(source.to_owned())]).await.map_err(|e| failed(&e))?;
         let configs = configs.into_iter().next().and_then(Result::ok).ok_or_else(denied)?;
         let spec = match config.get("mirror.start.offset.spec").map(String::as_str) {
             Some("earliest") | None => OffsetSpec::Earliest,
@@ -373,10 +376,9 @@ fn login(config: &BTreeMap<String, String>) -> Login {
         let (_, rest) = jaas.split_once(&format!(" {name}=\""))?;
         Some(rest.split_once('"')?.0.to_owned())
     };
-    let sasl = part("username").zip(part("password")).map(|(username, password)| KafkaSasl::ScramSha512 {
-        username,
-        password: Secret::new(password),
-    });
+    let sasl = part("username")
+        .zip(part("password"))
+        .map(|(username, password)| KafkaSasl::ScramSha512 { username, password: Secret::new(password) });
     let client = value("ssl.keystore.certificate.chain").zip(value("ssl.keystore.key").map(Secret::new));
     KafkaEndpoint {
         bootstrap_servers: value("bootstrap.servers").iter().flat_map(|s| s.split(',')).map(str::to_owned).collect(),

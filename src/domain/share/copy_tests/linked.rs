@@ -55,9 +55,8 @@ fn a_link_s_copies_have_short_names_and_nobody_writes_them() {
 fn a_topic_that_the_link_did_not_make_is_known_as_a_stranger_s() {
     let mut world = linked();
     make(&mut world);
-    let strange = |world: &mut World, topics: BTreeSet<String>| {
-        world.index.apply(Update::Strange(key(SHARE), topics), world.now)
-    };
+    let strange =
+        |world: &mut World, topics: BTreeSet<String>| world.index.apply(Update::Strange(key(SHARE), topics), world.now);
     let touched = strange(&mut world, one(&mirror_topic()));
     assert!(touched.products.iter().any(|of| of.name.ends_with("~mirror")), "{touched:?}");
     assert_eq!(makers(&world), [Maker::Link { is_strange: true }]);
