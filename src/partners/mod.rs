@@ -38,7 +38,7 @@ const CONNECTIONS: usize = 256;
 /// How long a TLS handshake, or the head of a request, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a connection may last.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// How it is run.
 #[derive(Clone, Debug)]

@@ -3,17 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
-use weir::api::{DataProduct, ExternalShare, Partner};
+use weir::api::{DataProduct, ExternalShare, Partner, Reason, SharePhase};
 use weir::domain::bundle::Bundle;
+use weir::ports::ProbeOutcome;
 use weir::sealing::new_identity;
 
 use crate::harness::brokers::{groups, reads};
 use crate::harness::manifests::{partner, product_with};
 use crate::harness::operator::Operator;
+use crate::harness::sharing::Sharing;
 use crate::harness::shell::{kubectl, try_run};
-use crate::harness::{Harness, Tenant, until};
+use crate::harness::{Harness, NAMESPACE, SOON, Tenant, until};
 use crate::kills::{AFTERWARDS, Seeded, from_environment};
 
 const PARTNERS: &str = "system:serviceaccount:weir-system:weir-partners";
@@ -184,6 +187,50 @@ pub async fn everybody_says_yes(
         let (ok, text) = try_run("kubectl", &arguments, &approval.to_string()).await;
         assert!(ok, "{text}");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn a_share_that_ended_while_nobody_ran_is_over_at_once_when_somebody_does() {
+    let s = Sharing::begin().await;
+    let operator = Operator::of(&s.h);
+    let scale = |replicas: u8| format!("--replicas={replicas}");
+    // It is over before it is asked for: nobody gets anything.
+    s.ask("validity: {notAfter: '2026-01-01T00:00:00Z'}").await;
+    s.decide("approve", &[]).await;
+    assert_eq!(s.phase(SharePhase::Expired, Reason::Expired).await.principal, None);
+    s.owner.delete_and_wait::<ExternalShare>("out").await;
+    // Another one begins, and later ends, while no process of Weir's is there.
+    let from_now = |seconds| Timestamp::now() + SignedDuration::from_secs(seconds);
+    let (begin, end) = (from_now(30), from_now(90));
+    let validity = format!("validity: {{notBefore: '{begin:.0}', notAfter: '{end:.0}'}}");
+    s.ask(&validity).await;
+    s.phase(SharePhase::PendingApproval, Reason::AwaitingApproval).await;
+    s.decide("approve", &[]).await;
+    s.accept().await;
+    s.phase(SharePhase::Provisioning, Reason::NotYetValid).await;
+    kubectl(&["-n", NAMESPACE, "scale", "deployment", "weir", &scale(0)]).await;
+    operator.no_pod_is_left().await;
+    passes(begin).await;
+    kubectl(&["-n", NAMESPACE, "scale", "deployment", "weir", &scale(2)]).await;
+    s.phase(SharePhase::Active, Reason::Ready).await;
+    let login = s.fetch().await;
+    s.h.brokers.let_fetch(&login, &s.topic("placed"), ProbeOutcome::Allowed).await;
+    kubectl(&["-n", NAMESPACE, "scale", "deployment", "weir", &scale(0)]).await;
+    operator.no_pod_is_left().await;
+    passes(end).await;
+    kubectl(&["-n", NAMESPACE, "scale", "deployment", "weir", &scale(2)]).await;
+    s.phase(SharePhase::Expired, Reason::Expired).await;
+    assert_eq!(s.h.brokers.fetch(&login, &s.topic("placed")).await, Ok(ProbeOutcome::LoginRefused));
+    s.end().await;
+}
+
+/// Waits until a moment is over.
+async fn passes(moment: Timestamp) {
+    until(SOON * 2, &[], "time passes", || async move {
+        if Timestamp::now() > moment { Ok(()) } else { Err(moment.to_string()) }
+    })
+    .await;
 }
 
 /// `WEIR_E2E_SHARE_KILLS` says how often it is killed, `WEIR_E2E_SEED` when and amid what.
