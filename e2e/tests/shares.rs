@@ -498,7 +498,8 @@ async fn who_calls_too_often_too_much_too_slowly_or_by_an_old_protocol_is_not_he
     // Who says nothing is let go, and who says it too slowly: a head, or a body.
     let silent = TcpStream::connect(format!("{}:8443", pod.trim())).await.unwrap();
     let head = "POST /v1/invitation/acceptance HTTP/1.1\r\nHost: partners\r\n";
-    let body = format!("{head}Authorization: Bearer guess\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{{");
+    let body =
+        format!("{head}Authorization: Bearer guess\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{{");
     let (slow_head, slow_body) = tokio::join!(slow(&pod, &ca, head), slow(&pod, &ca, &body));
     let (silent, slow_head, slow_body) = tokio::join!(end_of(silent), end_of(slow_head), end_of(slow_body));
     assert_eq!((silent.as_str(), slow_head.as_str()), ("", ""));

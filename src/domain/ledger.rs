@@ -326,7 +326,7 @@ mod tests {
     use proptest::test_runner::Config;
 
     use super::{Change, GrantKey, GrantRecord, Installation, Ledger};
-    use crate::domain::acl::{AclEntry, Operation, PatternType, Permission, ResourceType};
+    use crate::domain::acl::{AclEntry, Operation, PatternType, ResourceType};
     use crate::domain::testing::{client_record, topic_record};
 
     fn change() -> impl Strategy<Value = Change> {
@@ -335,14 +335,8 @@ mod tests {
         let grant =
             (0..3u8, "[a-zA-Z~=,:/. é-]{1,8}", prop::collection::vec(entry, 0..4), quotas, any::<Option<bool>>());
         let grant = grant.prop_map(|(uid, principal, entries, quotas, keep)| {
-            let entry = |(resource_type, pattern_type, operation, resource): (_, _, _, String)| AclEntry {
-                principal: format!("User:{principal}").into(),
-                resource_type,
-                pattern_type,
-                resource: resource.into(),
-                operation,
-                permission: Permission::Allow,
-                host: "*".into(),
+            let entry = |(resource_type, pattern_type, operation, resource): (_, _, _, String)| {
+                AclEntry::allow(&principal, operation, resource_type, pattern_type, &resource)
             };
             let record = GrantRecord {
                 namespace: "fraud".into(),

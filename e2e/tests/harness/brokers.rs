@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use weir::controllers::applier::LEDGER_TOPIC;
-use weir::domain::acl::{AclEntry, Operation, PatternType, Permission, ResourceType};
+use weir::domain::acl::{AclEntry, Operation, PatternType, ResourceType};
 use weir::domain::ledger::Ledger;
 use weir::domain::secret::Secret;
 use weir::kafka::{KafkaAdminClient, KafkaLedger, KafkaProbe};
@@ -213,30 +213,12 @@ pub fn login_with(get: impl Fn(&str) -> Option<String>) -> Login {
 
 /// The entry that lets `principal` do `operation` on a topic.
 pub fn topic_entry(principal: &str, operation: Operation, topic: &str) -> AclEntry {
-    entry(principal, ResourceType::Topic, PatternType::Literal, topic, operation)
+    AclEntry::allow(principal, operation, ResourceType::Topic, PatternType::Literal, topic)
 }
 
 /// The entry that lets `principal` use groups that start with `prefix`.
 pub fn group_entry(principal: &str, prefix: &str) -> AclEntry {
-    entry(principal, ResourceType::Group, PatternType::Prefixed, prefix, Operation::Read)
-}
-
-fn entry(
-    principal: &str,
-    resource_type: ResourceType,
-    pattern_type: PatternType,
-    resource: &str,
-    operation: Operation,
-) -> AclEntry {
-    AclEntry {
-        principal: format!("User:{principal}").into(),
-        resource_type,
-        pattern_type,
-        resource: resource.into(),
-        operation,
-        permission: Permission::Allow,
-        host: "*".into(),
-    }
+    AclEntry::allow(principal, Operation::Read, ResourceType::Group, PatternType::Prefixed, prefix)
 }
 
 /// [`topic_entry`] for Read, as the brokers' view has it.

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::credentials::Shape;
 use super::deployment::Logins;
-use super::report::{PATIENCE, PATIENCE_OF_RECORDS, failing, starting, stuck};
+use super::report::{PATIENCE, PATIENCE_OF_RECORDS, failed, failing, starting, stuck};
 use super::round::{Copying, Engine, RoundError, Snapshot, is_known};
 use crate::api::ClusterLink;
 use crate::controllers::applier::Order;
@@ -185,7 +185,7 @@ impl Engine {
         let asked = asked.unwrap_or_default();
         let step = match (next(desired.as_ref(), seen.as_ref(), strange), seen) {
             // Whoever takes a configuration and then shows another one may do so for ever: what else there is to do goes on.
-            (Some(LinkStep::Configure), Some(seen)) if !self.may_configure(name, &asked) => {
+            (Some(LinkStep::Configure), Some(seen)) if !self.retries.may_configure(name, &asked) => {
                 let as_asked = ObservedLink { config: asked.clone(), given: given.clone(), ..seen.clone() };
                 next(desired.as_ref(), Some(&as_asked), strange)
             }
@@ -221,7 +221,7 @@ impl Engine {
         let gives_login = matches!(step, LinkStep::Create | LinkStep::Configure);
         if gives_login {
             let name = name.clone();
-            self.configured(&name, asked);
+            self.retries.configured(&name, asked);
         }
         Ok(Some(given.filter(|_| gives_login)))
     }
@@ -309,12 +309,7 @@ fn state(seen: &ObservedLink, is_running: bool) -> State {
 fn problem(of: &Linked<'_>, is_running: bool, flow: Option<&Flow>, failure: Option<RoundError>) -> Option<Problem> {
     let Linked { name, desired, seen, .. } = of;
     if let Some(failure) = failure {
-        let has_run = flow.is_some() || !failure.is_passing();
-        return Some(if has_run {
-            failing(format!("link {name}: {failure}"))
-        } else {
-            starting(&format!("the link is being made: {failure}"))
-        });
+        return Some(failed(&format!("link {name}"), flow, &failure));
     }
     let Some(seen) = seen else { return Some(starting("the link is being made")) };
     if let Some(why) = &seen.failure {

@@ -7,6 +7,7 @@ mod deployment;
 mod linked;
 mod positions;
 mod report;
+mod retries;
 mod round;
 mod tended;
 

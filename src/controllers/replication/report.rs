@@ -56,7 +56,7 @@ impl Engine {
         let patience = seen.map_or(PATIENCE_OF_RECORDS, patience_of_records);
         let is_stuck = flow.as_ref().is_some_and(|f| f.is_stuck(Timestamp::now(), patience));
         if is_running && flow.is_some() && !is_stuck {
-            self.forgive(&name);
+            self.retries.forgive(&name);
         }
         let problem = c.is_meant().then(|| problem(c, &name, seen, flow.as_ref(), failure)).flatten();
         let problem = problem.or_else(|| self.taking_up(c, seen));
@@ -164,12 +164,7 @@ fn problem(
     failure: Option<RoundError>,
 ) -> Option<Problem> {
     if let Some(failure) = failure {
-        let has_run = flow.is_some() || !failure.is_passing();
-        return Some(if has_run {
-            failing(format!("connector {name}: {failure}"))
-        } else {
-            starting(&format!("the connector is being started: {failure}"))
-        });
+        return Some(failed(&format!("connector {name}"), flow, &failure));
     }
     let Some(seen) = seen else { return Some(starting("the connector is being made")) };
     if let Some(why) = &seen.failure {
@@ -187,6 +182,12 @@ fn problem(
         }
         (false, None) => Some(starting("the connector is being started")),
     }
+}
+
+/// What to say where a step failed: what has not run yet may still be on its way.
+pub(super) fn failed(what: &str, flow: Option<&Flow>, failure: &RoundError) -> Problem {
+    let has_run = flow.is_some() || !failure.is_passing();
+    if has_run { failing(format!("{what}: {failure}")) } else { starting(&format!("{what} is being made: {failure}")) }
 }
 
 /// What to say where nothing is copied although whatever copies says that it runs.

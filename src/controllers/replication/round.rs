@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 use tracing::{info, warn};
@@ -12,6 +11,7 @@ use super::deployment::{Applied, Logins};
 use super::linked::Links;
 use super::positions::Sources;
 use super::report::Measure;
+use super::retries::Retries;
 use crate::api::{ExternalShare, KafkaConnect, StreamClient, Strimzi};
 use crate::controllers::context::Context;
 use crate::controllers::live::live;
@@ -32,13 +32,6 @@ use crate::k8s::strimzi::StrimziResources;
 use crate::k8s::workers::Workers;
 use crate::ports::{Connectors, RestEndpoint, RestError};
 use crate::replication::ConnectClient;
-
-/// The first wait before what failed is started again; each next one is twice as long.
-const BACKOFF: Duration = Duration::from_secs(2);
-/// The longest.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(120);
-/// So long may a connector be without tasks, or its tasks on their way, before it is started again.
-const ON_ITS_WAY: Duration = Duration::from_secs(15);
 
 /// Why a look did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -71,8 +64,7 @@ pub struct Engine {
     pub(super) sources: Sources,
     asked: Option<(Asked, Arc<dyn Connectors>)>,
     pub(super) applied: Applied,
-    retries: BTreeMap<String, Retry>,
-    configured: BTreeMap<String, (BTreeMap<String, String>, Retry)>,
+    pub(super) retries: Retries,
     pub(super) measures: BTreeMap<String, Measure>,
     pub(super) links: Option<Links>,
 }
@@ -84,13 +76,6 @@ pub(super) enum Asked {
     Strimzi(Strimzi),
 }
 
-/// When something is done again that was of no use.
-#[derive(Clone, Copy)]
-struct Retry {
-    at: Instant,
-    wait: Duration,
-}
-
 /// A share that copies by the engine, as of the beginning of a look.
 pub(super) struct Copying {
     pub(super) key: ObjectKey,
@@ -98,18 +83,6 @@ pub(super) struct Copying {
     pub(super) copy: Arc<Copy>,
     /// What the engine keeps for it alone has its place.
     is_prepared: bool,
-}
-
-impl Retry {
-    /// Whether it is time. The next time is later by ever more.
-    fn is_due(&mut self) -> bool {
-        let now = Instant::now();
-        let is_due = self.at <= now;
-        if is_due {
-            *self = Self { at: now + self.wait, wait: (self.wait * 2).min(LONGEST_BACKOFF) };
-        }
-        is_due
-    }
 }
 
 impl Copying {
@@ -157,8 +130,7 @@ impl Engine {
             sources: Sources::default(),
             asked: None,
             applied: Applied::default(),
-            retries: BTreeMap::new(),
-            configured: BTreeMap::new(),
+            retries: Retries::default(),
             measures: BTreeMap::new(),
             links: None,
         }
@@ -275,7 +247,7 @@ impl Engine {
     /// Forgets what is known of connectors, or links, that are no more.
     pub(super) fn forget_all_but(&mut self, is_there: impl Fn(&String) -> bool) {
         self.measures.retain(|name, _| is_there(name));
-        self.configured.retain(|name, _| is_there(name));
+        self.retries.retain(is_there);
     }
 
     /// Tells its connectors from those of other engines, and of other installations of Weir, at the same Kafka Connect.
@@ -311,7 +283,7 @@ impl Engine {
         let seen = observed.get(&name);
         let step = match (next(desired.as_ref(), seen), seen) {
             // Whoever takes a configuration and then shows another one may do so for ever: what else there is to do goes on.
-            (Some(Step::Configure(config)), Some(seen)) if !self.may_configure(&name, &config) => {
+            (Some(Step::Configure(config)), Some(seen)) if !self.retries.may_configure(&name, &config) => {
                 next(desired.as_ref(), Some(&ObservedConnector { config, ..seen.clone() }))
             }
             (step, _) => step,
@@ -321,26 +293,13 @@ impl Engine {
         match &taken {
             Ok(()) => {
                 info!(connector = name, step = step.name(), "took a step");
-                self.taken(&name, step);
+                if let Step::Configure(config) = step {
+                    self.retries.configured(&name, config);
+                }
             }
             Err(error) => info!(connector = name, step = step.name(), %error, "a step failed; it is tried again"),
         }
         taken.map(|()| true)
-    }
-
-    /// Takes note of what may be of no use, so that it is not done again and again.
-    fn taken(&mut self, name: &str, step: Step) {
-        if let Step::Configure(config) = step {
-            self.configured(name, config);
-        }
-    }
-
-    /// Takes note of a configuration that was given.
-    pub(super) fn configured(&mut self, name: &str, config: BTreeMap<String, String>) {
-        if self.configured.get(name).is_none_or(|(before, _)| *before != config) {
-            let retry = Retry { at: Instant::now() + BACKOFF, wait: BACKOFF * 2 };
-            self.configured.insert(name.to_owned(), (config, retry));
-        }
     }
 
     fn desired(&self, Snapshot { carrier, .. }: &Snapshot, c: &Copying, logins: &Logins) -> Option<Connector> {
@@ -367,27 +326,9 @@ impl Engine {
             Step::Create(_) | Step::StopToPosition | Step::Position(..) | Step::Resume => {
                 c.is_prepared && self.waits_for_access(c).is_none()
             }
-            Step::Restart { only_failed } => {
-                let now = Instant::now();
-                // What did not fail may be on its way.
-                let at = if *only_failed { now } else { now + ON_ITS_WAY };
-                self.retries.entry(name.to_owned()).or_insert(Retry { at, wait: BACKOFF }).is_due()
-            }
+            Step::Restart { only_failed } => self.retries.may_restart(name, *only_failed),
             Step::Stop | Step::Configure(_) | Step::Remove(_) => true,
         }
-    }
-
-    /// Whether a configuration is a new one, or it is time to give it again.
-    pub(super) fn may_configure(&mut self, name: &str, config: &BTreeMap<String, String>) -> bool {
-        match self.configured.get_mut(name) {
-            Some((before, retry)) if before == config => retry.is_due(),
-            _ => true,
-        }
-    }
-
-    /// What flows well may fail as if for the first time.
-    pub(super) fn forgive(&mut self, name: &str) {
-        self.retries.remove(name);
     }
 
     /// What the copiers' access waits for.
