@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use self::connectors::{Connectors, Listed};
-pub use self::links::ClusterLinks;
+pub use self::links::{ClusterLinks, FoundLink};
 pub use self::rest::{RestEndpoint, RestError};
 use crate::domain::acl::{AclEntry, ResourceType};
 pub use crate::domain::evidence::ProbeOutcome;

@@ -39,6 +39,7 @@ use crate::api::{
 };
 
 pub use access::DesiredAccess;
+pub use engines::SeenLink;
 pub use update::Update;
 
 /// The graph. See the module.
@@ -65,8 +66,8 @@ pub struct Index {
     workers: BTreeMap<EngineKey, Arc<Worker>>,
     /// Engines that were seen to have nothing left of any share.
     idle: BTreeSet<EngineKey>,
-    /// By share, topics at its destination that have names of its copies, and are none.
-    strange: BTreeMap<ObjectKey, BTreeSet<String>>,
+    /// By share, what was seen of its cluster link.
+    links: BTreeMap<ObjectKey, SeenLink>,
     /// The API server holds reviewers and requesters to their names.
     approvals_enforced: bool,
 
@@ -81,6 +82,8 @@ pub struct Index {
     issued: BTreeMap<String, String>,
     /// From ledgers: cluster and topic to the UID of the product that has it.
     governed: BTreeMap<(String, String), String>,
+    /// The same of those that somebody else is yet to make for it.
+    promised: BTreeMap<(String, String), String>,
     /// From ledgers: binding UID, principal and cluster to the ServiceAccount's UID.
     subject_uids: BTreeMap<(String, String, String), String>,
 

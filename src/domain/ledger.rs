@@ -95,7 +95,7 @@ pub struct VersionRecord {
     pub retired: bool,
 }
 
-/// A topic that Weir made, or took over, for a product.
+/// A topic that Weir made, or took over, for a product; or that somebody else is to make for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TopicRecord {
@@ -105,6 +105,9 @@ pub struct TopicRecord {
     pub namespace: String,
     /// The product's name.
     pub name: String,
+    /// Somebody else is to make it, and was not seen to have: a topic of that name may be a stranger's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_promised: bool,
 }
 
 /// Key of a [`GrantRecord`].

@@ -33,11 +33,19 @@ pub struct ValidStream {
 pub enum Maker {
     /// Weir.
     Weir,
-    /// A cluster link, which mirrors a topic of another cluster.
-    Link {
-        /// A topic of that name is there, and the link says that it is none of its own.
-        is_strange: bool,
-    },
+    /// A cluster link, which mirrors a topic of another cluster; and what was seen of that.
+    Link(Mirrored),
+}
+
+/// What was seen of a topic that a cluster link is to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mirrored {
+    /// Nothing that could be relied on.
+    Unseen,
+    /// The link has it among its own.
+    Listed,
+    /// It has been there for a while, and no link has it among its own.
+    Strange,
 }
 
 /// What a product comes to.

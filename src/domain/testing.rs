@@ -103,7 +103,7 @@ pub(crate) fn removal(of: &str) -> Update {
 pub(crate) fn topic_record(topic: &str, product: &str) -> Change {
     let ObjectKey { namespace, name } = key(product);
     let product_uid = uid(&format!("DataProduct {product}"));
-    Change::Topic(topic.into(), Some(TopicRecord { product_uid, namespace, name }))
+    Change::Topic(topic.into(), Some(TopicRecord { product_uid, namespace, name, is_promised: false }))
 }
 
 /// The ledger's word on the versions of a client, with those that are retired.

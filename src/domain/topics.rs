@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::ResourceExt;
 
 use super::index::Index;
-use super::ledger::TopicRecord;
-use super::names::ObjectKey;
+use super::ledger::{Change, TopicRecord};
+use super::names::{ObjectKey, share_of_guest};
 use super::problem::Problem;
-use super::product::{Maker, ValidStream};
+use super::product::{Maker, Mirrored, ValidStream};
 use crate::api::{DeletionPolicy, Reason};
 
 /// Annotation on a DataProduct that lets retention be shortened: `<stream>:<key>=<value>`, several with commas. A comma
@@ -31,9 +31,9 @@ pub enum TopicStep {
     Create,
     /// Record that the topic, which exists, is the product's.
     Adopt,
-    /// Record that the topic is the product's, for whoever else makes it.
-    Claim,
-    /// Record no more that the topic is the product's, for somebody else made it.
+    /// Record that somebody else is to make the topic for the product.
+    Promise,
+    /// Record no more that the topic is to be made for the product, for a stranger made one of that name.
     Release(Problem),
     /// Grow it and set configuration, as far as either is there.
     Change {
@@ -56,8 +56,8 @@ pub fn plan(
     observed: Option<&ObservedTopic>,
     acknowledged: &str,
 ) -> TopicStep {
-    if let Maker::Link { is_strange } = stream.maker {
-        return plan_linked(stream, product_uid, record, observed, is_strange);
+    if let Maker::Link(mirrored) = stream.maker {
+        return plan_linked(stream, product_uid, record, observed, mirrored);
     }
     let Some(observed) = observed else { return TopicStep::Create };
     if record.is_none_or(|r| r.product_uid != product_uid) {
@@ -85,21 +85,34 @@ pub fn plan(
     if partitions.is_none() && config.is_empty() { TopicStep::Keep } else { TopicStep::Change { partitions, config } }
 }
 
-/// The same for a stream whose topic a cluster link makes, has grow and configures. It is recorded before it is made, so that
-/// whatever a crash leaves is known.
+/// The same for a stream whose topic a cluster link makes, has grow and configures. That is recorded before the link is asked; once the
+/// link was seen to have the topic among its own, it is the product's, whatever is seen of it later: looks may be stale.
 fn plan_linked(
     stream: &ValidStream,
     product_uid: &str,
     record: Option<&TopicRecord>,
     observed: Option<&ObservedTopic>,
-    is_strange: bool,
+    mirrored: Mirrored,
 ) -> TopicStep {
-    match (record.is_some_and(|r| r.product_uid == product_uid), observed) {
-        (false, None) => TopicStep::Claim,
-        (false, Some(_)) => TopicStep::Refuse(exists(stream, record)),
-        (true, Some(_)) if is_strange => TopicStep::Release(exists(stream, None)),
-        (true, _) => TopicStep::Keep,
+    match (record.filter(|r| r.product_uid == product_uid), mirrored) {
+        (Some(record), _) if !record.is_promised => TopicStep::Keep,
+        (_, Mirrored::Listed) => TopicStep::Adopt,
+        (Some(_), Mirrored::Strange) => TopicStep::Release(exists(stream, None)),
+        (Some(_), Mirrored::Unseen) => TopicStep::Keep,
+        (None, _) if observed.is_some() => TopicStep::Refuse(exists(stream, record)),
+        (None, _) => TopicStep::Promise,
     }
+}
+
+/// Of `recorded`, the topics that were promised, and that their link has among its own: now they are the share's, also where that is over.
+pub fn kept_promises(index: &Index, recorded: &BTreeMap<String, TopicRecord>) -> Vec<Change> {
+    let is_kept = |topic: &str, record: &TopicRecord| {
+        let share = share_of_guest(&ObjectKey::new(&record.namespace, &record.name)).map(|(share, _)| share);
+        record.is_promised && share.is_some_and(|share| index.mirrored(&share, topic) == Mirrored::Listed)
+    };
+    let kept = recorded.iter().filter(|(topic, record)| is_kept(topic, record));
+    let made = |record: &TopicRecord| TopicRecord { is_promised: false, ..record.clone() };
+    kept.map(|(topic, record)| Change::Topic(topic.clone(), Some(made(record)))).collect()
 }
 
 /// What becomes of a topic on record once nobody has access to it by Weir.
@@ -122,9 +135,13 @@ pub fn ending(index: &Index, cluster: &str, topic: &str, record: &TopicRecord) -
     if product.metadata.deletion_timestamp.is_none() {
         return Ending::Stays;
     }
+    // A link that is still there may yet make the topic; and it is to let go of it first.
+    if index.is_held_by_link(&key) {
+        return Ending::Stays;
+    }
     let passed_on = index.topic_owner(cluster, topic).is_some_and(|owner| *owner != key);
     match product.spec.deletion_policy {
-        DeletionPolicy::Delete if !passed_on => Ending::Deleted,
+        DeletionPolicy::Delete if !passed_on && !record.is_promised => Ending::Deleted,
         DeletionPolicy::Delete | DeletionPolicy::Retain => Ending::Released,
     }
 }
@@ -190,7 +207,7 @@ mod tests {
     use super::{Ending, ObservedTopic, TopicStep, ending, plan};
     use crate::api::Reason;
     use crate::domain::ledger::TopicRecord;
-    use crate::domain::product::{Maker, ValidStream};
+    use crate::domain::product::{Maker, Mirrored, ValidStream};
     use crate::domain::testing::{World, key, topic_record};
 
     fn stream(partitions: i32, config: &[(&str, &str)]) -> ValidStream {
@@ -210,7 +227,7 @@ mod tests {
     }
 
     fn ours() -> TopicRecord {
-        TopicRecord { product_uid: "u".into(), namespace: "payments".into(), name: "orders".into() }
+        TopicRecord { product_uid: "u".into(), namespace: "payments".into(), name: "orders".into(), is_promised: false }
     }
 
     fn refusal(step: TopicStep) -> (Reason, String) {
@@ -234,16 +251,25 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_a_link_makes_is_recorded_first_and_never_taken_from_anybody() {
-        let linked = |is_strange| ValidStream { maker: Maker::Link { is_strange }, ..stream(3, &[("a", "b")]) };
-        let observed = ObservedTopic { partitions: 9, config: map(&[]) };
-        let plan =
-            |is_strange, record: Option<&TopicRecord>, observed| plan(&linked(is_strange), "u", record, observed, "");
-        assert_eq!(plan(false, None, None), TopicStep::Claim);
-        assert_eq!(plan(false, Some(&ours()), None), TopicStep::Keep, "the link has yet to make it");
-        assert_eq!(plan(false, Some(&ours()), Some(&observed)), TopicStep::Keep);
-        assert_eq!(refusal(plan(false, None, Some(&observed))).0, Reason::TopicExists);
-        match plan(true, Some(&ours()), Some(&observed)) {
+    fn a_topic_that_a_link_makes_is_promised_first_and_never_taken_from_anybody() {
+        let linked = |mirrored| ValidStream { maker: Maker::Link(mirrored), ..stream(3, &[("a", "b")]) };
+        let (there, promised) =
+            (ObservedTopic { partitions: 9, config: map(&[]) }, TopicRecord { is_promised: true, ..ours() });
+        let step =
+            |mirrored, record: Option<&TopicRecord>, observed| plan(&linked(mirrored), "u", record, observed, "");
+        assert_eq!(step(Mirrored::Unseen, None, None), TopicStep::Promise);
+        assert_eq!(step(Mirrored::Unseen, Some(&promised), Some(&there)), TopicStep::Keep, "the link may yet say so");
+        assert_eq!(step(Mirrored::Listed, Some(&promised), Some(&there)), TopicStep::Adopt);
+        assert_eq!(step(Mirrored::Listed, None, Some(&there)), TopicStep::Adopt);
+        for mirrored in [Mirrored::Unseen, Mirrored::Listed, Mirrored::Strange] {
+            assert_eq!(
+                step(mirrored, Some(&ours()), Some(&there)),
+                TopicStep::Keep,
+                "looks may be stale: {mirrored:?}"
+            );
+        }
+        assert_eq!(refusal(step(Mirrored::Unseen, None, Some(&there))).0, Reason::TopicExists);
+        match step(Mirrored::Strange, Some(&promised), Some(&there)) {
             TopicStep::Release(problem) => assert_eq!(problem.reason, Reason::TopicExists),
             other => panic!("not released: {other:?}"),
         }

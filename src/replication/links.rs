@@ -4,15 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream;
 use hyper::Method;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::rest::{RestClient, failure, segment};
-use crate::domain::replication::link::{MirrorState, ObservedLink, ObservedMirror};
+use crate::domain::replication::link::{MirrorState, ObservedLink, ObservedMirror, absent, changeable};
 use crate::domain::replication::reported::first_line;
 use crate::domain::secret::Secret;
-use crate::ports::{ClusterLinks, RestEndpoint, RestError};
+use crate::ports::{ClusterLinks, FoundLink, RestEndpoint, RestError};
+
+/// How many links are looked at at once.
+const AT_ONCE: usize = 8;
 
 /// A caller of the REST API of one cluster.
 pub struct LinkClient {
@@ -74,7 +79,12 @@ impl OneLink {
     fn failure(&self) -> Option<String> {
         let error = self.link_error.as_deref().filter(|error| *error != NO_ERROR)?;
         let message = self.link_error_message.as_deref().filter(|message| !message.is_empty());
-        Some(message.map_or_else(|| error.to_owned(), |message| format!("{error}: {}", first_line(message))))
+        Some(
+            message.map_or_else(
+                || error.to_owned(),
+                |message| format!("{error}: {}", first_line(without_passwords(message))),
+            ),
+        )
     }
 }
 
@@ -101,7 +111,7 @@ impl OneMirror {
     fn observed(self) -> (String, ObservedMirror) {
         let state = MirrorState::of(&self.mirror_status);
         let error = self.mirror_topic_error.filter(|error| error != NO_ERROR && error != "NOT_SET");
-        let failure = (state == MirrorState::Failed)
+        let failure = matches!(state, MirrorState::Failed | MirrorState::Waiting)
             .then(|| error.map_or(self.mirror_status.clone(), |error| format!("{}: {error}", self.mirror_status)));
         (self.mirror_topic_name, ObservedMirror { source: self.source_topic_name, state, failure })
     }
@@ -125,50 +135,74 @@ impl Altered {
     }
 }
 
-/// Takes out of a server's words what it was told and nobody else may read.
-fn redacted(error: RestError, config: &BTreeMap<String, Secret>) -> RestError {
-    let secrets =
-        config.values().map(Secret::expose).flat_map(|value| value.split(['"', '\n'])).filter(|s| s.len() > 8);
-    let message = secrets.fold(error.message, |message, secret| message.replace(secret, "***"));
-    RestError { message, ..error }
+/// What of a login nobody else may read, piece by piece.
+fn secrets(login: &BTreeMap<String, Secret>) -> Vec<&str> {
+    let is_secret = |(key, _): &(&String, &Secret)| ["sasl.jaas.config", "ssl.keystore.key"].contains(&key.as_str());
+    let values = login.iter().filter(is_secret).map(|(_, value)| value.expose());
+    // The whole, then its lines, and what stands in quotes.
+    let pieces = values.flat_map(|value| [value].into_iter().chain(value.split(['"', '\n'])));
+    pieces.filter(|piece| piece.len() > 8).collect()
 }
 
-fn pairs(config: &BTreeMap<String, Secret>) -> Vec<Value> {
-    config.iter().map(|(name, value)| json!({"name": name, "value": value.expose()})).collect()
+/// Keys with what they are set to.
+fn pairs<'a>(config: &'a BTreeMap<String, String>, login: &'a BTreeMap<String, Secret>) -> Vec<(&'a str, &'a str)> {
+    let config = config.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    config.chain(login.iter().map(|(key, value)| (key.as_str(), value.expose()))).collect()
+}
+
+/// What is said of a link, without what may be a password in it.
+fn without_passwords(text: &str) -> &str {
+    text.split("password").next().unwrap_or_default()
+}
+
+impl LinkClient {
+    async fn look(&self, link: OneLink) -> FoundLink {
+        let (configs, mirrors) = (self.of(&link.link_name, "/configs"), self.of(&link.link_name, "/mirrors"));
+        let (configs, mirrors): (Listed<OneConfig>, Listed<OneMirror>) =
+            tokio::try_join!(self.rest.read(&configs), self.rest.read(&mirrors))?;
+        let config = configs.data.into_iter().filter_map(|c| Some((c.name, c.value?))).collect();
+        let mirrors = mirrors.data.into_iter().map(OneMirror::observed).collect();
+        Ok(ObservedLink { failure: link.failure(), config, given: None, mirrors })
+    }
 }
 
 #[async_trait]
 impl ClusterLinks for LinkClient {
-    async fn list(&self, prefixes: &BTreeSet<String>) -> Result<BTreeMap<String, ObservedLink>, RestError> {
+    async fn list(&self, prefixes: &BTreeSet<String>) -> Result<BTreeMap<String, FoundLink>, RestError> {
         let all: Listed<OneLink> = self.rest.read(&self.links).await?;
-        let mut found = BTreeMap::new();
         let is_asked_for = |link: &OneLink| prefixes.iter().any(|prefix| link.link_name.starts_with(prefix));
-        for link in all.data.into_iter().filter(is_asked_for) {
-            let (configs, mirrors) = (self.of(&link.link_name, "/configs"), self.of(&link.link_name, "/mirrors"));
-            let (configs, mirrors): (Listed<OneConfig>, Listed<OneMirror>) =
-                tokio::try_join!(self.rest.read(&configs), self.rest.read(&mirrors))?;
-            let config = configs.data.into_iter().filter_map(|c| Some((c.name, c.value?))).collect();
-            let mirrors = mirrors.data.into_iter().map(OneMirror::observed).collect();
-            let failure = link.failure();
-            found.insert(link.link_name, ObservedLink { failure, config, given: None, mirrors });
-        }
-        Ok(found)
-    }
-
-    async fn create(&self, name: &str, source: &str, config: &BTreeMap<String, Secret>) -> Result<(), RestError> {
-        let path = format!("{}?link_name={}", self.links, segment(name));
-        let body = json!({"source_cluster_id": source, "configs": pairs(config)});
-        self.rest.act(Method::POST, &path, Some(body)).await.map_err(|error| redacted(error, config))
-    }
-
-    async fn configure(&self, name: &str, config: &BTreeMap<String, Secret>) -> Result<(), RestError> {
-        let mut data = pairs(config);
-        data.iter_mut().filter_map(Value::as_object_mut).for_each(|one| {
-            one.insert("operation".into(), json!("SET"));
+        let looks = all.data.into_iter().filter(is_asked_for).map(|link| async move {
+            let name = link.link_name.clone();
+            (name, self.look(link).await)
         });
-        let path = self.of(name, "/configs:alter");
-        let body = json!({"data": data});
-        self.rest.act(Method::PUT, &path, Some(body)).await.map_err(|error| redacted(error, config))
+        Ok(stream::iter(looks).buffer_unordered(AT_ONCE).collect().await)
+    }
+
+    async fn create(
+        &self,
+        name: &str,
+        source: &str,
+        config: &BTreeMap<String, String>,
+        login: &BTreeMap<String, Secret>,
+    ) -> Result<(), RestError> {
+        let path = format!("{}?link_name={}", self.links, segment(name));
+        let configs = pairs(config, login).into_iter().map(|(name, value)| json!({"name": name, "value": value}));
+        let body = json!({"source_cluster_id": source, "configs": configs.collect::<Vec<_>>()});
+        self.rest.act_in_secret(Method::POST, &path, body, &secrets(login)).await
+    }
+
+    async fn configure(
+        &self,
+        name: &str,
+        config: &BTreeMap<String, String>,
+        login: &BTreeMap<String, Secret>,
+    ) -> Result<(), RestError> {
+        let config = changeable(config);
+        let set = pairs(&config, login).into_iter();
+        let set = set.map(|(name, value)| json!({"name": name, "value": value, "operation": "SET"}));
+        let absent = absent(login).into_iter().map(|name| json!({"name": name, "operation": "DELETE"}));
+        let body = json!({"data": set.chain(absent).collect::<Vec<_>>()});
+        self.rest.act_in_secret(Method::PUT, &self.of(name, "/configs:alter"), body, &secrets(login)).await
     }
 
     async fn mirror(&self, name: &str, source: &str, copy: &str) -> Result<(), RestError> {
@@ -188,8 +222,9 @@ impl ClusterLinks for LinkClient {
         self.alter(name, "failover", copies).await
     }
 
-    async fn remove(&self, name: &str) -> Result<(), RestError> {
-        self.rest.act(Method::DELETE, &self.of(name, ""), None).await
+    async fn remove(&self, name: &str, by_force: bool) -> Result<(), RestError> {
+        let query = if by_force { "?force=true" } else { "" };
+        self.rest.act(Method::DELETE, &self.of(name, query), None).await
     }
 }
 
@@ -197,10 +232,9 @@ impl ClusterLinks for LinkClient {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Altered, Listed, OneLink, OneMirror, redacted};
+    use super::{Altered, Listed, OneLink, OneMirror, secrets, without_passwords};
     use crate::domain::replication::link::MirrorState;
     use crate::domain::secret::Secret;
-    use crate::ports::RestError;
 
     #[test]
     fn a_link_that_is_well_says_so_in_the_place_of_an_error() {
@@ -237,11 +271,13 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_repeats_a_password_is_not_passed_on() {
-        let jaas = "org.x.ScramLoginModule required username=\"~xs.1-1\" password=\"0123456789\";";
-        let config = BTreeMap::from([("sasl.jaas.config".to_owned(), Secret::new(jaas))]);
-        let said = RestError { status: Some(400), message: format!("bad value {jaas} with 0123456789") };
-        let passed_on = redacted(said, &config).message;
-        assert!(!passed_on.contains("0123456789") && passed_on.starts_with("bad value"), "{passed_on}");
+    fn a_login_s_secrets_are_its_password_and_its_key() {
+        let jaas = "org.x.ScramLoginModule required username=\"~xs.0123456789-1\" password=\"0123456789\";";
+        let login = [("sasl.jaas.config", jaas), ("bootstrap.servers", "kafka.example.com:9092")];
+        let login = login.map(|(key, value)| (key.to_owned(), Secret::new(value))).into();
+        let secrets = secrets(&login);
+        assert!(secrets.contains(&jaas) && secrets.contains(&"0123456789"), "{secrets:?}");
+        assert!(!secrets.contains(&"kafka.example.com:9092"), "it is to be told which brokers were not reached");
+        assert_eq!(without_passwords("bad jaas: password=\"0123\""), "bad jaas: ");
     }
 }

@@ -68,11 +68,36 @@ impl RestClient {
         self.call(method, path, body).await.map(drop)
     }
 
+    /// The same with a body in which something is secret: where the other side repeats that, it is not passed on.
+    ///
+    /// # Errors
+    /// See [`RestError`].
+    pub async fn act_in_secret(
+        &self,
+        method: Method,
+        path: &str,
+        body: Value,
+        secrets: &[&str],
+    ) -> Result<(), RestError> {
+        let (status, answer) = self.exchange(method, path, Some(body)).await?;
+        if status.is_success() { Ok(()) } else { Err(refusal(status, &answer, secrets)) }
+    }
+
     /// One call with its answer.
     ///
     /// # Errors
     /// See [`RestError`].
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Bytes, RestError> {
+        let (status, body) = self.exchange(method, path, body).await?;
+        if status.is_success() { Ok(body) } else { Err(refusal(status, &body, &[])) }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<(StatusCode, Bytes), RestError> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
@@ -91,8 +116,7 @@ impl RestClient {
         };
         let answered = timeout(PATIENCE, exchange).await;
         let late = |_| failure(format!("{} did not answer within {} s", self.base, PATIENCE.as_secs()));
-        let (status, body) = answered.map_err(late)??;
-        if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
+        answered.map_err(late)?
     }
 }
 
@@ -126,12 +150,27 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn refusal(status: StatusCode, body: &[u8]) -> RestError {
+fn refusal(status: StatusCode, body: &[u8], secrets: &[&str]) -> RestError {
     #[derive(Deserialize)]
     struct Refusal {
         message: String,
     }
-    let said = serde_json::from_slice::<Refusal>(body).map(|r| first_line(&r.message));
+    let hide = |message: String| secrets.iter().fold(message, |message, secret| message.replace(secret, "***"));
+    let said = serde_json::from_slice::<Refusal>(body).map(|r| first_line(&hide(r.message)));
     let message = said.unwrap_or_else(|_| format!("HTTP status {status}"));
     RestError { status: Some(status.as_u16()), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::StatusCode;
+
+    use super::refusal;
+
+    #[test]
+    fn what_is_secret_is_taken_out_before_the_rest_is_cut_off() {
+        let said = format!(r#"{{"message": "{}0123456789 is no password"}}"#, "x".repeat(505));
+        let refused = refusal(StatusCode::BAD_REQUEST, said.as_bytes(), &["0123456789"]);
+        assert!(refused.message.contains("x*** is") && !refused.message.contains("0123"), "{}", refused.message);
+    }
 }

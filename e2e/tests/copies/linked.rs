@@ -159,6 +159,14 @@ async fn a_cluster_link_copies_as_the_share_s_reader_and_is_let_go_when_that_is_
     l.confluent.stall(false);
     l.c.healthy("True", "").await;
 
+    // Somebody takes a topic out of the link, and does what is advised.
+    l.confluent.promote(&placed);
+    l.c.healthy("False", &format!("somebody took topic {placed} out of link")).await;
+    l.c.kafka.brokers.delete_topic(&placed).await;
+    l.c.healthy("True", "").await;
+    l.c.write(&admin, "placed", &numbered("anew", 5));
+    l.c.has(&l.c.kafka.brokers.login(), &placed, &numbered("anew", 5)).await;
+
     // Over: the topics are let go as they are, then the link goes.
     l.revoke().await;
     assert!(l.c.kafka.brokers.topics().await.contains(&placed), "targetTopicPolicy is Retain");
@@ -172,7 +180,19 @@ async fn a_cluster_link_takes_no_topic_of_somebody_else_and_follows_its_source()
     let admin = l.c.s.h.brokers.login();
     let mut wanted = numbered("before", 10);
     l.c.write(&admin, "placed", &wanted);
+    // Before Weir can look at links, somebody makes a topic with the name of a copy; and the share ends.
+    l.c.s.ask("").await;
+    let theirs = l.copy("refunded").await;
+    l.c.agree().await;
+    l.c.healthy("False", "does not exist: create it in the namespace that Weir runs in").await;
+    l.c.kafka.brokers.make_topic(&theirs).await;
+    l.c.s.owner.delete::<ExternalShare>("out").await;
     l.confluent.introduce(&l.c.s.h, None).await;
+    l.c.s.owner.gone::<ExternalShare>("out").await;
+    assert!(l.c.kafka.brokers.topics().await.contains(&theirs), "it is not Weir's to delete");
+    assert_eq!(l.c.kafka.brokers.entries_with(&theirs).await, Ok([].into()), "nobody reads it by the share");
+    l.c.kafka.brokers.delete_topic(&theirs).await;
+
     l.c.s.ask("").await;
     let (placed, refunded) = (l.copy("placed").await, l.copy("refunded").await);
     // One topic is there before anybody agreed, another comes before the link does.
@@ -205,6 +225,17 @@ async fn a_cluster_link_takes_no_topic_of_somebody_else_and_follows_its_source()
     .await;
     write(&admin, &l.c.s.topic("placed"), 1, &numbered("grown", 10), None);
     wanted.extend(numbered("grown", 10));
+    l.c.has(&login, &placed, &wanted).await;
+
+    // Somebody deletes the link: its topics stay the share's, and what to do is said.
+    l.confluent.lose();
+    l.c.healthy("False", &format!("topic {placed} is there, and link")).await;
+    let ledger = l.c.kafka.brokers.ledger().await.unwrap();
+    assert!([&placed, &refunded].iter().all(|topic| ledger.topics.get(*topic).is_some_and(|r| !r.is_promised)));
+    for topic in [&placed, &refunded] {
+        l.c.kafka.brokers.delete_topic(topic).await;
+    }
+    l.c.healthy("True", "").await;
     l.c.has(&login, &placed, &wanted).await;
 
     // A stream less stands still at once; nobody reads it.

@@ -58,6 +58,7 @@ impl Work {
             product_uid: self.uid.clone(),
             namespace: self.key.namespace.clone(),
             name: self.key.name.clone(),
+            is_promised: false,
         }
     }
 }
@@ -67,7 +68,7 @@ impl Work {
 struct Steps {
     create: Vec<(usize, NewTopic)>,
     adopt: Vec<(usize, String)>,
-    claim: Vec<(usize, String)>,
+    promise: Vec<(usize, String)>,
     release: Vec<String>,
     grow: Vec<(usize, (String, i32))>,
     configure: Vec<(usize, ConfigDelta)>,
@@ -157,7 +158,7 @@ impl Session<'_> {
                     TopicStep::Keep => {}
                     TopicStep::Refuse(problem) => w.outcome.problems.push(problem),
                     TopicStep::Adopt => steps.adopt.push((place, stream.topic.clone())),
-                    TopicStep::Claim => steps.claim.push((place, stream.topic.clone())),
+                    TopicStep::Promise => steps.promise.push((place, stream.topic.clone())),
                     TopicStep::Release(problem) => {
                         steps.release.push(stream.topic.clone());
                         w.outcome.problems.push(problem);
@@ -180,14 +181,19 @@ impl Session<'_> {
 
     /// Carries the steps out. Returns how many partitions those topics have now that were made, or grew.
     async fn make_topics(&mut self, work: &mut [Work], steps: Steps) -> Result<BTreeMap<String, i32>, SessionError> {
-        let Steps { create, adopt, claim, release, grow, configure } = steps;
+        let Steps { create, adopt, promise, release, grow, configure } = steps;
         let claims = |of: &[(usize, String)], work: &[Work]| -> Vec<Change> {
             of.iter().map(|(place, topic)| Change::Topic(topic.clone(), Some(work[*place].record()))).collect()
         };
         let creating: Vec<_> = create.iter().map(|(place, t)| (*place, t.name.clone())).collect();
         let mut changes = claims(&creating, work);
         changes.extend(claims(&adopt, work));
-        changes.extend(claims(&claim, work));
+        let promised = |(place, topic): &(usize, String)| {
+            let record = TopicRecord { is_promised: true, ..work[*place].record() };
+            Change::Topic(topic.clone(), Some(record))
+        };
+        let promises: Vec<_> = promise.iter().map(promised).collect();
+        changes.extend(promises.iter().cloned());
         changes.extend(release.iter().map(|topic| Change::Topic(topic.clone(), None)));
         self.commit(changes).await?;
         if !(create.is_empty() && grow.is_empty() && configure.is_empty()) {
@@ -216,7 +222,7 @@ impl Session<'_> {
         let created: Vec<_> = creating.into_iter().filter(|(_, topic)| !refused.contains(topic)).collect();
         let mut announced = claims(&created, work);
         announced.extend(claims(&adopt, work));
-        announced.extend(claims(&claim, work));
+        announced.extend(promises);
         announced.extend(release.into_iter().map(|topic| Change::Topic(topic, None)));
         // What was adopted may still need partitions and configuration: it is looked at once more.
         let again: BTreeSet<_> = adopt.iter().map(|(place, _)| work[*place].key.clone()).collect();
@@ -277,6 +283,7 @@ impl Session<'_> {
 
     /// Lets go of topics whose product was deleted, once nobody has access to them by Weir any more.
     pub(super) async fn delete_products(&mut self) -> Result<(), SessionError> {
+        self.keep_promises().await?;
         let (mut ended, delete) = self.ended_topics();
         let failed = self.delete_topics(delete).await?;
         ended.retain(|topic| !failed.contains(topic));
@@ -284,6 +291,14 @@ impl Session<'_> {
         self.commit(changes.clone()).await?;
         self.announce(changes);
         self.report_gone();
+        Ok(())
+    }
+
+    /// Records that topics are the shares', which a link was seen to have made.
+    async fn keep_promises(&mut self) -> Result<(), SessionError> {
+        let kept = topics::kept_promises(&self.context.world.index(), &self.ledger.topics);
+        self.commit(kept.clone()).await?;
+        self.announce(kept);
         Ok(())
     }
 

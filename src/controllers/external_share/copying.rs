@@ -105,7 +105,7 @@ impl Left {
         let uids = [&copy.source.uid, &copy.target.uid];
         let index = context.world.index();
         let products: Vec<_> = copy.products().filter_map(|p| p.uid()).collect();
-        let topics = index.governed_on(&copy.cluster).any(|(_, uid)| products.iter().any(|p| p == uid));
+        let topics = products.iter().any(|uid| index.recorded_for(&copy.cluster, uid).next().is_some());
         drop(index);
         let concerns = |name: &String| [&copy.source_cluster, &copy.cluster].contains(&name);
         let known = |name: &str| {

@@ -73,7 +73,7 @@ pub fn advance(context: &Context, client: &StreamClient, shape: Shape, files: &m
     let published = files.get(&note(&uid)).and_then(|note| note.expose().split_once(' ')).map(|(_, f)| f.to_owned());
     match life.turn(context, client, &key, published.as_deref()) {
         Turn::Waits(_) | Turn::Rest(_) => {}
-        Turn::Late(at) => outcome.problems.push(too_many(at, "deletes or edits the Secret of Kafka Connect")),
+        Turn::Late(at) => outcome.problems.push(too_many(at, "deletes or edits the Secret with credentials of copies")),
         Turn::Publish(version, issued) => {
             let parts = contents(context, client, shape, &version, &issued);
             if !parts.is_empty() {

@@ -66,7 +66,7 @@ pub struct Engine {
     pub(super) applied: Applied,
     pub(super) retries: Retries,
     pub(super) measures: BTreeMap<String, Measure>,
-    pub(super) links: Option<Links>,
+    pub(super) links: Links,
 }
 
 /// Who is asked for connectors.
@@ -132,7 +132,7 @@ impl Engine {
             applied: Applied::default(),
             retries: Retries::default(),
             measures: BTreeMap::new(),
-            links: None,
+            links: Links::default(),
         }
     }
 

@@ -5,17 +5,30 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 
 use super::update::set;
 use super::{Index, Touched};
-use crate::api::{Limits, Reason};
+use crate::api::{ABANDON_ANNOTATION, Limits, Reason, StreamCluster};
 use crate::domain::engine::{self, Worker};
 use crate::domain::names::{
     EngineKey, MIRROR, ObjectKey, engine_of_worker, guest_key, mirror_prefix, share_of_guest, worker_key,
 };
 use crate::domain::problem::Problem;
+use crate::domain::product::Mirrored;
 use crate::domain::share::copy;
 use crate::domain::tenancy::{Tenant, selects};
+
+/// What was seen of the cluster link of a share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeenLink {
+    /// The topics that it has among its own.
+    pub listed: BTreeSet<String>,
+    /// Topics that have names of the share's copies, have been there for a while, and are not among those.
+    pub strange: BTreeSet<String>,
+    /// The share is over, and there is no link of it any more.
+    pub is_gone: bool,
+}
 
 impl Index {
     /// The workers of an engine, where they are in use.
@@ -23,16 +36,51 @@ impl Index {
         self.workers.get(engine)
     }
 
-    /// Whether a topic at the destination of a share has the name of a copy, and is none.
-    pub fn is_strange(&self, share: &ObjectKey, topic: &str) -> bool {
-        self.strange.get(share).is_some_and(|topics| topics.contains(topic))
+    /// What was seen of a topic that the link of a share is to make.
+    pub fn mirrored(&self, share: &ObjectKey, topic: &str) -> Mirrored {
+        let seen = self.links.get(share);
+        match seen {
+            Some(seen) if seen.listed.contains(topic) => Mirrored::Listed,
+            Some(seen) if seen.strange.contains(topic) => Mirrored::Strange,
+            _ => Mirrored::Unseen,
+        }
     }
 
-    pub(super) fn set_strange(&mut self, share: ObjectKey, topics: BTreeSet<String>, touched: &mut Touched) {
-        let after = Some(topics).filter(|topics| !topics.is_empty());
-        if self.strange.get(&share) != after.as_ref() {
+    /// Whether the topics of a product are a cluster link's, which was not seen to be gone, and could be asked.
+    pub fn is_held_by_link(&self, product: &ObjectKey) -> bool {
+        let Some((share, MIRROR)) = share_of_guest(product) else { return false };
+        let is_linked = self.copy(&share).is_some_and(|copy| copy.is_linked && copy.engine.is_some());
+        let given_up = |cluster: &StreamCluster| cluster.annotations().contains_key(ABANDON_ANNOTATION);
+        let is_given_up = self.copy(&share).and_then(|copy| self.cluster(&copy.cluster)).is_some_and(|c| given_up(c));
+        is_linked && !is_given_up && !self.links.get(&share).is_some_and(|seen| seen.is_gone)
+    }
+
+    /// Topics that have names of a share's copies and are a stranger's.
+    pub fn strange(&self, share: &ObjectKey) -> BTreeSet<String> {
+        self.links.get(share).map(|seen| seen.strange.clone()).unwrap_or_default()
+    }
+
+    /// Whether a topic is on record that somebody else is yet to make.
+    pub fn is_promised(&self, cluster: &str, topic: &str) -> bool {
+        self.promised.contains_key(&(cluster.to_owned(), topic.to_owned()))
+    }
+
+    /// Whether it is on record that somebody makes, or made, a topic for the product with this UID.
+    pub fn is_promised_to(&self, cluster: &str, topic: &str, product_uid: &str) -> bool {
+        let at = (cluster.to_owned(), topic.to_owned());
+        [&self.promised, &self.governed].iter().any(|of| of.get(&at).is_some_and(|uid| uid == product_uid))
+    }
+
+    /// Topics on record for the product with this UID, whoever made them, or is to.
+    pub fn recorded_for<'a>(&'a self, cluster: &'a str, product_uid: &'a str) -> impl Iterator<Item = &'a str> {
+        let of_it = move |((on, _), uid): &(&(String, String), &String)| on == cluster && *uid == product_uid;
+        self.promised.iter().chain(&self.governed).filter(of_it).map(|((_, topic), _)| topic.as_str())
+    }
+
+    pub(super) fn set_link(&mut self, share: ObjectKey, seen: SeenLink, touched: &mut Touched) {
+        if self.links.get(&share) != Some(&seen) {
             self.touch_product(&guest_key(&share, MIRROR), touched);
-            set(&mut self.strange, share, after);
+            self.links.insert(share, seen);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::update::set;
 use super::{Index, ObjectKey, PrincipalKey, Touched};
-use crate::domain::ledger::{Change, ClientRecord, Ledger};
+use crate::domain::ledger::{Change, ClientRecord, Ledger, TopicRecord};
 use crate::domain::names::{engine_of_worker, service_account_of, share_of_guest};
 
 impl Index {
@@ -12,6 +12,7 @@ impl Index {
     pub(super) fn set_ledger(&mut self, cluster: String, ledger: Ledger, touched: &mut Touched) {
         self.ledgers_read.insert(cluster.clone());
         self.governed.retain(|(c, _), _| *c != cluster);
+        self.promised.retain(|(c, _), _| *c != cluster);
         let recorded = |at: &(String, String, String)| {
             ledger.grants.get(&at.1).and_then(|g| g.get(&at.0)).is_some_and(|r| r.subject_uid.is_some())
         };
@@ -33,7 +34,7 @@ impl Index {
             }
         }
         for (topic, record) in ledger.topics {
-            self.governed.insert((cluster.clone(), topic), record.product_uid);
+            self.record_topic((cluster.clone(), topic), Some(record));
         }
         for (uid, record) in ledger.clients {
             self.set_client_record(&cluster, uid, Some(record), touched);
@@ -58,13 +59,22 @@ impl Index {
                     let at = (cluster.to_owned(), topic);
                     // Whoever had it before is among those who claim it, or lost it with the claim.
                     let claimants: Vec<_> = self.claims.get(&at).into_iter().flatten().map(|c| c.key.clone()).collect();
-                    set(&mut self.governed, at, record.map(|r| r.product_uid));
+                    self.record_topic(at, record);
                     for key in claimants.iter().chain(&owner) {
                         self.touch_product(key, touched);
                     }
                 }
             }
         }
+    }
+
+    fn record_topic(&mut self, at: (String, String), record: Option<TopicRecord>) {
+        let (promised, governed): (Option<_>, Option<_>) = match record {
+            Some(record) if record.is_promised => (Some(record.product_uid), None),
+            record => (None, record.map(|record| record.product_uid)),
+        };
+        set(&mut self.promised, at.clone(), promised);
+        set(&mut self.governed, at, governed);
     }
 
     fn set_subject_uid(&mut self, at: (String, String, String), subject: Option<String>, touched: &mut Touched) {

@@ -114,7 +114,7 @@ impl Index {
         let partners = self.shares.get(&key).into_iter().chain(&object).flat_map(|s| &s.spec.partner_refs);
         touched.partners.extend(partners.map(|p| p.name.clone()));
         if object.is_none() {
-            self.strange.remove(&key);
+            self.links.remove(&key);
         }
         set(&mut self.shares, key.clone(), object);
         touched.shares.insert(key);

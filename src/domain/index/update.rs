@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
-use super::{Cluster, Index, Namespace, ObjectKey, Tenancies, Touched};
+use super::{Cluster, Index, Namespace, ObjectKey, SeenLink, Tenancies, Touched};
 use crate::api::{
     ABANDON_ANNOTATION, AccessApproval, DataProduct, ExternalShare, Invitation, Partner, ReplicationEngine,
     RoleBinding, StreamClient, StreamCluster, StreamRole,
@@ -45,8 +45,8 @@ pub enum Update {
     Wish(ObjectKey, String, Option<String>),
     /// Whether an engine was seen to have nothing left of any share.
     EngineIdle(EngineKey, bool),
-    /// Topics at the destination of a share that have names of its copies, and are none.
-    Strange(ObjectKey, BTreeSet<String>),
+    /// What was seen of the cluster link of a share.
+    Link(ObjectKey, SeenLink),
     /// Whether the API server holds reviewers and requesters to their names.
     ApprovalsEnforced(bool),
     /// A ServiceAccount's UID.
@@ -88,7 +88,7 @@ impl Index {
                 let changed = if idle { self.idle.insert(engine.clone()) } else { self.idle.remove(&engine) };
                 touched.engines.extend(changed.then_some(engine));
             }
-            Update::Strange(share, topics) => self.set_strange(share, topics, &mut touched),
+            Update::Link(share, seen) => self.set_link(share, seen, &mut touched),
             Update::Share(key, object) => self.set_share(key, object, &mut touched),
             Update::Account(key, uid) => self.set_account(key, uid, &mut touched),
             Update::Ledger(cluster, ledger) => self.set_ledger(cluster, *ledger, &mut touched),

@@ -57,7 +57,9 @@ pub enum MirrorState {
     Stopped,
     /// It becomes one.
     Stopping,
-    /// It fetches nothing, for what is wrong with it, with its link, or with its source.
+    /// It fetches nothing for what is wrong with its link, or with its source, and goes on by itself.
+    Waiting,
+    /// It fetches nothing, and does not go on.
     Failed,
     /// It is on its way, or in a state that is not known here.
     Pending,
@@ -68,10 +70,11 @@ impl MirrorState {
     pub fn of(word: &str) -> Self {
         match word {
             "ACTIVE" => Self::Active,
-            "PAUSED" | "LINK_PAUSED" => Self::Paused,
+            "PAUSED" => Self::Paused,
             "STOPPED" => Self::Stopped,
             "PENDING_STOPPED" => Self::Stopping,
-            "FAILED" | "LINK_FAILED" | "SOURCE_UNAVAILABLE" => Self::Failed,
+            "LINK_FAILED" | "LINK_PAUSED" | "SOURCE_UNAVAILABLE" => Self::Waiting,
+            "FAILED" => Self::Failed,
             _ => Self::Pending,
         }
     }
@@ -92,8 +95,22 @@ pub enum LinkStep {
     Resume(BTreeSet<String>),
     /// Make ordinary topics of these, also where the source does not answer any more.
     Failover(BTreeSet<String>),
-    /// Delete it.
-    Remove,
+    /// Delete it; by force where its mirror topics could not be let go.
+    Remove {
+        /// Whatever there still is.
+        by_force: bool,
+    },
+}
+
+/// What else is known where steps are chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Around<'a> {
+    /// Topics that are at the destination.
+    pub there: &'a BTreeSet<String>,
+    /// Mirror topics of which it is not on record yet that they are the share's.
+    pub unrecorded: bool,
+    /// It was to go long ago.
+    pub is_late: bool,
 }
 
 impl LinkStep {
@@ -106,7 +123,7 @@ impl LinkStep {
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
             Self::Failover(_) => "failover",
-            Self::Remove => "remove",
+            Self::Remove { .. } => "remove",
         }
     }
 }
@@ -132,6 +149,22 @@ pub fn config(prefix: &str, history: &History) -> BTreeMap<String, String> {
     };
     let all = FIXED.into_iter().chain([(PREFIX, prefix), (BEGIN, &begin)]);
     all.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// What a login may have; what it has not is taken out where another one had it.
+const LOGIN: [&str; 7] = [
+    "sasl.jaas.config",
+    "sasl.mechanism",
+    "ssl.keystore.certificate.chain",
+    "ssl.keystore.key",
+    "ssl.keystore.type",
+    "ssl.truststore.certificates",
+    "ssl.truststore.type",
+];
+
+/// The keys of a login that this one does not have.
+pub fn absent(login: &BTreeMap<String, Secret>) -> BTreeSet<&'static str> {
+    LOGIN.into_iter().filter(|key| !login.contains_key(*key)).collect()
 }
 
 /// A login as a link has it, with the files that have what is secret of it.
@@ -184,47 +217,73 @@ impl ObservedLink {
         self.failure.is_none() && !mirrors.is_empty() && mirrors.keys().all(active)
     }
 
+    /// How it is with a configuration taken for given.
+    pub fn as_asked(&self, desired: &Link) -> Self {
+        let given = desired.login.as_ref().map(fingerprint);
+        Self { config: desired.config.clone(), given, ..self.clone() }
+    }
+
     fn in_state(&self, is_so: impl Fn(MirrorState) -> bool) -> BTreeSet<String> {
         self.mirrors.iter().filter(|(_, m)| is_so(m.state)).map(|(copy, _)| copy.clone()).collect()
     }
 }
 
-/// The next step; `None` where nothing is to be done. `strange` are topics at the destination that are none of the link's: nothing can
-/// be mirrored into them.
-pub fn next(desired: Option<&Link>, observed: Option<&ObservedLink>, strange: &BTreeSet<String>) -> Option<LinkStep> {
-    let (desired, observed) = match (desired, observed) {
-        (None, None) => return None,
-        (None, Some(observed)) => {
-            let lives = observed.in_state(|s| !matches!(s, MirrorState::Stopped | MirrorState::Stopping));
-            if !lives.is_empty() {
-                return Some(LinkStep::Failover(lives));
-            }
-            // A link that is deleted while a topic leaves it may take that with it.
-            return observed.in_state(|s| s == MirrorState::Stopping).is_empty().then_some(LinkStep::Remove);
-        }
+/// What to do next, all of it: none waits for another one to succeed. What narrows comes first.
+pub fn steps(desired: Option<&Link>, observed: Option<&ObservedLink>, around: Around<'_>) -> Vec<LinkStep> {
+    match (desired, observed) {
+        (None, None) => Vec::new(),
+        (None, Some(observed)) => leaving(observed, around).into_iter().collect(),
         (Some(desired), None) => {
-            return (desired.login.is_some() && !desired.mirrors.is_empty()).then_some(LinkStep::Create);
+            let is_due = desired.login.is_some() && !desired.mirrors.is_empty();
+            is_due.then_some(LinkStep::Create).into_iter().collect()
         }
-        (Some(desired), Some(observed)) => (desired, observed),
-    };
+        (Some(desired), Some(observed)) => living(desired, observed, around),
+    }
+}
+
+/// The end of a link: its topics become ordinary ones, and then it goes.
+fn leaving(observed: &ObservedLink, around: Around<'_>) -> Option<LinkStep> {
+    if around.unrecorded {
+        return None;
+    }
+    if around.is_late {
+        return Some(LinkStep::Remove { by_force: true });
+    }
+    let lives = observed.in_state(|s| !matches!(s, MirrorState::Stopped | MirrorState::Stopping));
+    if !lives.is_empty() {
+        return Some(LinkStep::Failover(lives));
+    }
+    // A link that is deleted while a topic leaves it may take that with it.
+    let leaves = !observed.in_state(|s| s == MirrorState::Stopping).is_empty();
+    (!leaves).then_some(LinkStep::Remove { by_force: false })
+}
+
+fn living(desired: &Link, observed: &ObservedLink, around: Around<'_>) -> Vec<LinkStep> {
     let wanted = |copy: &String| desired.login.is_some() && desired.mirrors.contains_key(copy);
-    let mut surplus = observed.in_state(|s| matches!(s, MirrorState::Active | MirrorState::Failed));
+    let mut steps = Vec::new();
+    let mut surplus =
+        observed.in_state(|s| matches!(s, MirrorState::Active | MirrorState::Waiting | MirrorState::Pending));
     surplus.retain(|copy| !wanted(copy));
     if !surplus.is_empty() {
-        return Some(LinkStep::Pause(surplus));
+        steps.push(LinkStep::Pause(surplus));
     }
-    let login = desired.login.as_ref()?;
+    let Some(login) = &desired.login else { return steps };
     if observed.given.as_ref() != Some(&fingerprint(login)) || differs(&desired.config, &observed.config) {
-        return Some(LinkStep::Configure);
+        steps.push(LinkStep::Configure);
     }
     let mut paused = observed.in_state(|s| s == MirrorState::Paused);
     paused.retain(wanted);
     if !paused.is_empty() {
-        return Some(LinkStep::Resume(paused));
+        steps.push(LinkStep::Resume(paused));
     }
-    let missing = desired.mirrors.iter().filter(|(c, _)| !observed.mirrors.contains_key(*c) && !strange.contains(*c));
+    // Nothing can be mirrored into a topic that is there, whosever it is. One that left the link may be deleted, and made anew.
+    let is_its_own = |copy: &String| observed.mirrors.get(copy).is_some_and(|m| m.state != MirrorState::Stopped);
+    let missing = desired.mirrors.iter().filter(|(copy, _)| !is_its_own(copy) && !around.there.contains(*copy));
     let missing: BTreeMap<_, _> = missing.map(|(copy, source)| (copy.clone(), source.clone())).collect();
-    (!missing.is_empty()).then_some(LinkStep::Mirror(missing))
+    if !missing.is_empty() {
+        steps.push(LinkStep::Mirror(missing));
+    }
+    steps
 }
 
 /// Whether somebody turned on what is to be off. How a moment is written, and what is not told, is no difference.
@@ -249,7 +308,8 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::{
-        Link, LinkStep, MirrorState, ObservedLink, ObservedMirror, changeable, config, fingerprint, login, next,
+        Around, Link, LinkStep, MirrorState, ObservedLink, ObservedMirror, changeable, config, fingerprint, login,
+        steps,
     };
     use crate::api::{CredentialType, History, HistoryStart};
     use crate::domain::replication::connector::Login;
@@ -285,8 +345,13 @@ mod tests {
         }
     }
 
-    fn step(desired: Option<&Link>, observed: Option<&ObservedLink>) -> Option<LinkStep> {
-        next(desired, observed, &BTreeSet::new())
+    fn around(there: &BTreeSet<String>) -> Around<'_> {
+        Around { there, unrecorded: false, is_late: false }
+    }
+
+    fn next(desired: Option<&Link>, observed: Option<&ObservedLink>) -> Vec<LinkStep> {
+        let there = observed.iter().flat_map(|o| o.mirrors.keys().cloned()).collect();
+        steps(desired, observed, around(&there))
     }
 
     fn copies(topics: &[&str]) -> BTreeSet<String> {
@@ -296,12 +361,12 @@ mod tests {
     #[test]
     fn a_link_is_made_then_mirrors_what_is_missing_and_rests() {
         let desired = desired(&["a", "b"]);
-        assert_eq!(step(Some(&desired), None), Some(LinkStep::Create));
+        assert_eq!(next(Some(&desired), None), [LinkStep::Create]);
         let only_b = BTreeMap::from([("XS.1.b".to_owned(), "b".to_owned())]);
         let has_a = observed(&[("a", MirrorState::Active)]);
-        assert_eq!(step(Some(&desired), Some(&has_a)), Some(LinkStep::Mirror(only_b)));
+        assert_eq!(next(Some(&desired), Some(&has_a)), [LinkStep::Mirror(only_b)]);
         let all = observed(&[("a", MirrorState::Active), ("b", MirrorState::Pending)]);
-        assert_eq!(step(Some(&desired), Some(&all)), None);
+        assert_eq!(next(Some(&desired), Some(&all)), []);
         assert!(!all.is_running(&desired.mirrors));
         let all = observed(&[("a", MirrorState::Active), ("b", MirrorState::Active)]);
         assert!(all.is_running(&desired.mirrors));
@@ -309,49 +374,68 @@ mod tests {
 
     #[test]
     fn nothing_is_made_without_a_login_or_without_anything_to_copy() {
-        assert_eq!(step(Some(&desired(&[])), None), None);
+        assert_eq!(next(Some(&desired(&[])), None), []);
         let without = Link { login: None, ..desired(&["a"]) };
-        assert_eq!(step(Some(&without), None), None);
+        assert_eq!(next(Some(&without), None), []);
         let active = observed(&[("a", MirrorState::Active)]);
-        assert_eq!(step(Some(&without), Some(&active)), Some(LinkStep::Pause(copies(&["a"]))));
+        assert_eq!(next(Some(&without), Some(&active)), [LinkStep::Pause(copies(&["a"]))]);
     }
 
     #[test]
-    fn what_is_not_to_flow_any_more_stands_still_before_anything_else_happens() {
-        let two = observed(&[("a", MirrorState::Active), ("b", MirrorState::Failed)]);
-        let narrowed = Link { login: Some(secrets("another")), ..desired(&["a", "c"]) };
-        assert_eq!(step(Some(&narrowed), Some(&two)), Some(LinkStep::Pause(copies(&["b"]))));
+    fn what_is_not_to_flow_any_more_stands_still_and_holds_nothing_up() {
+        let three = observed(&[("a", MirrorState::Paused), ("b", MirrorState::Waiting), ("c", MirrorState::Failed)]);
+        let narrowed = Link { login: Some(secrets("another")), ..desired(&["a"]) };
+        let [b, a] = ["b", "a"].map(|topic| copies(&[topic]));
+        assert_eq!(
+            next(Some(&narrowed), Some(&three)),
+            [LinkStep::Pause(b), LinkStep::Configure, LinkStep::Resume(a)],
+            "what failed does not flow"
+        );
         let paused = observed(&[("a", MirrorState::Paused)]);
-        assert_eq!(step(Some(&desired(&[])), Some(&paused)), None);
-        assert_eq!(step(Some(&desired(&["a"])), Some(&paused)), Some(LinkStep::Resume(copies(&["a"]))));
+        assert_eq!(next(Some(&desired(&[])), Some(&paused)), []);
     }
 
     #[test]
     fn another_login_and_what_somebody_turned_on_are_set_right() {
         let rotated = Link { login: Some(secrets("another")), ..desired(&["a"]) };
         let mut seen = observed(&[("a", MirrorState::Active)]);
-        assert_eq!(step(Some(&rotated), Some(&seen)), Some(LinkStep::Configure));
+        assert_eq!(next(Some(&rotated), Some(&seen)), [LinkStep::Configure]);
+        assert_eq!(next(Some(&rotated), Some(&seen.as_asked(&rotated))), []);
         seen.config.insert("acl.sync.enable".into(), "true".into());
-        assert_eq!(step(Some(&desired(&["a"])), Some(&seen)), Some(LinkStep::Configure));
+        assert_eq!(next(Some(&desired(&["a"])), Some(&seen)), [LinkStep::Configure]);
         seen.config.remove("acl.sync.enable");
         seen.config.insert("link.mode".into(), "destination".into());
-        assert_eq!(step(Some(&desired(&["a"])), Some(&seen)), None, "what is not told is no difference");
+        assert_eq!(next(Some(&desired(&["a"])), Some(&seen)), [], "what is not told is no difference");
         assert!(changeable(&seen.config).keys().all(|key| key != "link.mode" && key != "cluster.link.prefix"));
     }
 
     #[test]
     fn a_link_that_is_over_lets_its_topics_go_before_it_is_deleted() {
         let seen = observed(&[("a", MirrorState::Failed), ("b", MirrorState::Stopping), ("c", MirrorState::Paused)]);
-        assert_eq!(step(None, Some(&seen)), Some(LinkStep::Failover(copies(&["a", "c"]))));
-        assert_eq!(step(None, Some(&observed(&[("a", MirrorState::Stopping)]))), None);
-        assert_eq!(step(None, Some(&observed(&[("a", MirrorState::Stopped)]))), Some(LinkStep::Remove));
-        assert_eq!(step(None, None), None);
+        assert_eq!(next(None, Some(&seen)), [LinkStep::Failover(copies(&["a", "c"]))]);
+        assert_eq!(next(None, Some(&observed(&[("a", MirrorState::Stopping)]))), []);
+        let gone = LinkStep::Remove { by_force: false };
+        assert_eq!(next(None, Some(&observed(&[("a", MirrorState::Stopped)]))), [gone]);
+        assert_eq!(next(None, None), []);
     }
 
     #[test]
-    fn nothing_is_mirrored_into_the_topic_of_somebody_else() {
-        let strange = copies(&["a"]);
-        assert_eq!(next(Some(&desired(&["a"])), Some(&observed(&[])), &strange), None);
+    fn a_link_goes_by_force_in_the_end_but_not_before_its_topics_are_on_record() {
+        let (nothing, seen) = (BTreeSet::new(), observed(&[("a", MirrorState::Stopping)]));
+        let late = Around { is_late: true, ..around(&nothing) };
+        assert_eq!(steps(None, Some(&seen), late), [LinkStep::Remove { by_force: true }]);
+        assert_eq!(steps(None, Some(&seen), Around { unrecorded: true, ..late }), []);
+    }
+
+    #[test]
+    fn nothing_is_mirrored_into_a_topic_that_is_there() {
+        let there = copies(&["a"]);
+        assert_eq!(steps(Some(&desired(&["a"])), Some(&observed(&[])), around(&there)), []);
+        let left = observed(&[("a", MirrorState::Stopped)]);
+        assert_eq!(steps(Some(&desired(&["a"])), Some(&left), around(&there)), []);
+        let nothing = BTreeSet::new();
+        let anew = steps(Some(&desired(&["a"])), Some(&left), around(&nothing));
+        assert!(matches!(anew.as_slice(), [LinkStep::Mirror(_)]), "somebody deleted it: {anew:?}");
     }
 
     #[test]

@@ -153,9 +153,13 @@ pub(super) fn not_copied(index: &Index, share: &ExternalShare, topic: &str) -> O
     })
 }
 
-/// Whether the copies of a share are made by a cluster link.
+/// Whether the copies of a share are made by a cluster link. Of an engine that is not offered any more, its topics tell.
 fn is_linked(index: &Index, share: &ExternalShare) -> bool {
-    offered(index, share).is_some_and(|engine| engine.cluster_link.is_some())
+    if let Some(engine) = offered(index, share) {
+        return engine.cluster_link.is_some();
+    }
+    let (prefix, mirror) = (link_prefix(&share.uid().unwrap_or_default()), copier_uid(share, MIRROR));
+    destination(share).is_some_and(|cluster| index.recorded_for(cluster, &mirror).any(|t| t.starts_with(&prefix)))
 }
 
 /// Before the names of the share's copies.
@@ -171,7 +175,7 @@ pub fn prefix(index: &Index, share: &ExternalShare) -> String {
 pub fn maker(index: &Index, key: &ObjectKey, topic: &str) -> Maker {
     let Some((share, MIRROR)) = share_of_guest(key) else { return Maker::Weir };
     match index.share(&share) {
-        Some(spec) if is_linked(index, spec) => Maker::Link { is_strange: index.is_strange(&share, topic) },
+        Some(spec) if is_linked(index, spec) => Maker::Link(index.mirrored(&share, topic)),
         _ => Maker::Weir,
     }
 }
@@ -188,11 +192,14 @@ pub(super) fn copy(
     let key = index.key_of(share);
     let approved: BTreeSet<_> = guests.values().flat_map(|g| &g.approved).collect();
     let mirror = mirror(index, share, &key, &cluster, offer, &approved, is_over);
+    let (is_linked, mirror_uid) = (is_linked(index, share), copier_uid(share, MIRROR));
     let flowing: BTreeSet<_> = guests.values().filter(|g| !g.is_withheld).flat_map(|g| &g.approved).collect();
     let flows = offer.streams.iter().filter(|_| !offer.is_withheld).filter_map(|shared| {
         let copy = shared.copy.as_ref()?;
-        // As long as the destination's ledger is not read, nothing must be taken from who reads at the source.
-        let made = shared.is_there(index, share) || !index.is_ledger_read(&cluster);
+        // As long as the destination's ledger is not read, nothing must be taken from who reads at the source. A link reads there before it
+        // makes its topics.
+        let promised = is_linked && index.is_promised_to(&cluster, copy, &mirror_uid);
+        let made = promised || shared.is_there(index, share) || !index.is_ledger_read(&cluster);
         (made && flowing.contains(&shared.stream.topic)).then(|| (shared.stream.topic.clone(), copy.clone()))
     });
     let flows: BTreeMap<_, _> = flows.collect();
@@ -207,7 +214,6 @@ pub(super) fn copy(
     let [source_uid, target_uid] = uids;
     let rotation = rotation(index, share);
     let kept = kept(index, share, &key, &cluster, agreed, is_over);
-    let is_linked = is_linked(index, share);
     let copier = |end: &str, uid: String, cluster: &str, access: ClusterAccess| {
         let at = guest_key(&key, end);
         let client = (agreed && (end == SOURCE || !is_linked))
@@ -379,7 +385,7 @@ fn kept(
 ) -> Option<DataProduct> {
     let uid = copier_uid(share, KEPT);
     let keeps = offered(index, share).is_some_and(|engine| engine.strimzi.is_some());
-    let is_there = || index.governed_on(cluster).any(|(_, of)| of == uid);
+    let is_there = || index.recorded_for(cluster, &uid).next().is_some();
     if !((agreed && keeps) || is_there()) {
         return None;
     }

@@ -101,7 +101,7 @@ fn made(world: &World) -> Change {
 fn made_at(world: &World, topic: &str) -> Change {
     let mirror = guest_key(&key(SHARE), MIRROR);
     let product_uid = copy(world).mirror.metadata.uid.clone().unwrap();
-    let record = TopicRecord { product_uid, namespace: mirror.namespace, name: mirror.name };
+    let record = TopicRecord { product_uid, namespace: mirror.namespace, name: mirror.name, is_promised: false };
     Change::Topic(topic.into(), Some(record))
 }
 
@@ -249,6 +249,7 @@ fn a_share_that_is_over_has_no_identities_and_its_copies_go_as_their_policy_says
         product_uid: over.mirror.metadata.uid.clone().unwrap(),
         namespace: "payments".into(),
         name: guest_key(&key(SHARE), MIRROR).name,
+        is_promised: false,
     };
     let ending = crate::domain::topics::ending(&world.index, "shared", COPY, &record);
     assert_eq!(ending, crate::domain::topics::Ending::Deleted);

@@ -36,6 +36,7 @@ pub struct Shared {
 /// See the module.
 pub struct Mirror {
     pub source: String,
+    pub made: Instant,
     pub shared: Arc<Mutex<Shared>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -47,7 +48,7 @@ impl Mirror {
         let shared = Arc::new(Mutex::new(Shared { status, login, is_stalled, ended }));
         let (source, copy) = (source.to_owned(), copy.to_owned());
         let work = Work { source: source.clone(), copy, destination, begin, shared: shared.clone() };
-        Self { source, shared, thread: Some(std::thread::spawn(move || work.run())) }
+        Self { source, made: Instant::now(), shared, thread: Some(std::thread::spawn(move || work.run())) }
     }
 
     pub fn status(&self) -> &'static str {

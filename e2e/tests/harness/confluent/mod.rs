@@ -68,6 +68,16 @@ impl Confluent {
         self.server.stall(is_stalled);
     }
 
+    /// Somebody promotes a mirror topic.
+    pub fn promote(&self, copy: &str) {
+        self.server.promote(copy);
+    }
+
+    /// Somebody deletes every link by force.
+    pub fn lose(&self) {
+        self.server.lose();
+    }
+
     /// Somebody changes the configuration of every link.
     pub fn set(&self, key: &str, value: &str) {
         self.server.set(key, value);

@@ -31,6 +31,8 @@ use crate::harness::brokers::Login;
 
 /// So long after its making a link is not known yet.
 const UNKNOWN_AT_FIRST: Duration = Duration::from_millis(700);
+/// So long after its making a mirror topic is not listed yet.
+const UNLISTED_AT_FIRST: Duration = Duration::from_millis(1500);
 /// Keys whose values are not told.
 const SENSITIVE: [&str; 4] =
     ["sasl.jaas.config", "ssl.keystore.certificate.chain", "ssl.keystore.key", "ssl.truststore.certificates"];
@@ -100,6 +102,18 @@ impl Server {
         for link in self.links.lock().unwrap().values_mut() {
             link.config.insert(key.to_owned(), value.to_owned());
         }
+    }
+
+    /// Somebody promotes a mirror topic: it is an ordinary one.
+    pub fn promote(&self, copy: &str) {
+        let mut links = self.links.lock().unwrap();
+        let mirror = links.values_mut().find_map(|link| link.mirrors.get_mut(copy)).unwrap();
+        mirror.end("STOPPED");
+    }
+
+    /// Somebody deletes every link by force.
+    pub fn lose(&self) {
+        self.links.lock().unwrap().clear();
     }
 
     pub fn configured(&self, key: &str) -> Vec<String> {
@@ -220,7 +234,9 @@ impl Server {
 
     fn configs(&self, name: &str) -> Answer {
         let links = self.links.lock().unwrap();
-        let Some(link) = links.get(name) else { return unknown(name) };
+        let Some(link) = links.get(name).filter(|link| link.made.elapsed() > UNKNOWN_AT_FIRST) else {
+            return unknown(name);
+        };
         let mut all: BTreeMap<&str, &str> = DEFAULTS.into();
         all.extend(link.config.iter().map(|(key, value)| (key.as_str(), value.as_str())));
         let one = |(key, value): (&str, &str)| {
@@ -236,11 +252,14 @@ impl Server {
     fn alter(&self, name: &str, body: &Value) -> Answer {
         let mut links = self.links.lock().unwrap();
         let Some(link) = links.get_mut(name) else { return unknown(name) };
-        let changes: BTreeMap<_, _> = body["data"].as_array().into_iter().flatten().map(named).collect();
-        if changes.contains_key("cluster.link.prefix") {
-            return refusal(400, 40002, "cluster.link.prefix cannot be changed");
+        for change in body["data"].as_array().into_iter().flatten() {
+            let (key, value) = named(change);
+            match change["operation"].as_str() {
+                _ if key == "cluster.link.prefix" => return refusal(400, 40002, format!("{key} cannot be changed")),
+                Some("DELETE") => drop(link.config.remove(&key)),
+                _ => drop(link.config.insert(key, value)),
+            }
         }
-        link.config.extend(changes);
         let login = login(&link.config);
         for mirror in link.mirrors.values() {
             mirror.shared.lock().unwrap().login = login.clone();
@@ -252,7 +271,7 @@ impl Server {
         let mut links = self.links.lock().unwrap();
         let Some(link) = links.get_mut(name) else { return unknown(name) };
         let mut data = Vec::new();
-        for (copy, mirror) in &mut link.mirrors {
+        for (copy, mirror) in link.mirrors.iter_mut().filter(|(_, mirror)| mirror.made.elapsed() > UNLISTED_AT_FIRST) {
             let status = mirror.status();
             data.push(json!({"kind": "KafkaMirrorData", "metadata": {"self": copy}, "link_name": name,
                 "mirror_topic_name": copy, "source_topic_name": mirror.source, "num_partitions": 1, "mirror_status": status,
@@ -402,7 +421,9 @@ pub async fn serve(server: Arc<Server>) -> (String, String, AbortHandle) {
     let url = format!("https://{}", tcp.local_addr().unwrap());
     let app = Router::new().fallback(move |request: Request| {
         let server = server.clone();
-        async move { server.answer(request).await }
+        // What was begun is done, also where the caller is killed meanwhile.
+        let answer = tokio::spawn(async move { server.answer(request).await });
+        async move { answer.await.unwrap() }
     });
     let listener = Tls { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) };
     let serving = tokio::spawn(async move { axum::serve(listener, app).await });

@@ -1,13 +1,13 @@
 //! The same where the destination's brokers fetch by themselves.
 
-use std::collections::BTreeSet;
-
 use super::{PLACED, SHARE, approve, copy, destination, entries, guest, issue, made_at, one, reasons, share, world};
 use crate::api::Reason;
-use crate::domain::index::Update;
+use crate::domain::index::{SeenLink, Update};
+use crate::domain::ledger::{Change, TopicRecord};
 use crate::domain::names::link_prefix;
-use crate::domain::product::{self, Maker};
+use crate::domain::product::{self, Maker, Mirrored};
 use crate::domain::testing::{World, key, uid};
+use crate::domain::topics::{Ending, ending, kept_promises};
 
 fn linked() -> World {
     let mut world = world();
@@ -39,7 +39,7 @@ fn a_link_s_copies_have_short_names_and_nobody_writes_them() {
     let topic = mirror_topic();
     assert_eq!(link_prefix(&uid("ExternalShare payments/out")).len(), 12, "as long as Cluster Linking takes");
     assert_eq!(copy(&world).mirror.spec.streams[0].topic.as_ref(), Some(&topic));
-    assert_eq!(makers(&world), [Maker::Link { is_strange: false }]);
+    assert_eq!(makers(&world), [Maker::Link(Mirrored::Unseen)]);
     make(&mut world);
     issue(&mut world);
     let copy = copy(&world);
@@ -52,20 +52,61 @@ fn a_link_s_copies_have_short_names_and_nobody_writes_them() {
 }
 
 #[test]
-fn a_topic_that_the_link_did_not_make_is_known_as_a_stranger_s() {
+fn what_a_link_is_to_make_is_given_once_the_link_has_it() {
+    let mut world = linked();
+    let Change::Topic(topic, Some(record)) = made_at(&world, &mirror_topic()) else { panic!("no record") };
+    let record = TopicRecord { is_promised: true, ..record };
+    let recorded = [(topic.clone(), record.clone())].into();
+    world.index.apply(Update::Committed("shared".into(), vec![Change::Topic(topic.clone(), Some(record))]), world.now);
+    issue(&mut world);
+    assert_eq!(copy(&world).flows[PLACED], topic, "the link reads at the source before it makes the topic");
+    assert!(!entries(&world, "prod", &copy(&world).source.uid).is_empty());
+    assert_eq!(reasons(&world), [Reason::Applying], "a topic of that name may be anybody's");
+    assert!(entries(&world, "shared", &guest(&world).uid).is_empty());
+    assert!(world.index.is_promised("shared", &topic) && world.index.governed_on("shared").next().is_none());
+    assert_eq!(kept_promises(&world.index, &recorded), []);
+    world.index.apply(Update::Link(key(SHARE), SeenLink { listed: one(&topic), ..SeenLink::default() }), world.now);
+    assert_eq!(kept_promises(&world.index, &recorded), [made_at(&world, &topic)]);
+    make(&mut world);
+    assert_eq!(reasons(&world), []);
+    assert!(!world.index.is_promised("shared", &topic));
+}
+
+#[test]
+fn what_was_seen_of_a_link_is_known_until_its_share_is_gone() {
     let mut world = linked();
     make(&mut world);
-    let strange =
-        |world: &mut World, topics: BTreeSet<String>| world.index.apply(Update::Strange(key(SHARE), topics), world.now);
-    let touched = strange(&mut world, one(&mirror_topic()));
+    let see = |world: &mut World, seen: SeenLink| world.index.apply(Update::Link(key(SHARE), seen), world.now);
+    let topics = || one(&mirror_topic());
+    let touched = see(&mut world, SeenLink { strange: topics(), ..SeenLink::default() });
     assert!(touched.products.iter().any(|of| of.name.ends_with("~mirror")), "{touched:?}");
-    assert_eq!(makers(&world), [Maker::Link { is_strange: true }]);
-    strange(&mut world, BTreeSet::new());
-    assert_eq!(makers(&world), [Maker::Link { is_strange: false }]);
-    strange(&mut world, one(&mirror_topic()));
+    assert_eq!(makers(&world), [Maker::Link(Mirrored::Strange)]);
+    see(&mut world, SeenLink { listed: topics(), strange: topics(), ..SeenLink::default() });
+    assert_eq!(makers(&world), [Maker::Link(Mirrored::Listed)], "what a link has is no stranger's");
     world.delete("ExternalShare payments/out");
     share(&mut world, "");
-    assert_eq!(makers(&world), [Maker::Link { is_strange: false }], "of a share that is gone nothing is known");
+    assert_eq!(makers(&world), [Maker::Link(Mirrored::Unseen)]);
+}
+
+#[test]
+fn topics_of_a_link_go_after_it_and_only_those_that_it_made() {
+    let mut world = linked();
+    make(&mut world);
+    issue(&mut world);
+    share(&mut world, "revoke: {reason: breach}, targetTopicPolicy: Delete");
+    let Change::Topic(topic, Some(record)) = made_at(&world, &mirror_topic()) else { panic!("no record") };
+    let promised = TopicRecord { is_promised: true, ..record.clone() };
+    let end = |world: &World, record: &TopicRecord| ending(&world.index, "shared", &topic, record);
+    assert_eq!([end(&world, &record), end(&world, &promised)], [Ending::Stays, Ending::Stays], "the link is there");
+    world.index.apply(Update::Link(key(SHARE), SeenLink { is_gone: true, ..SeenLink::default() }), world.now);
+    assert_eq!([end(&world, &record), end(&world, &promised)], [Ending::Deleted, Ending::Released]);
+    // An engine that is not offered cannot be asked.
+    world.index.apply(Update::Link(key(SHARE), SeenLink::default()), world.now);
+    let mut cluster = serde_json::to_value(world.index.cluster("shared").unwrap().as_ref()).unwrap();
+    cluster["spec"]["replicationEngines"] = serde_json::json!([]);
+    world.put(&serde_yaml::to_string(&cluster).unwrap());
+    assert!(copy(&world).is_linked, "its topics tell what it was");
+    assert_eq!(end(&world, &record), Ending::Deleted);
 }
 
 #[test]
