@@ -107,10 +107,10 @@ fn plan_linked(
 /// Of `recorded`, the topics that were promised, and that their link has among its own: now they are the share's, also where that is over.
 pub fn kept_promises(index: &Index, recorded: &BTreeMap<String, TopicRecord>) -> Vec<Change> {
     let is_kept = |topic: &str, record: &TopicRecord| {
-        let share = share_of_guest(&ObjectKey::new(&record.namespace, &record.name)).map(|(share, _)| share);
-        record.is_promised && share.is_some_and(|share| index.mirrored(&share, topic) == Mirrored::Listed)
+        let product = ObjectKey::new(&record.namespace, &record.name);
+        share_of_guest(&product).is_some_and(|(share, _)| index.mirrored(&share, topic) == Mirrored::Listed)
     };
-    let kept = recorded.iter().filter(|(topic, record)| is_kept(topic, record));
+    let kept = recorded.iter().filter(|(topic, record)| record.is_promised && is_kept(topic, record));
     let made = |record: &TopicRecord| TopicRecord { is_promised: false, ..record.clone() };
     kept.map(|(topic, record)| Change::Topic(topic.clone(), Some(made(record)))).collect()
 }

@@ -197,7 +197,6 @@ async fn a_share_that_ended_while_nobody_ran_is_over_at_once_when_somebody_does(
     let scale = |replicas: u8| format!("--replicas={replicas}");
     // It is over before it is asked for: nobody gets anything.
     s.ask("validity: {notAfter: '2026-01-01T00:00:00Z'}").await;
-    s.decide("approve", &[]).await;
     assert_eq!(s.phase(SharePhase::Expired, Reason::Expired).await.principal, None);
     s.owner.delete_and_wait::<ExternalShare>("out").await;
     // Another one begins, and later ends, while no process of Weir's is there.

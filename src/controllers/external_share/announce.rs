@@ -117,7 +117,7 @@ pub async fn ended(context: &Context, share: &ExternalShare, key: &ObjectKey, ab
         let (action, reason, how) = match abandoned {
             None => (api::Action::ShareEnded, "Deleted", "no broker shows anything of it".to_owned()),
             Some(cluster) => {
-                let how = format!("StreamCluster {cluster} is abandoned: what is left there goes when it returns");
+                let how = format!("StreamCluster {cluster} is abandoned: what is on record there goes when it returns");
                 (api::Action::AccessOrphaned, "ClusterAbandoned", how)
             }
         };

@@ -39,9 +39,9 @@ pub enum RoundError {
     /// The API server refused, or did not answer.
     #[error("{0}")]
     Kubernetes(#[from] kube::Error),
-    /// The workers refused, or did not answer.
+    /// Whoever copies refused, or did not answer.
     #[error("{0}")]
-    Connect(#[from] RestError),
+    Rest(#[from] RestError),
     /// A certificate could not be made.
     #[error("{0}")]
     Certificate(String),
@@ -53,7 +53,7 @@ pub enum RoundError {
 impl RoundError {
     /// Whether it goes away by itself: the workers are sharing out their work, or the connector is not where it will be.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Connect(error) if error.is_passing())
+        matches!(self, Self::Rest(error) if error.is_passing())
     }
 }
 
@@ -90,7 +90,7 @@ impl Copying {
         self.share.uid().unwrap_or_default()
     }
 
-    /// The name of its connector.
+    /// The name of its connector, or of its link.
     pub(super) fn connector(&self) -> String {
         connector_name(&self.uid(), &self.copy.source_cluster)
     }
