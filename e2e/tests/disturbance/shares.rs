@@ -16,7 +16,7 @@ use crate::harness::manifests::{partner, product_with};
 use crate::harness::operator::Operator;
 use crate::harness::sharing::Sharing;
 use crate::harness::shell::{kubectl, try_run};
-use crate::harness::{Harness, NAMESPACE, SOON, Tenant, until};
+use crate::harness::{Harness, SOON, Tenant, until};
 use crate::kills::{AFTERWARDS, Seeded, from_environment};
 
 const PARTNERS: &str = "system:serviceaccount:weir-system:weir-partners";
@@ -194,7 +194,6 @@ pub async fn everybody_says_yes(
 async fn a_share_that_ended_while_nobody_ran_is_over_at_once_when_somebody_does() {
     let s = Sharing::begin().await;
     let operator = Operator::of(&s.h);
-    let scale = |replicas: u8| format!("--replicas={replicas}");
     // It is over before it is asked for: nobody gets anything.
     s.ask("validity: {notAfter: '2026-01-01T00:00:00Z'}").await;
     assert_eq!(s.phase(SharePhase::Expired, Reason::Expired).await.principal, None);
@@ -208,17 +207,15 @@ async fn a_share_that_ended_while_nobody_ran_is_over_at_once_when_somebody_does(
     s.decide("approve", &[]).await;
     s.accept().await;
     s.phase(SharePhase::Provisioning, Reason::NotYetValid).await;
-    kubectl(&["-n", NAMESPACE, "scale", "deployment", "weir", &scale(0)]).await;
-    operator.no_pod_is_left().await;
+    operator.scale(0).await;
     passes(begin).await;
-    kubectl(&["-n", NAMESPACE, "scale", "deployment", "weir", &scale(2)]).await;
+    operator.scale(2).await;
     s.phase(SharePhase::Active, Reason::Ready).await;
     let login = s.fetch().await;
     s.h.brokers.let_fetch(&login, &s.topic("placed"), ProbeOutcome::Allowed).await;
-    kubectl(&["-n", NAMESPACE, "scale", "deployment", "weir", &scale(0)]).await;
-    operator.no_pod_is_left().await;
+    operator.scale(0).await;
     passes(end).await;
-    kubectl(&["-n", NAMESPACE, "scale", "deployment", "weir", &scale(2)]).await;
+    operator.scale(2).await;
     s.phase(SharePhase::Expired, Reason::Expired).await;
     assert_eq!(s.h.brokers.fetch(&login, &s.topic("placed")).await, Ok(ProbeOutcome::LoginRefused));
     s.end().await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, LogParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -133,10 +133,23 @@ impl Operator {
         Some(Pid::from_raw(task.split_whitespace().nth(1)?.parse().ok()?))
     }
 
-    /// Waits until no pod of the operator is left.
+    /// Has so many replicas; waits for it where there are to be none.
+    pub async fn scale(&self, replicas: u8) {
+        let to = format!("--replicas={replicas}");
+        run("kubectl", &["-n", NAMESPACE, "scale", "deployment", "weir", &to]).await;
+        if replicas == 0 {
+            self.none_is_left(&ListParams::default().labels("app.kubernetes.io/component=operator")).await;
+        }
+    }
+
+    /// Waits until nothing of Weir's runs.
     pub async fn no_pod_is_left(&self) {
+        self.none_is_left(&ListParams::default()).await;
+    }
+
+    async fn none_is_left(&self, which: &ListParams) {
         until(Duration::from_secs(60), &[], "no pod of the operator is left", || async {
-            let pods = self.pods.list(&Default::default()).await.map_err(|e| e.to_string())?;
+            let pods = self.pods.list(which).await.map_err(|e| e.to_string())?;
             let running: Vec<_> = pods.iter().filter(|p| container(p).is_some()).map(ResourceExt::name_any).collect();
             if running.is_empty() { Ok(()) } else { Err(format!("{running:?}")) }
         })
