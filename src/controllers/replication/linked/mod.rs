@@ -35,8 +35,8 @@ pub(super) struct Links {
     unlisted: BTreeMap<String, Instant>,
     /// Since when links are to go.
     leaving: BTreeMap<String, Instant>,
-    /// What was done last, by link: the same again waits for the next look.
-    taken: BTreeMap<String, Vec<LinkStep>>,
+    /// What was done last, by share, with the name of the link: the same again waits for the next look.
+    taken: BTreeMap<String, Vec<(String, LinkStep)>>,
 }
 
 /// A share's link, as it should be and as it is.
@@ -81,6 +81,7 @@ impl Engine {
         let mut found = links.list(&now.copying.iter().map(|c| connector_prefix(&c.uid())).collect()).await?;
         let is_empty = found.is_empty();
         self.forget_all_but(|name| found.contains_key(name));
+        self.links.unlisted.retain(|copy, _| there.contains(copy));
         let known = now.copying.iter().filter(|c| is_known(&self.context, c));
         let all: Vec<_> = known.map(|c| linked(c, &logins, &files, &mut found)).collect();
         let mut again = false;
@@ -139,7 +140,7 @@ impl Engine {
         let wanted: BTreeSet<_> = linked.desired.iter().flat_map(|d| d.mirrors.keys()).collect();
         let is_unlisted = |copy: &String| there.contains(copy) && !listed.contains(copy);
         let now = Instant::now();
-        self.links.unlisted.retain(|copy, _| !wanted.contains(copy) || is_unlisted(copy));
+        self.links.unlisted.retain(|copy, _| !listed.contains(copy));
         let mut strange = BTreeSet::new();
         for copy in wanted.iter().filter(|copy| is_unlisted(copy)) {
             let since = *self.links.unlisted.entry((*copy).clone()).or_insert(now);
@@ -181,41 +182,31 @@ impl Engine {
         files: &mut Files,
         shown: &FilesSecret,
     ) -> (bool, Result<(), RoundError>) {
-        let mut done = match linked.failure.clone() {
-            Some(failure) => return (false, Err(failure.into())),
-            None => Ok(()),
-        };
-        let mut due: Vec<_> = self.due(linked, there).into_iter().map(|step| (&linked.name, step)).collect();
-        for (name, other) in &linked.others {
-            due.extend(
-                steps(None, Some(other), self.around(linked.copying, name, other, there))
-                    .into_iter()
-                    .map(|s| (name, s)),
-            );
+        let c = linked.copying;
+        if let Some(failure) = linked.failure.clone() {
+            return (false, Err(failure.into()));
         }
-        let mut is_new = false;
+        let due = self.due(linked, there);
+        let (mut is_new, mut done) = (false, Ok(()));
         for (name, step) in &due {
             let taken = self.take_link_step(links, linked, name, step, files, shown).await;
             match &taken {
                 Ok(()) => info!(link = *name, step = step.name(), "took a step"),
                 Err(error) => warn!(link = *name, step = step.name(), %error, "a step failed; it is tried again"),
             }
-            let before = self.links.taken.get(*name);
-            is_new |= taken.is_ok() && !before.is_some_and(|before| before.contains(step));
+            let before = self.links.taken.get(&c.uid());
+            is_new |= taken.is_ok() && !before.is_some_and(|before| before.contains(&((*name).clone(), step.clone())));
             done = done.and(taken);
         }
-        let names: BTreeSet<_> = linked.others.keys().chain([&linked.name]).collect();
-        for name in names {
-            let steps = due.iter().filter(|(of, _)| of == &name).map(|(_, step)| step.clone()).collect();
-            self.links.taken.insert(name.clone(), steps);
-        }
+        let taken = due.into_iter().map(|(name, step)| (name.clone(), step)).collect();
+        self.links.taken.insert(c.uid(), taken);
         (is_new, done)
     }
 
-    /// The steps that are due with a share's own link, and may be taken now.
-    fn due(&mut self, linked: &Linked<'_>, there: &BTreeSet<String>) -> Vec<LinkStep> {
-        let Linked { copying: c, name, desired, seen, .. } = linked;
-        // As long as nobody knows where it copies from, nothing is to end.
+    /// The steps that are due with the links of a share, by their names, and may be taken now.
+    fn due<'a>(&mut self, linked: &'a Linked<'_>, there: &BTreeSet<String>) -> Vec<(&'a String, LinkStep)> {
+        let Linked { copying: c, name, desired, seen, others, .. } = linked;
+        // As long as nobody knows where it copies from, any link may be the one: nothing is to end.
         if c.copy.source_cluster.is_empty() && !c.copy.is_over {
             return Vec::new();
         }
@@ -231,7 +222,12 @@ impl Engine {
             LinkStep::Configure => self.retries.may_configure(name, &linked.asked()),
             LinkStep::Pause(_) | LinkStep::Failover(_) | LinkStep::Remove { .. } => true,
         });
-        due
+        let mut all: Vec<_> = due.into_iter().map(|step| (name, step)).collect();
+        for (name, other) in others {
+            let leaving = steps(None, Some(other), self.around(c, name, other, there));
+            all.extend(leaving.into_iter().map(|step| (name, step)));
+        }
+        all
     }
 
     fn around<'a>(&mut self, c: &Copying, name: &str, seen: &ObservedLink, there: &'a BTreeSet<String>) -> Around<'a> {
