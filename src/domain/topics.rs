@@ -97,8 +97,8 @@ fn plan_linked(
     match (record.filter(|r| r.product_uid == product_uid), mirrored) {
         (Some(record), _) if !record.is_promised => TopicStep::Keep,
         (_, Mirrored::Listed) => TopicStep::Adopt,
-        (Some(_), Mirrored::Strange) => TopicStep::Release(exists(stream, None)),
-        (Some(_), Mirrored::Unseen) => TopicStep::Keep,
+        (Some(_), Mirrored::Strange) if observed.is_some() => TopicStep::Release(exists(stream, None)),
+        (Some(_), _) => TopicStep::Keep,
         (None, _) if observed.is_some() => TopicStep::Refuse(exists(stream, record)),
         (None, _) => TopicStep::Promise,
     }
@@ -269,6 +269,7 @@ mod tests {
             );
         }
         assert_eq!(refusal(step(Mirrored::Unseen, None, Some(&there))).0, Reason::TopicExists);
+        assert_eq!(step(Mirrored::Strange, Some(&promised), None), TopicStep::Keep, "the stranger's is gone by now");
         match step(Mirrored::Strange, Some(&promised), Some(&there)) {
             TopicStep::Release(problem) => assert_eq!(problem.reason, Reason::TopicExists),
             other => panic!("not released: {other:?}"),

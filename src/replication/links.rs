@@ -158,10 +158,12 @@ fn without_passwords(text: &str) -> &str {
 impl LinkClient {
     async fn look(&self, link: OneLink) -> FoundLink {
         let (configs, mirrors) = (self.of(&link.link_name, "/configs"), self.of(&link.link_name, "/mirrors"));
-        let (configs, mirrors): (Listed<OneConfig>, Listed<OneMirror>) =
-            tokio::try_join!(self.rest.read(&configs), self.rest.read(&mirrors))?;
-        let config = configs.data.into_iter().filter_map(|c| Some((c.name, c.value?))).collect();
-        let mirrors = mirrors.data.into_iter().map(OneMirror::observed).collect();
+        let (configs, mirrors) =
+            tokio::join!(self.rest.read::<Listed<OneConfig>>(&configs), self.rest.read::<Listed<OneMirror>>(&mirrors));
+        let mirrors = mirrors?.data.into_iter().map(OneMirror::observed).collect();
+        // What cannot be told is taken for as it was given.
+        let configs = configs.map(|configs| configs.data).unwrap_or_default();
+        let config = configs.into_iter().filter_map(|c| Some((c.name, c.value?))).collect();
         Ok(ObservedLink { failure: link.failure(), config, given: None, mirrors })
     }
 }

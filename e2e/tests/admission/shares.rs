@@ -214,17 +214,17 @@ fn partner_rules() -> Vec<Case> {
                     "networks",
                     Platform,
                     Create,
-                    partner("acme", "networks: ['192.0.2.7/32', '2001:db8::/48']"),
+                    partner("admitted", "networks: ['192.0.2.7/32', '2001:db8::/48']"),
                     Accepted,
                 ),
                 (
                     "an address without its length",
                     Platform,
                     Create,
-                    partner("acme", "networks: ['192.0.2.7']"),
+                    partner("admitted", "networks: ['192.0.2.7']"),
                     Refused(cidr),
                 ),
-                ("a name", Platform, Create, partner("acme", "networks: [acme.example]"), Refused(cidr)),
+                ("a name", Platform, Create, partner("admitted", "networks: [acme.example]"), Refused(cidr)),
             ],
         ),
         about(
@@ -237,7 +237,7 @@ fn partner_rules() -> Vec<Case> {
         about(
             "RBAC",
             [
-                ("an owner registers a partner", Owner, Create, partner("acme", ""), Refused("is forbidden: User")),
+                ("an owner registers a partner", Owner, Create, partner("admitted", ""), Refused("is forbidden: User")),
                 ("an editor shares", NamespaceEditor, Create, share(""), Refused("is forbidden: User")),
                 ("an admin shares", NamespaceAdmin, Create, share(""), Accepted),
                 ("a consumer shares", Consumer, Create, share(""), Refused("is forbidden: User")),

@@ -114,6 +114,11 @@ pub struct Around<'a> {
 }
 
 impl LinkStep {
+    /// Whether it has more flow than before, and may take as long as the source takes to answer.
+    pub fn widens(&self) -> bool {
+        matches!(self, Self::Create | Self::Mirror(_) | Self::Resume(_))
+    }
+
     /// In a word, for logs.
     pub fn name(&self) -> &'static str {
         match self {
@@ -220,7 +225,7 @@ impl ObservedLink {
     /// How it is with a configuration taken for given.
     pub fn as_asked(&self, desired: &Link) -> Self {
         let given = desired.login.as_ref().map(fingerprint);
-        Self { config: desired.config.clone(), given, ..self.clone() }
+        Self { config: desired.config.clone(), given, failure: None, ..self.clone() }
     }
 
     fn in_state(&self, is_so: impl Fn(MirrorState) -> bool) -> BTreeSet<String> {
@@ -268,7 +273,8 @@ fn living(desired: &Link, observed: &ObservedLink, around: Around<'_>) -> Vec<Li
         steps.push(LinkStep::Pause(surplus));
     }
     let Some(login) = &desired.login else { return steps };
-    if observed.given.as_ref() != Some(&fingerprint(login)) || differs(&desired.config, &observed.config) {
+    let is_as_given = observed.given.as_ref() == Some(&fingerprint(login)) && observed.failure.is_none();
+    if !is_as_given || differs(&desired.config, &observed.config) || is_elsewhere(login, &observed.config) {
         steps.push(LinkStep::Configure);
     }
     let mut paused = observed.in_state(|s| s == MirrorState::Paused);
@@ -293,6 +299,14 @@ fn differs(desired: &BTreeMap<String, String>, observed: &BTreeMap<String, Strin
         _ => false,
     };
     FIXED.iter().any(|(key, _)| is_other(key))
+}
+
+/// Whether somebody had it go to other brokers, or in another way. What is secret is not told.
+fn is_elsewhere(login: &BTreeMap<String, Secret>, observed: &BTreeMap<String, String>) -> bool {
+    ["bootstrap.servers", "security.protocol", "sasl.mechanism"].iter().any(|key| {
+        let (wanted, seen) = (login.get(*key).map(Secret::expose), observed.get(*key).map(String::as_str));
+        wanted.is_some() && seen.is_some() && wanted != seen
+    })
 }
 
 /// What of a configuration can be given to a link that is there.
@@ -404,6 +418,11 @@ mod tests {
         seen.config.insert("acl.sync.enable".into(), "true".into());
         assert_eq!(next(Some(&desired(&["a"])), Some(&seen)), [LinkStep::Configure]);
         seen.config.remove("acl.sync.enable");
+        seen.config.insert("bootstrap.servers".into(), "elsewhere:1".into());
+        assert_eq!(next(Some(&desired(&["a"])), Some(&seen)), [LinkStep::Configure]);
+        seen.config.remove("bootstrap.servers");
+        let broken = ObservedLink { failure: Some("AUTHENTICATION_ERROR".into()), ..seen.clone() };
+        assert_eq!(next(Some(&desired(&["a"])), Some(&broken)), [LinkStep::Configure]);
         seen.config.insert("link.mode".into(), "destination".into());
         assert_eq!(next(Some(&desired(&["a"])), Some(&seen)), [], "what is not told is no difference");
         assert!(changeable(&seen.config).keys().all(|key| key != "link.mode" && key != "cluster.link.prefix"));

@@ -168,7 +168,7 @@ impl Server {
         match operation {
             "listLinks" => self.list(),
             "createLink" => self.create(&query["link_name"], body).await,
-            "deleteLink" => self.delete(link),
+            "deleteLink" => self.delete(link, query.get("force").is_some_and(|force| force == "true")),
             "listLinkConfigs" => self.configs(link),
             "alterLinkConfigs" => self.alter(link, body),
             "listMirrors" => self.list_mirrors(link),
@@ -222,10 +222,10 @@ impl Server {
         (201, Value::Null)
     }
 
-    fn delete(&self, name: &str) -> Answer {
+    fn delete(&self, name: &str, by_force: bool) -> Answer {
         let mut links = self.links.lock().unwrap();
         let Some(link) = links.get(name) else { return unknown(name) };
-        if link.mirrors.values().any(|mirror| mirror.status() != "STOPPED") {
+        if !by_force && link.mirrors.values().any(|mirror| mirror.status() != "STOPPED") {
             return refusal(400, 400, format!("Cluster link '{name}' has mirror topics"));
         }
         links.remove(name);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use kube::ResourceExt;
 use tracing::{info, warn};
 
+use super::EVERY;
 use super::credentials::Shape;
 use super::deployment::Logins;
 use super::round::{Copying, Engine, RoundError, Snapshot, is_known};
@@ -35,6 +36,10 @@ pub(super) struct Links {
     unlisted: BTreeMap<String, Instant>,
     /// Since when links are to go.
     leaving: BTreeMap<String, Instant>,
+    /// When a call about a link was last not answered: it may yet be carried out.
+    unanswered: BTreeMap<String, Instant>,
+    /// When the applier was last told of topics of a share, which it did not show.
+    told: BTreeMap<String, Instant>,
     /// What was done last, by share, with the name of the link: the same again waits for the next look.
     taken: BTreeMap<String, Vec<(String, LinkStep)>>,
 }
@@ -49,8 +54,10 @@ struct Linked<'a> {
     others: BTreeMap<String, ObservedLink>,
     /// Topics that it should have, that have been there for a while, and that are not among its own.
     strange: BTreeSet<String>,
-    /// Why one of them could not be looked at.
+    /// Why it could not be looked at.
     failure: Option<RestError>,
+    /// Another one of the share could not be.
+    is_other_unseen: bool,
 }
 
 /// The key, among the files, of the fingerprint of the login that a link was given last.
@@ -83,15 +90,27 @@ impl Engine {
         self.forget_all_but(|name| found.contains_key(name));
         self.links.unlisted.retain(|copy, _| there.contains(copy));
         let known = now.copying.iter().filter(|c| is_known(&self.context, c));
-        let all: Vec<_> = known.map(|c| linked(c, &logins, &files, &mut found)).collect();
-        let mut again = false;
-        for mut linked in all {
-            if linked.failure.is_none() {
-                self.tell_what_is_there(&mut linked, &there);
+        let mut all: Vec<_> = known.map(|c| linked(c, &logins, &files, &mut found)).collect();
+        let mut due = Vec::new();
+        for linked in &mut all {
+            self.tell_what_is_there(linked, &there);
+            due.push(self.due(linked, &there));
+        }
+        let (mut again, mut done) = (false, Vec::new());
+        // A source that takes its time to answer holds up nobody's end, and nobody's new login.
+        for widens in [false, true] {
+            for (place, linked) in all.iter().enumerate() {
+                let steps = due[place].iter().filter(|(_, step)| step.widens() == widens);
+                let (is_new, taken) = self.take_steps(links.as_ref(), linked, steps, &mut files, shown).await;
+                again |= is_new;
+                done.push((place, taken));
             }
-            let (is_new, taken) = self.take_steps(links.as_ref(), &linked, &there, &mut files, shown).await;
-            again |= is_new;
-            self.report_link(&linked, taken.err()).await;
+        }
+        for (place, (linked, due)) in all.iter().zip(due).enumerate() {
+            let of_it = done.iter_mut().filter(|(of, _)| *of == place);
+            let failure = of_it.filter_map(|(_, taken)| std::mem::replace(taken, Ok(())).err()).next();
+            self.links.taken.insert(linked.copying.uid(), due);
+            self.report_link(linked, linked.failure.clone().map(RoundError::from).or(failure)).await;
         }
         if was_there && !now.is_wanted && is_empty {
             info!("nothing is copied any more; what was made for it is removed");
@@ -101,11 +120,15 @@ impl Engine {
         Ok(again)
     }
 
-    /// Whether it need not be asked for the link of a share: there was never a credential for one, or it was seen to be gone.
+    /// Whether it need not be asked for the link of a share: nothing was ever made for one, or it was seen to be gone.
     fn has_no_link(&self, c: &Copying) -> bool {
         let was_seen = || self.context.copies.get(&c.uid()).is_some_and(|state| state.is_gone);
-        let had_login = || self.context.world.index().client_record(&c.copy.source.uid).is_some();
-        c.copy.source.client.is_none() && (!had_login() || (c.copy.is_over && was_seen()))
+        let had_any = || {
+            let (index, mirror) = (self.context.world.index(), c.copy.mirror.uid().unwrap_or_default());
+            let has_topics = index.recorded_for(&c.copy.cluster, &mirror).next().is_some();
+            index.client_record(&c.copy.source.uid).is_some() || has_topics
+        };
+        c.copy.source.client.is_none() && ((c.copy.is_over && was_seen()) || !had_any())
     }
 
     fn tell_of_no_link(&self, c: &Copying) {
@@ -136,6 +159,9 @@ impl Engine {
     /// Has the others know which topics are the link's.
     fn tell_what_is_there(&mut self, linked: &mut Linked<'_>, there: &BTreeSet<String>) {
         let c = linked.copying;
+        if linked.failure.is_some() || linked.is_other_unseen {
+            return;
+        }
         let listed: BTreeSet<_> = linked.links().flat_map(|link| link.mirrors.keys().cloned()).collect();
         let wanted: BTreeSet<_> = linked.desired.iter().flat_map(|d| d.mirrors.keys()).collect();
         let is_unlisted = |copy: &String| there.contains(copy) && !listed.contains(copy);
@@ -152,14 +178,24 @@ impl Engine {
         // The share stops to want what is a stranger's: that goes on being one until somebody takes it away.
         let before = self.context.world.index().strange(&c.key);
         strange.extend(before.into_iter().filter(|copy| !wanted.contains(copy) && !listed.contains(copy)));
-        let is_gone = c.copy.is_over && linked.links().next().is_none();
-        let is_shown = self.is_shown(c, there);
+        let is_gone = self.is_gone(linked);
+        let told = self.links.told.get(&c.uid());
+        let is_shown = self.is_shown(c, there) || told.is_some_and(|at| now.duration_since(*at) < EVERY);
         self.context.world.apply(Update::Link(c.key.clone(), SeenLink { listed, strange, is_gone }));
         let handle = self.context.world.handle(&self.key.cluster).filter(|_| !is_shown);
         if let Some(handle) = handle {
+            self.links.told.insert(c.uid(), now);
             let products = BTreeSet::from([guest_key(&c.key, MIRROR)]);
             handle.order(Order::Dirty { principals: BTreeSet::new(), products, clients: BTreeSet::new() });
         }
+    }
+
+    /// Whether a share is over, and no link of it is there, nor may yet come.
+    fn is_gone(&self, linked: &Linked<'_>) -> bool {
+        let since = self.links.unanswered.get(&linked.name);
+        let may_come = since.is_some_and(|at| at.elapsed() < UNLISTED);
+        let is_seen = linked.failure.is_none() && !linked.is_other_unseen;
+        linked.copying.copy.is_over && is_seen && !may_come && linked.links().next().is_none()
     }
 
     /// Whether the applier saw all the share's copies that are there.
@@ -172,60 +208,61 @@ impl Engine {
         c.copy.flows.values().all(|copy| !there.contains(copy) || is_shown(copy))
     }
 
-    /// Takes every step that is due with the links of a share. Returns whether any is another one than at the look before, and the first
-    /// failure.
+    /// Takes steps with the links of a share. Returns whether any is another one than at the look before, and the first failure.
     async fn take_steps(
         &mut self,
         links: &dyn ClusterLinks,
         linked: &Linked<'_>,
-        there: &BTreeSet<String>,
+        steps: impl Iterator<Item = &(String, LinkStep)>,
         files: &mut Files,
         shown: &FilesSecret,
     ) -> (bool, Result<(), RoundError>) {
-        let c = linked.copying;
-        if let Some(failure) = linked.failure.clone() {
-            return (false, Err(failure.into()));
-        }
-        let due = self.due(linked, there);
         let (mut is_new, mut done) = (false, Ok(()));
-        for (name, step) in &due {
+        for due in steps {
+            let (name, step) = due;
             let taken = self.take_link_step(links, linked, name, step, files, shown).await;
             match &taken {
-                Ok(()) => info!(link = *name, step = step.name(), "took a step"),
-                Err(error) => warn!(link = *name, step = step.name(), %error, "a step failed; it is tried again"),
+                Ok(()) => info!(link = name, step = step.name(), "took a step"),
+                Err(error) => warn!(link = name, step = step.name(), %error, "a step failed; it is tried again"),
             }
-            let before = self.links.taken.get(&c.uid());
-            is_new |= taken.is_ok() && !before.is_some_and(|before| before.contains(&((*name).clone(), step.clone())));
+            if let Err(RoundError::Rest(RestError { status: None, .. })) = &taken {
+                self.links.unanswered.insert(name.clone(), Instant::now());
+            }
+            let before = self.links.taken.get(&linked.copying.uid());
+            is_new |= taken.is_ok() && !before.is_some_and(|before| before.contains(due));
             done = done.and(taken);
         }
-        let taken = due.into_iter().map(|(name, step)| (name.clone(), step)).collect();
-        self.links.taken.insert(c.uid(), taken);
         (is_new, done)
     }
 
     /// The steps that are due with the links of a share, by their names, and may be taken now.
-    fn due<'a>(&mut self, linked: &'a Linked<'_>, there: &BTreeSet<String>) -> Vec<(&'a String, LinkStep)> {
+    fn due(&mut self, linked: &Linked<'_>, there: &BTreeSet<String>) -> Vec<(String, LinkStep)> {
         let Linked { copying: c, name, desired, seen, others, .. } = linked;
         // As long as nobody knows where it copies from, any link may be the one: nothing is to end.
         if c.copy.source_cluster.is_empty() && !c.copy.is_over {
             return Vec::new();
         }
-        let around = match seen {
-            Some(seen) => self.around(c, name, seen, there),
-            None => Around { there, unrecorded: false, is_late: false },
-        };
-        let mut due = steps(desired.as_ref(), seen.as_ref(), around);
+        let unseen = ObservedLink::default();
+        let mut all = Vec::new();
+        if linked.failure.is_some() {
+            // One that cannot be looked at goes by force, too.
+            let late = c.copy.is_over && self.around(c, name, &unseen, there).is_late;
+            all.extend(late.then_some(LinkStep::Remove { by_force: true }));
+        } else {
+            let around = self.around(c, name, seen.as_ref().unwrap_or(&unseen), there);
+            all.extend(steps(desired.as_ref(), seen.as_ref(), around));
+        }
         let has_access = self.waits_for_access(c).is_none();
-        due.retain(|step| match step {
-            LinkStep::Create | LinkStep::Mirror(_) | LinkStep::Resume(_) => has_access,
+        all.retain(|step| match step {
+            step if step.widens() => has_access && self.retries.may_restart(name, true),
             // Whoever takes a configuration and then shows another one may do so for ever.
             LinkStep::Configure => self.retries.may_configure(name, &linked.asked()),
-            LinkStep::Pause(_) | LinkStep::Failover(_) | LinkStep::Remove { .. } => true,
+            _ => true,
         });
-        let mut all: Vec<_> = due.into_iter().map(|step| (name, step)).collect();
+        let mut all: Vec<_> = all.into_iter().map(|step| (name.clone(), step)).collect();
         for (name, other) in others {
             let leaving = steps(None, Some(other), self.around(c, name, other, there));
-            all.extend(leaving.into_iter().map(|step| (name, step)));
+            all.extend(leaving.into_iter().map(|step| (name.clone(), step)));
         }
         all
     }
@@ -293,9 +330,14 @@ impl Engine {
                 continue;
             }
             let made = links.mirror(name, source, copy).await;
+            let is_answered = made.as_ref().err().is_none_or(|error| error.status.is_some());
             let made =
                 made.map_err(|error| RestError { message: format!("topic {source}: {}", error.message), ..error });
             done = done.and(made.map_err(RoundError::from));
+            // The rest would not be answered either.
+            if !is_answered {
+                break;
+            }
         }
         done
     }
@@ -324,7 +366,7 @@ fn linked<'a>(
 ) -> Linked<'a> {
     let (name, prefix) = (c.connector(), connector_prefix(&c.uid()));
     let names: Vec<_> = found.keys().filter(|name| name.starts_with(&prefix)).cloned().collect();
-    let (mut seen, mut others, mut failure) = (None, BTreeMap::new(), None);
+    let (mut seen, mut others, mut failure, mut is_other_unseen) = (None, BTreeMap::new(), None, false);
     for of in names {
         match found.remove(&of) {
             Some(Ok(mut link)) if of == name => {
@@ -332,7 +374,8 @@ fn linked<'a>(
                 seen = Some(link);
             }
             Some(Ok(link)) => drop(others.insert(of, link)),
-            Some(Err(error)) => failure = Some(error),
+            Some(Err(error)) if of == name => failure = Some(error),
+            Some(Err(_)) => is_other_unseen = true,
             None => {}
         }
     }
@@ -342,7 +385,7 @@ fn linked<'a>(
         login: source.and_then(|source| login(source, files)),
         mirrors: c.copy.flows.iter().map(|(source, copy)| (copy.clone(), source.clone())).collect(),
     });
-    Linked { copying: c, name, desired, seen, others, strange: BTreeSet::new(), failure }
+    Linked { copying: c, name, desired, seen, others, strange: BTreeSet::new(), failure, is_other_unseen }
 }
 
 fn unanswered(error: KafkaError) -> RestError {

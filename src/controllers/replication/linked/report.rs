@@ -25,7 +25,10 @@ impl Engine {
             self.measured(name, found.map(Some));
         }
         let flow = self.flow(name);
-        let is_gone = c.copy.is_over && linked.failure.is_none() && linked.links().next().is_none();
+        if is_running && flow.is_some() {
+            self.retries.forgive(name);
+        }
+        let is_gone = self.is_gone(linked);
         let problem = c.is_meant().then(|| problem(linked, is_running, flow.as_ref(), failure)).flatten();
         let connector = seen.as_ref().map(|seen| state(seen, is_running));
         self.tell(c, CopyState { connector, problem, flow, is_gone, ..CopyState::default() });
