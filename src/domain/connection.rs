@@ -120,19 +120,20 @@ pub fn secret_data(listener: &Listener, ca_pem: Option<&str>, version: &Version<
     data
 }
 
+/// `sasl.jaas.config` of a Java client that logs in with a password which Weir made. Neither holds a quote or a backslash: names are DNS
+/// labels, passwords are base64url.
+pub fn scram_jaas(user: &str, password: &Secret) -> String {
+    let module = "org.apache.kafka.common.security.scram.ScramLoginModule";
+    format!("{module} required username=\"{user}\" password=\"{}\";", password.expose())
+}
+
 fn java_properties(bootstrap: &str, ca_pem: Option<&str>, version: &Version<'_>) -> String {
     let mut lines = vec![format!("bootstrap.servers={bootstrap}")];
     match version.issued {
         Issued::Password(password) => {
             lines.push("security.protocol=SASL_SSL".into());
             lines.push("sasl.mechanism=SCRAM-SHA-512".into());
-            // Neither holds a quote or a backslash: names are DNS labels, passwords are base64url.
-            lines.push(format!(
-                "sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required username=\"{}\" \
-                 password=\"{}\";",
-                version.principal,
-                password.expose()
-            ));
+            lines.push(format!("sasl.jaas.config={}", scram_jaas(version.principal, password)));
         }
         Issued::Certificate { certificate_pem, key_pem } => {
             lines.push("security.protocol=SSL".into());

@@ -342,9 +342,14 @@ impl Index {
 
     /// Whether any product or client refers to a cluster; Weir's own do not count where it is given up.
     pub fn cluster_in_use(&self, cluster: &str) -> bool {
-        let given_up = self.cluster(cluster).is_some_and(|c| c.annotations().contains_key(ABANDON_ANNOTATION));
+        let given_up = self.is_given_up(cluster);
         let counts = |key: &ObjectKey| !given_up || !is_internal(&key.name);
         self.products_on(cluster).any(|(key, _)| counts(key)) || self.clients_on(cluster).any(|(key, _)| counts(key))
+    }
+
+    /// Whether the platform gave a cluster up.
+    pub fn is_given_up(&self, cluster: &str) -> bool {
+        self.cluster(cluster).is_some_and(|c| c.annotations().contains_key(ABANDON_ANNOTATION))
     }
 
     /// Whether it is known what Weir has on a cluster.

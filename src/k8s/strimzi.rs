@@ -186,7 +186,7 @@ fn kind() -> ApiResource {
 }
 
 fn failure(error: &dyn std::error::Error) -> RestError {
-    RestError { status: None, message: error.to_string() }
+    RestError::unanswered(error)
 }
 
 /// The names of a resource's ConfigMaps.

@@ -1,5 +1,7 @@
 //! REST interfaces of what copies.
 
+use std::fmt::Display;
+
 use crate::domain::secret::Secret;
 
 /// Where a REST interface is, whom to trust, and how to be known there.
@@ -26,6 +28,11 @@ pub struct RestError {
 }
 
 impl RestError {
+    /// No answer came, or none that could be read.
+    pub fn unanswered(why: impl Display) -> Self {
+        Self { status: None, message: why.to_string() }
+    }
+
     /// What was asked is on its way, and the same will succeed once it is there.
     pub fn not_yet(message: impl Into<String>) -> Self {
         Self { status: Some(409), message: message.into() }

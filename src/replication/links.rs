@@ -10,7 +10,7 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::rest::{RestClient, failure, segment};
+use super::rest::{RestClient, segment};
 use crate::domain::replication::link::{MirrorState, ObservedLink, ObservedMirror, absent, changeable};
 use crate::domain::replication::reported::first_line;
 use crate::domain::secret::Secret;
@@ -48,9 +48,8 @@ impl LinkClient {
         // Some servers have nothing to say where all is done.
         let altered: Listed<Altered> = match body.is_empty() {
             true => Listed { data: Vec::new() },
-            false => {
-                serde_json::from_slice(&body).map_err(|e| failure(format!("failed to read what was done: {e}")))?
-            }
+            false => serde_json::from_slice(&body)
+                .map_err(|e| RestError::unanswered(format!("failed to read what was done: {e}")))?,
         };
         match altered.data.into_iter().find_map(Altered::refusal) {
             None => Ok(()),

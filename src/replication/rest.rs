@@ -44,7 +44,8 @@ impl RestClient {
     /// The credentials cannot be used.
     pub fn new(endpoint: &RestEndpoint) -> Result<Self, RestError> {
         let client = endpoint.client.as_ref().map(|(certificate, key)| (certificate.as_str(), key));
-        let tls = client_config(endpoint.ca_pem.as_deref(), client, Versions::SinceTls12).map_err(failure)?;
+        let tls =
+            client_config(endpoint.ca_pem.as_deref(), client, Versions::SinceTls12).map_err(RestError::unanswered)?;
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
         let http = Client::builder(TokioExecutor::new()).build(connector);
         let authorization = endpoint.basic.as_ref().map(|(name, password)| basic(name, password)).transpose()?;
@@ -57,7 +58,8 @@ impl RestClient {
     /// See [`RestError`].
     pub async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, RestError> {
         let body = self.call(Method::GET, path, None).await?;
-        serde_json::from_slice(&body).map_err(|e| failure(format!("failed to read the answer of {}: {e}", self.base)))
+        serde_json::from_slice(&body)
+            .map_err(|e| RestError::unanswered(format!("failed to read the answer of {}: {e}", self.base)))
     }
 
     /// Has something done, whatever is answered to it.
@@ -107,15 +109,16 @@ impl RestClient {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         let body = Full::new(body.map(|b| Bytes::from(b.to_string())).unwrap_or_default());
-        let request = request.body(body).map_err(failure)?;
+        let request = request.body(body).map_err(RestError::unanswered)?;
         let exchange = async {
-            let response = self.http.request(request).await.map_err(|e| failure(chain(&e)))?;
+            let response = self.http.request(request).await.map_err(|e| RestError::unanswered(chain(&e)))?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), LARGEST).collect().await.map_err(failure)?.to_bytes();
+            let body =
+                Limited::new(response.into_body(), LARGEST).collect().await.map_err(RestError::unanswered)?.to_bytes();
             Ok((status, body))
         };
         let answered = timeout(PATIENCE, exchange).await;
-        let late = |_| failure(format!("{} did not answer within {} s", self.base, PATIENCE.as_secs()));
+        let late = |_| RestError::unanswered(format!("{} did not answer within {} s", self.base, PATIENCE.as_secs()));
         answered.map_err(late)?
     }
 }
@@ -124,7 +127,7 @@ impl RestClient {
 fn basic(name: &str, password: &Secret) -> Result<HeaderValue, RestError> {
     let both = Zeroizing::new(format!("{name}:{}", password.expose()));
     let encoded = Zeroizing::new(STANDARD.encode(both.as_bytes()));
-    let mut value = HeaderValue::try_from(format!("Basic {}", encoded.as_str())).map_err(failure)?;
+    let mut value = HeaderValue::try_from(format!("Basic {}", encoded.as_str())).map_err(RestError::unanswered)?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -132,11 +135,6 @@ fn basic(name: &str, password: &Secret) -> Result<HeaderValue, RestError> {
 /// One segment of a path.
 pub fn segment(text: &str) -> impl Display {
     utf8_percent_encode(text, NON_ALPHANUMERIC)
-}
-
-/// What happened instead of an answer.
-pub fn failure(why: impl Display) -> RestError {
-    RestError { status: None, message: why.to_string() }
 }
 
 /// An error with what it comes from.

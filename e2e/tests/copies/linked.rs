@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kube::ResourceExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use weir::api::{DataProduct, ExternalShare, Reason, SharePhase};
 use weir::domain::acl::Operation;
 use weir::domain::names::link_prefix;
@@ -12,6 +12,7 @@ use weir::ports::ProbeOutcome;
 use crate::copying::{AWHILE, Copying};
 use crate::harness::brokers::{Login, groups, reads, topic_entry};
 use crate::harness::confluent::Confluent;
+use crate::harness::confluent::contract::Contract;
 use crate::harness::other_kafka::OtherKafka;
 use crate::harness::records::{numbered, write};
 use crate::harness::shell::kubectl;
@@ -248,4 +249,26 @@ async fn a_cluster_link_takes_no_topic_of_somebody_else_and_follows_its_source()
     let topics = l.c.kafka.brokers.topics().await;
     assert!(!topics.contains(&placed) && !topics.contains(&refunded), "{topics:?}");
     l.end().await;
+}
+
+#[test]
+fn the_contract_takes_what_is_right_and_nothing_else() {
+    let contract = Contract::read();
+    let path = "/kafka/v3/clusters/c/links/weir%2Dxs/mirrors:pause";
+    let pause = contract.operation("POST", path).unwrap();
+    assert_eq!((pause.id.as_str(), pause.path["link_name"].as_str()), ("pauseMirrors", "weir-xs"));
+    let none = BTreeMap::new();
+    assert_eq!(contract.faults_of_request(&pause, &none, &json!({"mirror_topic_names": ["a"]})), [""; 0]);
+    for wrong in
+        [json!({}), json!({"mirror_topic_names": []}), json!({"mirror_topic_names": ["a"], "x": 1}), Value::Null]
+    {
+        assert!(!contract.faults_of_request(&pause, &none, &wrong).is_empty(), "{wrong}");
+    }
+    let create = contract.operation("POST", "/kafka/v3/clusters/c/links").unwrap();
+    assert!(!contract.faults_of_request(&create, &none, &json!({})).is_empty(), "no name");
+    assert!(contract.operation("POST", "/kafka/v3/clusters/c/links/l/configs:alter").is_none(), "it is PUT");
+    let answer = json!({"error_code": 40002, "message": null});
+    assert_eq!(contract.faults_of_answer(&create, 400, &answer), [""; 0]);
+    assert!(!contract.faults_of_answer(&create, 200, &Value::Null).is_empty());
+    assert!(!contract.faults_of_answer(&pause, 200, &json!({"data": []})).is_empty());
 }

@@ -358,7 +358,7 @@ impl Engine {
                 let is_new = |topic: &&String| !begun.keys().any(|(of, _)| of == *topic);
                 let topics: BTreeSet<_> = topics.iter().filter(is_new).cloned().collect();
                 let first = self.sources.first(&self.context, &c.copy.source_cluster, &topics, &c.copy.history).await;
-                let first = first.map_err(|e| RestError { status: None, message: e.to_string() })?;
+                let first = first.map_err(RestError::unanswered)?;
                 if !first.is_empty() {
                     connect.set_positions(name, source_alias(&c.key), &first).await?;
                 }

@@ -74,11 +74,19 @@ impl Index {
 
     /// Topics on `cluster` that products have, with the product's UID.
     pub fn governed_on<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.governed
-            .range((cluster.to_owned(), String::new())..)
-            .take_while(move |((c, _), _)| c == cluster)
-            .map(|((_, topic), uid)| (topic.as_str(), uid.as_str()))
+        on(&self.governed, cluster)
     }
+
+    /// The same with topics that somebody else is yet to make for one.
+    pub fn topics_on_record<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        on(&self.promised, cluster).chain(on(&self.governed, cluster))
+    }
+}
+
+/// Of what is known by cluster and topic, what is on `cluster`.
+fn on<'a>(known: &'a BTreeMap<(String, String), String>, cluster: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let of_cluster = known.range((cluster.to_owned(), String::new())..).take_while(move |((c, _), _)| c == cluster);
+    of_cluster.map(|((_, topic), uid)| (topic.as_str(), uid.as_str()))
 }
 
 /// Whether somebody said that there should be less access, or had said when it ends.

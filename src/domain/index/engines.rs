@@ -5,18 +5,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
 
 use super::update::set;
 use super::{Index, Touched};
-use crate::api::{ABANDON_ANNOTATION, Limits, Reason, StreamCluster};
+use crate::api::{Limits, Reason};
 use crate::domain::engine::{self, Worker};
 use crate::domain::names::{
     EngineKey, MIRROR, ObjectKey, engine_of_worker, guest_key, mirror_prefix, share_of_guest, worker_key,
 };
 use crate::domain::problem::Problem;
 use crate::domain::product::Mirrored;
-use crate::domain::share::copy;
+use crate::domain::share::copy::{self, Copy};
 use crate::domain::tenancy::{Tenant, selects};
 
 /// What was seen of the cluster link of a share.
@@ -38,8 +37,7 @@ impl Index {
 
     /// What was seen of a topic that the link of a share is to make.
     pub fn mirrored(&self, share: &ObjectKey, topic: &str) -> Mirrored {
-        let seen = self.links.get(share);
-        match seen {
+        match self.links.get(share) {
             Some(seen) if seen.listed.contains(topic) => Mirrored::Listed,
             Some(seen) if seen.strange.contains(topic) => Mirrored::Strange,
             _ => Mirrored::Unseen,
@@ -49,10 +47,9 @@ impl Index {
     /// Whether the topics of a product are a cluster link's, which was not seen to be gone, and could be asked.
     pub fn is_held_by_link(&self, product: &ObjectKey) -> bool {
         let Some((share, MIRROR)) = share_of_guest(product) else { return false };
-        let is_linked = self.copy(&share).is_some_and(|copy| copy.is_linked && copy.engine.is_some());
-        let given_up = |cluster: &StreamCluster| cluster.annotations().contains_key(ABANDON_ANNOTATION);
-        let is_given_up = self.copy(&share).and_then(|copy| self.cluster(&copy.cluster)).is_some_and(|c| given_up(c));
-        is_linked && !is_given_up && !self.links.get(&share).is_some_and(|seen| seen.is_gone)
+        let can_be_asked = |copy: &Copy| copy.engine.is_some() && !self.is_given_up(&copy.cluster);
+        let is_linked = self.copy(&share).is_some_and(|copy| copy.is_linked && can_be_asked(copy));
+        is_linked && !self.links.get(&share).is_some_and(|seen| seen.is_gone)
     }
 
     /// Topics that have names of a share's copies and are a stranger's.
@@ -73,8 +70,7 @@ impl Index {
 
     /// Topics on record for the product with this UID, whoever made them, or is to.
     pub fn recorded_for<'a>(&'a self, cluster: &'a str, product_uid: &'a str) -> impl Iterator<Item = &'a str> {
-        let of_it = move |((on, _), uid): &(&(String, String), &String)| on == cluster && *uid == product_uid;
-        self.promised.iter().chain(&self.governed).filter(of_it).map(|((_, topic), _)| topic.as_str())
+        self.topics_on_record(cluster).filter(move |(_, uid)| *uid == product_uid).map(|(topic, _)| topic)
     }
 
     pub(super) fn set_link(&mut self, share: ObjectKey, seen: SeenLink, touched: &mut Touched) {

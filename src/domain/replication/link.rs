@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::connector::{Login, Part, file_of};
 use crate::api::{CredentialType, History, HistoryStart};
+use crate::domain::connection::scram_jaas;
 use crate::domain::secret::Secret;
 
 /// A link as it should be.
@@ -183,11 +184,7 @@ pub fn login(login: &Login, files: &BTreeMap<String, Secret>) -> Option<BTreeMap
             let (user, password) = (file(Part::User)?, file(Part::Password)?);
             set("security.protocol", Secret::new("SASL_SSL"));
             set("sasl.mechanism", Secret::new("SCRAM-SHA-512"));
-            // Weir makes both: there is nothing to escape in them.
-            let module = "org.apache.kafka.common.security.scram.ScramLoginModule";
-            let (user, password) = (user.expose(), password.expose());
-            let jaas = format!("{module} required username=\"{user}\" password=\"{password}\";");
-            set("sasl.jaas.config", Secret::new(jaas));
+            set("sasl.jaas.config", Secret::new(scram_jaas(user.expose(), &password)));
         }
         CredentialType::Mtls => {
             set("security.protocol", Secret::new("SSL"));
@@ -220,12 +217,6 @@ impl ObservedLink {
     pub fn is_running(&self, mirrors: &BTreeMap<String, String>) -> bool {
         let active = |copy| self.mirrors.get(copy).is_some_and(|m: &ObservedMirror| m.state == MirrorState::Active);
         self.failure.is_none() && !mirrors.is_empty() && mirrors.keys().all(active)
-    }
-
-    /// How it is with a configuration taken for given.
-    pub fn as_asked(&self, desired: &Link) -> Self {
-        let given = desired.login.as_ref().map(fingerprint);
-        Self { config: desired.config.clone(), given, failure: None, ..self.clone() }
     }
 
     fn in_state(&self, is_so: impl Fn(MirrorState) -> bool) -> BTreeSet<String> {
@@ -414,7 +405,8 @@ mod tests {
         let rotated = Link { login: Some(secrets("another")), ..desired(&["a"]) };
         let mut seen = observed(&[("a", MirrorState::Active)]);
         assert_eq!(next(Some(&rotated), Some(&seen)), [LinkStep::Configure]);
-        assert_eq!(next(Some(&rotated), Some(&seen.as_asked(&rotated))), []);
+        let given = rotated.login.as_ref().map(fingerprint);
+        assert_eq!(next(Some(&rotated), Some(&ObservedLink { given, ..seen.clone() })), []);
         seen.config.insert("acl.sync.enable".into(), "true".into());
         assert_eq!(next(Some(&desired(&["a"])), Some(&seen)), [LinkStep::Configure]);
         seen.config.remove("acl.sync.enable");

@@ -110,25 +110,3 @@ pub fn decoded(text: &str) -> Option<String> {
     }
     String::from_utf8(bytes).ok()
 }
-
-#[test]
-fn the_contract_takes_what_is_right_and_nothing_else() {
-    let contract = Contract::read();
-    let path = "/kafka/v3/clusters/c/links/weir%2Dxs/mirrors:pause";
-    let pause = contract.operation("POST", path).unwrap();
-    assert_eq!((pause.id.as_str(), pause.path["link_name"].as_str()), ("pauseMirrors", "weir-xs"));
-    let none = BTreeMap::new();
-    assert_eq!(contract.faults_of_request(&pause, &none, &json!({"mirror_topic_names": ["a"]})), [""; 0]);
-    for wrong in
-        [json!({}), json!({"mirror_topic_names": []}), json!({"mirror_topic_names": ["a"], "x": 1}), Value::Null]
-    {
-        assert!(!contract.faults_of_request(&pause, &none, &wrong).is_empty(), "{wrong}");
-    }
-    let create = contract.operation("POST", "/kafka/v3/clusters/c/links").unwrap();
-    assert!(!contract.faults_of_request(&create, &none, &json!({})).is_empty(), "no name");
-    assert!(contract.operation("POST", "/kafka/v3/clusters/c/links/l/configs:alter").is_none(), "it is PUT");
-    let answer = json!({"error_code": 40002, "message": null});
-    assert_eq!(contract.faults_of_answer(&create, 400, &answer), [""; 0]);
-    assert!(!contract.faults_of_answer(&create, 200, &Value::Null).is_empty());
-    assert!(!contract.faults_of_answer(&pause, 200, &json!({"data": []})).is_empty());
-}

@@ -2,7 +2,7 @@
 //! contract beside it, Weir's requests and its own answers alike. What a link says is done for real, by Kafka clients that log in as
 //! the link does: records keep their offsets, as on a mirror topic. That such a topic takes no records of others is not so here.
 
-mod contract;
+pub mod contract;
 mod mirror;
 mod server;
 

@@ -20,7 +20,7 @@ use crate::domain::names::{MIRROR, connector_prefix, guest_key, link_prefix};
 use crate::domain::replication::link::{Around, Link, LinkStep, ObservedLink, config, fingerprint, login, steps};
 use crate::domain::secret::Secret;
 use crate::k8s::files::{Files, FilesSecret};
-use crate::ports::{ClusterLinks, KafkaError, RestEndpoint, RestError};
+use crate::ports::{ClusterLinks, RestEndpoint, RestError};
 use crate::replication::LinkClient;
 
 /// So long may a topic be there before its link has it among its own: one server may show what another one does not yet.
@@ -84,7 +84,8 @@ impl Engine {
         let links = self.client(endpoint, &spec.path)?;
         // First the topics: one that was there by then, and that no link shows afterwards, may be a stranger's.
         let copies: BTreeSet<_> = now.copying.iter().flat_map(|c| c.copy.flows.values().cloned()).collect();
-        let there = self.sources.existing(&self.context, &self.key.cluster, &copies).await.map_err(unanswered)?;
+        let there =
+            self.sources.existing(&self.context, &self.key.cluster, &copies).await.map_err(RestError::unanswered)?;
         let mut found = links.list(&now.copying.iter().map(|c| connector_prefix(&c.uid())).collect()).await?;
         let is_empty = found.is_empty();
         self.forget_all_but(|name| found.contains_key(name));
@@ -96,21 +97,22 @@ impl Engine {
             self.tell_what_is_there(linked, &there);
             due.push(self.due(linked, &there));
         }
-        let (mut again, mut done) = (false, Vec::new());
+        let mut failures: Vec<_> = all.iter().map(|linked| linked.failure.clone().map(RoundError::from)).collect();
+        let mut again = false;
         // A source that takes its time to answer holds up nobody's end, and nobody's new login.
         for widens in [false, true] {
             for (place, linked) in all.iter().enumerate() {
                 let steps = due[place].iter().filter(|(_, step)| step.widens() == widens);
                 let (is_new, taken) = self.take_steps(links.as_ref(), linked, steps, &mut files, shown).await;
                 again |= is_new;
-                done.push((place, taken));
+                if let Err(error) = taken {
+                    failures[place].get_or_insert(error);
+                }
             }
         }
-        for (place, (linked, due)) in all.iter().zip(due).enumerate() {
-            let of_it = done.iter_mut().filter(|(of, _)| *of == place);
-            let failure = of_it.filter_map(|(_, taken)| std::mem::replace(taken, Ok(())).err()).next();
+        for ((linked, due), failure) in all.iter().zip(due).zip(failures) {
             self.links.taken.insert(linked.copying.uid(), due);
-            self.report_link(linked, linked.failure.clone().map(RoundError::from).or(failure)).await;
+            self.report_link(linked, failure).await;
         }
         if was_there && !now.is_wanted && is_empty {
             info!("nothing is copied any more; what was made for it is removed");
@@ -386,8 +388,4 @@ fn linked<'a>(
         mirrors: c.copy.flows.iter().map(|(source, copy)| (copy.clone(), source.clone())).collect(),
     });
     Linked { copying: c, name, desired, seen, others, strange: BTreeSet::new(), failure, is_other_unseen }
-}
-
-fn unanswered(error: KafkaError) -> RestError {
-    RestError { status: None, message: error.to_string() }
 }
