@@ -4,13 +4,14 @@
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-generate: ## Write crds/, the chart's copy of it and docs/api.md from the types
+generate: ## Write crds/, the chart's copy of it and the docs' tables from the code
 	cargo run --quiet --bin weir -- crds --dir crds
 	cp crds/*.yaml charts/weir/files/crds/
 	cargo run --quiet --package weir-e2e --bin apidocs -- crds > docs/api.md
+	cargo run --quiet --bin weir -- audit types > docs/security-event-types.md
 
 verify: generate ## Fail if anything generated is stale, unformatted or linted against
-	git diff --exit-code -- crds charts/weir/files/crds docs/api.md
+	git diff --exit-code -- crds charts/weir/files/crds docs/api.md docs/security-event-types.md
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	e2e/lab up

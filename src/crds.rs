@@ -4,8 +4,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 
 use crate::api::{
-    AccessApproval, DataProduct, ExternalShare, Invitation, Partner, RoleBinding, SecurityEvent, StreamClient,
-    StreamCluster, StreamRole,
+    AccessApproval, AuditTrail, DataProduct, ExternalShare, Invitation, Partner, RoleBinding, SecurityEvent,
+    StreamClient, StreamCluster, StreamRole,
 };
 
 /// Every kind's definition.
@@ -21,5 +21,6 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         ExternalShare::crd(),
         Invitation::crd(),
         SecurityEvent::crd(),
+        AuditTrail::crd(),
     ]
 }

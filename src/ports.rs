@@ -360,22 +360,22 @@ pub trait AccessProbe: Send + Sync {
 pub trait Ledger: Send + Sync {
     /// Reads the newest value of every key, as far as it is committed. Changes nothing on the cluster: no writer is fenced, and a
     /// topic that is missing has no keys.
-    async fn read(&self) -> Result<BTreeMap<String, String>, LedgerError>;
+    async fn read(&self) -> Result<BTreeMap<String, String>, TopicError>;
     /// Fences every earlier writer (KIP-98: the transactional id is fixed), creates the topic where it is missing, and
     /// reads the newest value of every key.
-    async fn open(&self) -> Result<BTreeMap<String, String>, LedgerError>;
+    async fn open(&self) -> Result<BTreeMap<String, String>, TopicError>;
     /// Writes all of `changes` in one transaction, or none; `None` removes the key. Returns once the brokers have it.
-    async fn commit(&self, changes: &[(String, Option<String>)]) -> Result<(), LedgerError>;
+    async fn commit(&self, changes: &[(String, Option<String>)]) -> Result<(), TopicError>;
 }
 
-/// Why the ledger could not be read or written.
+/// Why a topic that one process at a time extends could not be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LedgerError {
+pub enum TopicError {
     /// Another writer has taken over: this process must stop writing to the cluster.
-    #[error("failed to write the ledger: another writer has taken over")]
+    #[error("another writer has taken over")]
     Fenced,
     /// Anything else; nothing was written, or it is unknown: open it again before going on.
-    #[error("failed to use the ledger: {0}")]
+    #[error("{0}")]
     Unavailable(String),
 }
 

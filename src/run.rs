@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::api::AccessApproval;
+use crate::controllers::audit::Trail;
 use crate::controllers::context::Context;
 use crate::controllers::copies::Copies;
 use crate::controllers::fences::{self, Fences};
@@ -31,8 +32,8 @@ use crate::controllers::reconcile::reconcile_kind;
 use crate::controllers::usages::{self, Usages};
 use crate::controllers::world::{Queues, World};
 use crate::controllers::{
-    data_product, decisions, external_share, partner, replication, retention, role_binding, stream_client,
-    stream_cluster, stream_role,
+    audit, data_product, decisions, external_share, partner, replication, role_binding, stream_client, stream_cluster,
+    stream_role,
 };
 use crate::domain::bundle::{ROTATE_ANNOTATION, SHARE_LABEL, guest_of, share_of};
 use crate::domain::index::Update;
@@ -48,7 +49,7 @@ use crate::k8s::policies::are_approvals_enforced;
 use crate::web::{Readiness, serve};
 
 /// How many kinds must be synchronised before anything is removed.
-const FEEDS: usize = 11;
+const FEEDS: usize = 12;
 
 /// How the operator is run.
 #[derive(Clone, Debug)]
@@ -117,6 +118,7 @@ async fn lead(
     let (shares, share_queue) = mpsc::unbounded();
     let queues = Queues { clusters, products, roles, clients, bindings, partners, shares };
     let (owners, owner_queue) = tokio::sync::mpsc::unbounded_channel();
+    let (trail, told) = Trail::new();
     let context = Arc::new(Context {
         world: World::new(queues),
         publisher: Publisher::new(client.clone(), owners, shutdown.clone()),
@@ -126,6 +128,7 @@ async fn lead(
         fences: Fences::default(),
         bundles: Bundles::new(client.clone(), &settings.namespace),
         events: Events::new(client.clone(), &settings.namespace, &settings.identity),
+        trail,
         leadership: candidate.leadership(),
         installation,
         running_since: jiff::Timestamp::now(),
@@ -147,6 +150,7 @@ async fn lead(
     let partner_store = feeds.watch(&mut tasks, |key, o| Update::Partner(key.name, o));
     let share_store = feeds.watch(&mut tasks, Update::Share);
     feeds.watch(&mut tasks, Update::Invitation);
+    feeds.watch(&mut tasks, |_, o| Update::Trail(o));
     tasks.spawn(watch_bundles(context.clone(), settings.namespace.clone()));
     let (decided, decisions_made) = tokio::sync::mpsc::unbounded_channel();
     feeds.watch(&mut tasks, move |key, approval: Option<Arc<AccessApproval>>| {
@@ -172,6 +176,7 @@ async fn lead(
     let enforced = look_at_policies(&context).await;
     info!(enforced, "synchronised with the API server");
     readiness.set(true);
+    tasks.spawn(audit::run(context.clone(), told));
     let (at_once, soon) = (Duration::from_millis(1), Duration::from_millis(300));
     tasks.spawn(reconcile_kind(context.clone(), cluster_store, cluster_queue, at_once, stream_cluster::reconcile));
     tasks.spawn(reconcile_kind(context.clone(), product_store, product_queue, soon, data_product::reconcile));
@@ -185,7 +190,7 @@ async fn lead(
     tasks.spawn(replication::run(context.clone()));
     tasks.spawn(usages::run(context.clone()));
     tasks.spawn(fences::run(context.clone()));
-    tasks.spawn(retention::run(context.clone()));
+    tasks.spawn(audit::retention::run(context.clone()));
     tasks.spawn(keep_looking_at_policies(context.clone()));
     tasks.spawn(expire(context));
     tokio::select! {

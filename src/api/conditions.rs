@@ -191,6 +191,10 @@ named! {
         InSync,
         /// Entries that no resource asks for are on governed topics.
         ForeignEntries,
+        /// The audit topic cannot be written: what widens access waits.
+        AuditUnavailable,
+        /// The audit topic is not what Weir wrote: a person has to look, and to confirm that it goes on.
+        AuditBroken,
         /// The spec is not valid in another way; the message says which.
         Invalid,
     }

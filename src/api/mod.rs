@@ -1,6 +1,7 @@
 //! What a user writes and reads: one file a kind, its spec and its status. No logic.
 
 mod access_approval;
+mod audit_trail;
 mod conditions;
 mod data_product;
 mod external_share;
@@ -18,6 +19,7 @@ pub use access_approval::{
     Acceptance, AccessApproval, AccessApprovalSpec, ApprovedStream, Decision, PARTNER_REVIEWER, REQUESTERS_ANNOTATION,
     RequestKind, RequestRef, Scope, Side, TargetKind, TargetRef,
 };
+pub use audit_trail::{AuditTrail, AuditTrailSpec, AuditTrailStatus, Checkpoints};
 pub use conditions::{ConditionType, Reason};
 pub use data_product::{
     Classification, DataProduct, DataProductSpec, DataProductStatus, DeletionPolicy, Owner, ProductRef, Stream,
@@ -35,7 +37,10 @@ pub use replication::{
     TargetTopicPolicy,
 };
 pub use role_binding::{EntriesStatus, RoleBinding, RoleBindingSpec, RoleBindingStatus, RoleRef, Subject, SubjectKind};
-pub use security_event::{Action, Actor, ObjectRef, Outcome, SecurityEvent, SecurityEventSpec, Severity};
+pub use security_event::{
+    Action, Actor, ActorType, ClientRequest, EventSource, EventWindow, ObjectRef, Outcome, SecurityEvent,
+    SecurityEventSpec, Severity,
+};
 pub use shared::{Access, ClusterRef, Limits, Pattern, Quotas, SecretRef, Usage};
 pub(crate) use stream_client::default_overlap;
 pub use stream_client::{
@@ -64,3 +69,11 @@ pub const ABANDON_ANNOTATION: &str = "weir.dev/abandon";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY_LABEL`].
 pub const MANAGED_BY: &str = "weir";
+/// On a SecurityEvent: how grave it is.
+pub const SEVERITY_LABEL: &str = "weir.dev/severity";
+/// On a SecurityEvent: what was done.
+pub const ACTION_LABEL: &str = "weir.dev/action";
+/// On a SecurityEvent: to what, as `kind.name`; what is longer than a label may be is cut off.
+pub const OBJECT_LABEL: &str = "weir.dev/object";
+/// On a SecurityEvent that the audit topic does not have yet.
+pub const UNRECORDED_LABEL: &str = "weir.dev/unrecorded";

@@ -17,18 +17,23 @@ use serde::{Deserialize, Serialize};
     category = "weir",
     doc = "Who did what, when, to what, with which outcome. Written by Weir only, never changed.",
     validation = Rule::new("self.spec == oldSelf.spec").message("a SecurityEvent never changes"),
-    printcolumn(name = "Time", type_ = "date", json_path = ".spec.time"),
-    printcolumn(name = "Actor", type_ = "string", json_path = ".spec.actor.name"),
-    printcolumn(name = "Action", type_ = "string", json_path = ".spec.action"),
+    printcolumn(name = "Who", type_ = "string", json_path = ".spec.actor.name"),
+    printcolumn(name = "What", type_ = "string", json_path = ".spec.action"),
     printcolumn(name = "Kind", type_ = "string", json_path = ".spec.object.kind"),
     printcolumn(name = "Object", type_ = "string", json_path = ".spec.object.name"),
     printcolumn(name = "Outcome", type_ = "string", json_path = ".spec.outcome"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".spec.reason"),
+    printcolumn(name = "Count", type_ = "integer", json_path = ".spec.count"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".spec.time"),
+    printcolumn(name = "Severity", type_ = "string", json_path = ".spec.severity", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".spec.message", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SecurityEventSpec {
-    /// When it happened.
+    /// Which happening it is: the same in each copy, and in the audit topic.
+    #[serde(default)]
+    pub uid: String,
+    /// When it happened; of several, the last time.
     pub time: Time,
     /// Who did it.
     pub actor: Actor,
@@ -44,38 +49,138 @@ pub struct SecurityEventSpec {
     pub message: String,
     /// How grave it is.
     pub severity: Severity,
+    /// Where Weir has it from.
+    #[serde(default)]
+    pub source: EventSource,
     /// The Kafka cluster that it is about, as the StreamCluster's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
     /// The principals concerned, without `User:`, the first twenty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub principals: Vec<String>,
+    /// The entries concerned, as Kafka has them, the first twenty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<String>,
+    /// Who made the request that it is about, and who changed it, as the API server knows them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requested_by: Vec<String>,
+    /// UID of the request, share or client that ties events together, from the first wish to the last refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<String>,
+    /// What a client asked a broker for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientRequest>,
+    /// How often it happened within the window.
+    #[serde(default = "once")]
+    #[schemars(range(min = 1), extend("format" = "int64"))]
+    pub count: i64,
+    /// The closed window in which equal ones were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<EventWindow>,
+    /// Namespaces that it concerns beside the object's own: they have it, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub concerns: Vec<String>,
+}
+
+fn once() -> i64 {
+    1
 }
 
 /// Who did it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Actor {
-    /// Who decided, where somebody did; else `weir`: who changed what Weir carried out is in the API server's audit log.
+    /// Their name: of a user as the API server knows it, of a principal without `User:`; `weir` for what Weir carried out itself.
     pub name: String,
+    /// What kind of actor that is.
+    #[serde(default, rename = "type")]
+    pub type_: ActorType,
+}
+
+/// Kinds of actors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ActorType {
+    /// Weir itself: who changed what it carried out is in `requestedBy`, and in the API server's audit log.
+    #[default]
+    Weir,
+    /// Somebody with access to this Kubernetes.
+    User,
+    /// A partner, by the partner API.
+    Partner,
+    /// A client of Kafka.
+    Principal,
+}
+
+/// Where Weir has an event from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum EventSource {
+    /// Weir did or saw it itself.
+    #[default]
+    Weir,
+    /// A log of Apache Kafka's brokers.
+    BrokerLog,
+    /// Confluent Server's audit log.
+    ConfluentAuditLog,
+    /// Positions and members of consumer groups, which the brokers tell.
+    ConsumerGroups,
+}
+
+/// What a client asked a broker for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientRequest {
+    /// Kafka's operation, as `Read`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// The kind of resource, as `Topic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_type: Option<String>,
+    /// The resource's name, as far as it is fit to print.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_name: Option<String>,
+    /// The request of Kafka's protocol, as `Fetch`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api: Option<String>,
+    /// The address that it came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}
+
+/// A closed window of time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EventWindow {
+    /// When the first came.
+    pub start: Time,
+    /// When the last came.
+    pub end: Time,
 }
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Action {
+    /// Weir is about to give principals of a cluster more than they have: on record before the cluster is asked.
+    AccessWidening,
     /// A binding's access began or widened.
     AccessGranted,
     /// A binding's access narrowed and did not end.
     AccessNarrowed,
     /// A binding's access ended.
     AccessRevoked,
+    /// A binding's time was over, and its access ended.
+    AccessExpired,
     /// A binding, product or client was refused.
     RequestRefused,
+    /// Somebody asked for access that waits for an approval.
+    AccessRequested,
+    /// A request was taken back before it was decided.
+    RequestWithdrawn,
     /// Somebody approved what a binding, or a share, asks for.
     RequestApproved,
     /// Somebody denied it.
     RequestDenied,
     /// Somebody took it back.
     RequestRevoked,
+    /// A partner was invited to a share.
+    ShareInvited,
     /// A partner accepted what is shared with it.
     ShareAccepted,
     /// A partner did not accept it.
@@ -106,12 +211,48 @@ pub enum Action {
     DriftFound,
     /// Drift was mended.
     DriftRepaired,
+    /// Something keeps putting entries back that Weir removes: it stopped.
+    DriftGivenUp,
     /// Removals were held for a person.
     RevocationsHeld,
     /// A person let held removals go on.
     RevocationsConfirmed,
     /// Access was left behind on a cluster that is gone.
     AccessOrphaned,
+    /// A product is governed: its topics are there.
+    ProductCreated,
+    /// A product's effective classification changed.
+    ProductReclassified,
+    /// A product is gone.
+    ProductDeleted,
+    /// A broker refused what a client asked for.
+    AccessDenied,
+    /// A client failed to prove who it is.
+    AuthenticationFailed,
+    /// A principal was refused so often that somebody should look.
+    DenialBurst,
+    /// A credential that was retired is still being tried.
+    RetiredCredentialUsed,
+    /// A principal reads from an address that it was never seen at.
+    NewAddressSeen,
+    /// What a binding gives was not used for long.
+    GrantUnused,
+    /// What consumers read, summed up.
+    AccessUsed,
+    /// Another instance of Weir leads.
+    LeaderChanged,
+    /// The audit topic's chain begins.
+    AuditTrailBegun,
+    /// The audit topic cannot be written.
+    AuditTrailLost,
+    /// It can be written again.
+    AuditTrailRestored,
+    /// The audit topic is not what Weir wrote.
+    AuditTrailBroken,
+    /// The head of the chain, signed.
+    AuditCheckpoint,
+    /// More happened than SecurityEvents are kept of.
+    EventsSummarised,
 }
 
 /// To what.

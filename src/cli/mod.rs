@@ -1,5 +1,6 @@
 //! What people do with `weir`, or as `kubectl weir`: with their own rights, by their kubeconfig.
 
+mod audit;
 mod contract;
 mod decide;
 mod invite;
@@ -34,6 +35,9 @@ pub struct Target {
 pub enum People {
     /// What a partner does, without any access to Kubernetes
     Partner(partner::Partner),
+    /// Prove the audit topic, and take events out of it
+    #[command(subcommand)]
+    Audit(audit::Audit),
     #[command(flatten)]
     Colleagues(Colleagues),
 }
@@ -62,6 +66,7 @@ pub enum Colleagues {
 pub async fn execute(command: People, target: Target) -> anyhow::Result<()> {
     let command = match command {
         People::Partner(partner) => return partner::execute(partner).await,
+        People::Audit(command) => return audit::execute(command, connect(target)).await,
         People::Colleagues(command) => command,
     };
     let (client, namespace) = connect(target).await?;

@@ -8,13 +8,14 @@ use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::applier::SessionError;
+use super::audit::Trail;
 use super::copies::Copies;
 use super::fences::Fences;
 use super::patience::Patience;
 use super::publisher::Publisher;
 use super::usages::Usages;
 use super::world::World;
-use crate::domain::event::{Happening, WEIR, event};
+use crate::domain::event::Happening;
 use crate::domain::ledger::Installation;
 use crate::k8s::bundles::Bundles;
 use crate::k8s::credentials::{AdminAccess, Secrets};
@@ -42,6 +43,8 @@ pub struct Context {
     pub fences: Fences,
     /// Kubernetes Events and SecurityEvents.
     pub events: Events,
+    /// What happened is told to it.
+    pub trail: Trail,
     /// Proof of leadership.
     pub leadership: Leadership,
     /// Which installation this is.
@@ -72,14 +75,9 @@ impl Context {
         self.shutdown.cancel();
     }
 
-    /// Records a SecurityEvent; see [`Events::record`] for `key`.
+    /// Tells of what happened; see [`Trail::record`].
     pub async fn record(&self, happening: Happening, key: &str) {
-        self.record_by(WEIR, happening, key).await;
-    }
-
-    /// Records what somebody did.
-    pub async fn record_by(&self, actor: &str, happening: Happening, key: &str) {
-        self.events.record(event(actor, happening, Timestamp::now()), key).await;
+        self.trail.record(happening, key).await;
     }
 
     /// Whether a cluster was looked at as a whole since this process began; before that, nothing new can be said of it. One that

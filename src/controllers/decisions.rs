@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::context::Context;
-use crate::api::{AccessApproval, Action, Decision, Outcome, Side};
+use crate::api::{AccessApproval, Action, ActorType, Decision, Side};
 use crate::domain::approval::because;
 use crate::domain::event::Happening;
 use crate::k8s::objects::object_ref;
@@ -20,7 +20,7 @@ pub async fn announce(context: Arc<Context>, mut decisions: UnboundedReceiver<Ar
     while let Some(approval) = decisions.recv().await {
         let fresh = |at: Timestamp| Timestamp::now().duration_since(at) < FRESH;
         if approval.creation_timestamp().is_some_and(|at| fresh(at.0)) {
-            context.record_by(&approval.spec.reviewer, happening(&context, &approval), "decided").await;
+            context.record(happening(&context, &approval), "decided").await;
         }
     }
 }
@@ -42,13 +42,15 @@ fn happening(context: &Context, approval: &AccessApproval) -> Happening {
         None => format!("RoleBinding {}/{}", request.namespace, request.name),
     };
     let why = because(spec);
-    Happening {
+    let message = format!("{:?} {} {word} for {whose}{why}", target.kind, target.name);
+    let actor = if spec.side == Side::Consumer { ActorType::Partner } else { ActorType::User };
+    let happening = Happening::new(
         action,
-        object: object_ref("AccessApproval", &key, approval.uid()),
-        outcome: Outcome::Success,
-        reason: format!("{:?}", spec.decision),
-        message: format!("{:?} {} {word} for {whose}{why}", target.kind, target.name),
-        cluster: None,
-        principals: Vec::new(),
-    }
+        object_ref("AccessApproval", &key, approval.uid()),
+        format!("{:?}", spec.decision),
+        message,
+    )
+    .by(actor, &spec.reviewer)
+    .concerning([request.namespace.clone()]);
+    Happening { correlation: request.uid.clone().into(), ..happening }
 }

@@ -4,6 +4,7 @@
 //! wakes the reconciler of the objects concerned, which only report.
 
 pub mod applier;
+pub mod audit;
 pub mod context;
 pub mod copies;
 pub mod data_product;
@@ -20,7 +21,6 @@ pub mod readers;
 pub mod reconcile;
 pub mod removal;
 pub mod replication;
-pub mod retention;
 pub mod role_binding;
 pub mod stream_client;
 pub mod stream_cluster;

@@ -34,8 +34,8 @@ use super::share::Guests;
 use super::share::copy::Copy;
 use super::tenancy::{Namespace, Tenancies, Tenant};
 use crate::api::{
-    ABANDON_ANNOTATION, AccessApproval, DataProduct, ExternalShare, Invitation, Partner, Reason, RoleBinding,
-    StreamClient, StreamCluster, StreamClusterSpec, StreamRole,
+    ABANDON_ANNOTATION, AccessApproval, AuditTrail, DataProduct, ExternalShare, Invitation, Partner, Reason,
+    RoleBinding, StreamClient, StreamCluster, StreamClusterSpec, StreamRole,
 };
 
 pub use access::DesiredAccess;
@@ -58,6 +58,7 @@ pub struct Index {
     /// By guest's UID: the partner's last wish for another version of its credential.
     wishes: BTreeMap<String, String>,
     invitations: BTreeMap<ObjectKey, Arc<Invitation>>,
+    trail: Option<Arc<AuditTrail>>,
     /// By share. Their clients and resolutions stand among the others, under the guests' keys.
     guests: BTreeMap<ObjectKey, Arc<Guests>>,
     /// By share, what it copies. The ends stand among clients and resolutions, too, and the copies among the products.
@@ -167,6 +168,11 @@ impl Index {
     /// A cluster's object.
     pub fn cluster(&self, name: &str) -> Option<&Arc<StreamCluster>> {
         self.clusters.get(name).map(|c| &c.object)
+    }
+
+    /// The AuditTrail, where there is one.
+    pub fn trail(&self) -> Option<&Arc<AuditTrail>> {
+        self.trail.as_ref()
     }
 
     /// The names of all StreamClusters.

@@ -8,6 +8,7 @@
 
 pub mod acl;
 pub mod approval;
+pub mod audit;
 pub mod binding;
 pub mod bundle;
 pub mod canary;

@@ -115,6 +115,14 @@ impl Secrets {
         Ok((secret.text("tls.crt")?, Secret::new(secret.text("tls.key")?)))
     }
 
+    /// The key that checkpoints of the audit topic are signed with, in PEM.
+    ///
+    /// # Errors
+    /// Names the Secret and the key at fault.
+    pub async fn signing_key(&self, name: &str) -> Result<Secret, CredentialsError> {
+        Ok(Secret::new(self.get(name).await?.text("signing.key")?))
+    }
+
     /// How Weir is known to the REST interface at `url`, which somebody else runs.
     ///
     /// # Errors

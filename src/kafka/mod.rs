@@ -5,12 +5,14 @@
 
 mod admin;
 mod api;
+mod audit_log;
 mod batch;
 mod cluster;
 mod codes;
 mod connection;
 mod dial;
 mod frame;
+mod journal;
 mod ledger;
 mod librdkafka;
 mod probe;
@@ -23,6 +25,7 @@ use async_trait::async_trait;
 use kafka_protocol::messages::DescribeClusterRequest;
 
 use self::admin::{acls, configs, groups, log_dirs, offsets, quotas, scram, tokens, topics};
+pub use self::audit_log::{AuditLog, Stored};
 use self::batch::reading;
 use self::cluster::{Cluster, To};
 pub use self::codes::{ERROR_NAMES, METADATA_VERSIONS, disposition, error_name};

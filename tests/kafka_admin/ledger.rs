@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir::kafka::KafkaLedger;
-use weir::ports::{KafkaAdmin, Ledger, LedgerError, NewTopic};
+use weir::ports::{KafkaAdmin, Ledger, NewTopic, TopicError};
 
 use crate::kafka_lab::{admin, all, lab, topic, unique};
 
@@ -15,7 +15,7 @@ async fn what_was_committed_is_there_when_the_ledger_opens_again() {
     let admin = admin().await;
     let name = unique("ledger");
     let ledger = KafkaLedger::new(&lab().admin(), Arc::clone(&admin) as Arc<dyn KafkaAdmin>, &name).unwrap();
-    assert!(matches!(ledger.commit(&[("k".into(), None)]).await, Err(LedgerError::Unavailable(_))));
+    assert!(matches!(ledger.commit(&[("k".into(), None)]).await, Err(TopicError::Unavailable(_))));
     assert_eq!(ledger.read().await, Ok(BTreeMap::new()));
     assert_eq!(
         admin.describe_topics(Some(std::slice::from_ref(&name))).await,
@@ -48,8 +48,8 @@ async fn what_was_committed_is_there_when_the_ledger_opens_again() {
     wanted.remove("key-0003");
     assert_eq!(second.open().await.as_ref(), Ok(&wanted), "opening goes on from what was read");
     let late = [("late".to_owned(), Some("write".to_owned()))];
-    assert_eq!(ledger.commit(&late).await, Err(LedgerError::Fenced));
-    assert_eq!(ledger.commit(&late).await, Err(LedgerError::Fenced), "it stays fenced");
+    assert_eq!(ledger.commit(&late).await, Err(TopicError::Fenced));
+    assert_eq!(ledger.commit(&late).await, Err(TopicError::Fenced), "it stays fenced");
     second.commit(&[("last".into(), Some("word".into()))]).await.unwrap();
     wanted.insert("last".into(), "word".into());
     assert_eq!(second.open().await, Ok(wanted));

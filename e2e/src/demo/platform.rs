@@ -10,11 +10,12 @@ use super::install::TEAMS;
 use super::shell::{sh, sh_with};
 use super::stage::Stage;
 use crate::lab::command::read;
+use crate::lab::pki::audit_key;
 
 /// The step.
 pub const STEP: Step = Step {
     title: "The platform team registers its Kafka cluster",
-    shows: "Three Secrets in Weir's own namespace, one StreamCluster, three namespaces that are tenants by their label. Weir \
+    shows: "Four Secrets in Weir's own namespace, one StreamCluster, an AuditTrail, three namespaces that are tenants by their label. Weir \
             looks at the brokers: version, authorizer, whether a principal without any entry is kept out.",
     look: "kubectl describe streamcluster main",
     state: &["kubectl describe streamcluster main", "kubectl -n weir-system logs deployment/weir --tail=40"],
@@ -29,7 +30,9 @@ fn registered(stage: &mut Stage) -> Result<()> {
         sh(&format!("kubectl label namespace {team} pod-security.kubernetes.io/enforce=restricted --overwrite"))?;
     }
     stage.until_ready("streamcluster/main", Duration::from_secs(90))?;
+    stage.until_ready("audittrail/default", Duration::from_secs(60))?;
     stage.seen(&sh("kubectl get streamcluster main")?);
+    stage.seen(&sh("kubectl get audittrail default")?);
     Ok(())
 }
 
@@ -43,9 +46,10 @@ fn give_the_secrets(stage: &Stage) -> Result<()> {
             "kubernetes.io/tls",
             &json!({"tls.crt": read(&kafka.clients_ca)?, "tls.key": read(&kafka.clients_ca_key)?}),
         ),
+        secret("weir-audit", "Opaque", &json!({"signing.key": audit_key(&stage.lab.state)?})),
     ];
     give(&secrets)?;
-    stage.doing("Secrets kafka-admin, kafka-ca and kafka-clients-ca are in weir-system");
+    stage.doing("Secrets kafka-admin, kafka-ca, kafka-clients-ca and weir-audit are in weir-system");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    KeyUsagePurpose, PKCS_ED25519, date_time_ymd,
 };
 
 use super::command::{read, write};
@@ -33,6 +33,15 @@ pub struct Pair {
 pub fn pair(dir: &Path, name: &str) -> Pair {
     let dir = dir.join("pki").join(name);
     Pair { cert: dir.join("cert.pem"), key: dir.join("key.pem") }
+}
+
+/// The key that this lab's checkpoints of the audit topic are signed with: Ed25519, PKCS #8, PEM. Made the first time.
+pub fn audit_key(state: &Path) -> Result<String> {
+    let file = pair(state, "audit").key;
+    if !file.exists() {
+        write(&file, KeyPair::generate_for(&PKCS_ED25519)?.serialize_pem())?;
+    }
+    read(&file)
 }
 
 /// A certificate to be signed: its directory, common name, organisation and

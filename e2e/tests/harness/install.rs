@@ -3,8 +3,9 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use serde_json::{Value, json};
-use weir::api::StreamCluster;
+use weir::api::{AuditTrail, StreamCluster};
 use weir_e2e::lab::Lab;
+use weir_e2e::lab::pki::audit_key;
 
 use super::shell::{run, try_run};
 use super::tenant::{TEST_LABEL, Tenant};
@@ -34,6 +35,8 @@ pub async fn install(lab: &Lab, client: &Client) {
     let platform = Tenant::platform(client.clone());
     platform.apply_value(cluster_manifest()).await;
     platform.ready::<StreamCluster>(CLUSTER).await;
+    platform.apply(include_str!("../../../config/samples/platform/audittrail.yaml")).await;
+    platform.ready::<AuditTrail>("default").await;
 }
 
 /// The certificate of the partner API, with the authority that partners trust.
@@ -77,6 +80,7 @@ pub async fn secrets(lab: &Lab, client: &Client) {
             json!({"username": kafka.plain_admin.username, "password": kafka.plain_admin.password}),
         ),
         ("kafka-ca", "Opaque", json!({"ca.crt": read(&kafka.ca)})),
+        ("weir-audit", "Opaque", json!({"signing.key": audit_key(&lab.state).unwrap()})),
         (
             "kafka-clients-ca",
             "kubernetes.io/tls",

@@ -9,8 +9,9 @@ use tracing::{info, warn};
 use super::session::{Session, SessionError, waiting};
 use super::verify::Expectation;
 use super::{Grants, Order};
-use crate::api::{Action, CONFIRM_ANNOTATION};
+use crate::api::{Action, CONFIRM_ANNOTATION, Outcome};
 use crate::domain::acl::AclEntry;
+use crate::domain::event::Happening;
 use crate::domain::index::DesiredAccess;
 use crate::domain::ledger::{Change, GrantRecord};
 use crate::domain::names::ObjectKey;
@@ -31,6 +32,7 @@ impl Session<'_> {
         let mut failed = BTreeMap::new();
         self.remove(&plans, &mut failed).await?;
         self.unset_quotas(&plans, &mut failed).await?;
+        self.put_on_record(&plans, &mut failed).await;
         let done = |p: &&PrincipalPlan, failed: &Problems| !failed.contains_key(&p.principal);
         let mut removed = self.removed_bindings(&plans);
         self.expect_removals(&plans, &removed, &failed);
@@ -40,7 +42,7 @@ impl Session<'_> {
             record.into_iter().filter(|c| matches!(c, Change::Grant(_, Some(r)) if r.subject_uid.is_some())).collect(),
         );
         self.set_quotas(&plans, &mut failed).await?;
-        self.tell_of_restored(&plans, &desired).await;
+        self.tell_of_restored(&plans, &desired, &failed).await;
         self.create_entries(&plans, &mut failed).await?;
         let planned: BTreeMap<_, _> = plans.iter().map(|p| (p.principal.as_str(), p)).collect();
         for (principal, desired) in desired.into_iter().filter(|(principal, _)| !waiting.contains(principal)) {
@@ -64,8 +66,42 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// What is about to be created is on record first. Where it cannot be, it is not created.
+    async fn put_on_record(&self, plans: &[PrincipalPlan], failed: &mut Problems) {
+        let wider: Vec<_> =
+            plans.iter().filter(|p| !p.create.is_empty() && !failed.contains_key(&p.principal)).collect();
+        let entries: BTreeSet<_> = wider.iter().flat_map(|p| &p.create).map(ToString::to_string).collect();
+        if entries.is_empty() {
+            return;
+        }
+        let message = format!("{} principals are about to get {} entries", wider.len(), entries.len());
+        let principals = wider.iter().map(|p| p.principal.clone()).collect();
+        if let Err(problem) = self.intend(message, principals, entries).await {
+            failed.extend(wider.iter().map(|p| (p.principal.clone(), problem.clone())));
+        }
+    }
+
+    /// Puts on record that more is about to be given.
+    ///
+    /// # Errors
+    /// It cannot be put on record: then it is not to be given.
+    pub(super) async fn intend(
+        &self,
+        message: String,
+        principals: Vec<String>,
+        entries: BTreeSet<String>,
+    ) -> Result<(), Problem> {
+        let mut happening = Happening::new(Action::AccessWidening, self.object(), "Widening", message)
+            .ended(Outcome::Pending)
+            .on(self.cluster)
+            .of(principals);
+        happening.count = i64::try_from(entries.len().max(1)).unwrap_or(i64::MAX);
+        happening.entries = entries.into_iter().collect();
+        self.context.trail.intend(happening, &Timestamp::now().to_string()).await
+    }
+
     /// Entries that every broker was seen to have, and that someone else removed since.
-    async fn tell_of_restored(&self, plans: &[PrincipalPlan], desired: &[(String, DesiredAccess)]) {
+    async fn tell_of_restored(&self, plans: &[PrincipalPlan], desired: &[(String, DesiredAccess)], failed: &Problems) {
         let missing: BTreeSet<_> = {
             let state = self.handle.state();
             let desired: BTreeMap<_, _> = desired.iter().map(|(principal, d)| (principal, &d.grants)).collect();
@@ -74,7 +110,8 @@ impl Session<'_> {
                     (Some(verified), Some(desired)) => same(verified, desired),
                     _ => false,
                 };
-            plans.iter().filter(unchanged).flat_map(|plan| plan.create.iter().cloned()).collect()
+            let made = plans.iter().filter(|p| !failed.contains_key(&p.principal));
+            made.filter(unchanged).flat_map(|plan| plan.create.iter().cloned()).collect()
         };
         if !missing.is_empty() {
             warn!(entries = missing.len(), "entries were removed by someone else; they are made again");

@@ -42,7 +42,7 @@ impl Session<'_> {
         let mut changes = self.retirements(&clients);
         changes.extend(self.publications(&published));
         let mut fresh = Vec::new();
-        for (key, after) in issue {
+        for (key, after) in self.on_record(issue).await {
             if let Some((change, version)) = self.issue(&key, after).await {
                 changes.push(change);
                 fresh.push(version);
@@ -58,6 +58,31 @@ impl Session<'_> {
         let touched = touched.flatten().collect();
         self.announce(changes);
         Ok(touched)
+    }
+
+    /// What is about to be issued is on record first. Where it cannot be, nothing is issued.
+    async fn on_record(&self, issue: BTreeMap<ObjectKey, u32>) -> BTreeMap<ObjectKey, u32> {
+        if issue.is_empty() {
+            return issue;
+        }
+        let clients: Vec<_> = issue.keys().take(20).map(ToString::to_string).collect();
+        let message = format!("{} credentials are about to be issued: {}", issue.len(), clients.join(", "));
+        let Err(problem) = self.intend(message, Vec::new(), BTreeSet::new()).await else { return issue };
+        for key in issue.keys() {
+            if let Some(uid) = self.context.world.index().client(key).and_then(ResourceExt::uid) {
+                self.refuse(key, uid, problem.clone());
+            }
+        }
+        BTreeMap::new()
+    }
+
+    /// Takes note of why a client's credential was not issued.
+    fn refuse(&self, key: &ObjectKey, uid: String, problem: Problem) {
+        let before = self.handle.state().client_problems.insert(uid, problem.clone());
+        // Whoever asked asks again by itself.
+        if before.as_ref() != Some(&problem) {
+            self.context.world.reconcile_client(key);
+        }
     }
 
     /// Records with versions whose time is over, or whose client was deleted.
@@ -111,11 +136,7 @@ impl Session<'_> {
         let (issued, expires_at) = match self.make_credential(&client, &principal).await {
             Ok(made) => made,
             Err(problem) => {
-                let before = self.handle.state().client_problems.insert(uid, problem.clone());
-                // Whoever asked asks again by itself.
-                if before.as_ref() != Some(&problem) {
-                    self.context.world.reconcile_client(key);
-                }
+                self.refuse(key, uid, problem);
                 return None;
             }
         };

@@ -391,15 +391,10 @@ impl Session<'_> {
 
     /// Puts on record that versions left, and what was proven of them.
     async fn tell_of(&mut self, key: &ObjectKey, uid: String, principals: Vec<String>) {
-        let happening = Happening {
-            action: Action::CredentialRevoked,
-            object: object_of(key, uid),
-            outcome: Outcome::Success,
-            reason: "Retired".into(),
-            message: format!("every broker was seen without {}", principals.join(", ")),
-            cluster: Some(self.cluster.to_owned()),
-            principals: principals.clone(),
-        };
+        let message = format!("every broker was seen without {}", principals.join(", "));
+        let happening = Happening::new(Action::CredentialRevoked, object_of(key, uid), "Retired", message)
+            .on(self.cluster)
+            .of(principals.clone());
         self.context.record(happening.clone(), &principals.join(",")).await;
         for principal in principals {
             self.departures.stages.remove(&principal);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tracing::warn;
 
 use super::session::{Session, SessionError};
-use crate::api::{Action, Drift, ObjectRef, Outcome};
+use crate::api::{Action, Drift, ObjectRef};
 use crate::domain::acl::AclEntry;
 use crate::domain::event::Happening;
 use crate::domain::plan;
@@ -31,6 +31,13 @@ impl Session<'_> {
             // One that was repaired at the last look, and is back, is left: something keeps putting it back.
             let mut repaired = std::mem::take(&mut self.handle.state().repaired);
             repaired.retain(|e| foreign.contains(e));
+            let given_up: BTreeSet<_> = repaired.iter().filter(|e| plan::is_repairable(e)).cloned().collect();
+            let before = std::mem::replace(&mut self.handle.state().given_up, given_up.clone());
+            let new: BTreeSet<_> = given_up.difference(&before).cloned().collect();
+            if !new.is_empty() {
+                warn!(entries = new.len(), "something keeps putting foreign entries back; they are left");
+                self.tell(Action::DriftGivenUp, "PutBack", &new).await;
+            }
             let repair: Vec<_> =
                 foreign.iter().filter(|e| plan::is_repairable(e) && !repaired.contains(e)).cloned().collect();
             repaired.extend(repair.iter().cloned());
@@ -84,6 +91,12 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// The cluster, as events have it.
+    pub(super) fn object(&self) -> ObjectRef {
+        let uid = self.context.world.index().cluster(self.cluster).and_then(|c| c.metadata.uid.clone());
+        ObjectRef { kind: "StreamCluster".into(), namespace: None, name: self.cluster.to_owned(), uid }
+    }
+
     /// One event for all that one look found.
     pub(super) async fn tell(&self, action: Action, reason: &str, entries: &BTreeSet<AclEntry>) {
         let sample: Vec<_> = entries.iter().take(SAMPLE).map(ToString::to_string).collect();
@@ -91,20 +104,11 @@ impl Session<'_> {
         let and_more = if more > 0 { format!("; and {more} more") } else { String::new() };
         let principals: BTreeSet<_> =
             entries.iter().map(|e| e.principal.strip_prefix("User:").unwrap_or(&e.principal).to_owned()).collect();
-        let happening = Happening {
-            action,
-            object: ObjectRef {
-                kind: "StreamCluster".into(),
-                namespace: None,
-                name: self.cluster.to_owned(),
-                uid: self.context.world.index().cluster(self.cluster).and_then(|c| c.metadata.uid.clone()),
-            },
-            outcome: Outcome::Success,
-            reason: reason.into(),
-            message: format!("{}{and_more}", sample.join("; ")),
-            cluster: Some(self.cluster.to_owned()),
-            principals: principals.into_iter().collect(),
-        };
+        let message = format!("{}{and_more}", sample.join("; "));
+        let mut happening = Happening::new(action, self.object(), reason, message)
+            .on(self.cluster)
+            .of(principals.into_iter().collect());
+        happening.entries = entries.iter().map(ToString::to_string).collect();
         self.context.record(happening, &Timestamp::now().to_string()).await;
     }
 

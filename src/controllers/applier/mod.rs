@@ -29,7 +29,7 @@ use super::context::Context;
 use crate::domain::names::ObjectKey;
 use crate::domain::secret::Secret;
 use crate::k8s::credentials::AdminAccess;
-use crate::ports::LedgerError;
+use crate::ports::TopicError;
 use session::{Dirty, Session};
 
 pub use credentials::fingerprint;
@@ -122,7 +122,7 @@ impl Applier {
                 };
                 self.handle.state().link = link;
                 self.context.world.reconcile_cluster(&self.cluster);
-                if matches!(error, SessionError::NotLeading | SessionError::Ledger(LedgerError::Fenced)) {
+                if matches!(error, SessionError::NotLeading | SessionError::Ledger(TopicError::Fenced)) {
                     self.context.step_down();
                     return;
                 }

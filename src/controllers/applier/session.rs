@@ -28,7 +28,7 @@ use crate::domain::rotation;
 use crate::domain::secret::Secret;
 use crate::k8s::credentials::AdminAccess;
 use crate::kafka::{KafkaAdminClient, KafkaLedger};
-use crate::ports::{self, KafkaAdmin, KafkaError, LedgerError};
+use crate::ports::{self, KafkaAdmin, KafkaError, TopicError};
 
 /// How often the brokers are asked whether they are there.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -43,8 +43,8 @@ pub enum SessionError {
     #[error("{0}")]
     Kafka(#[from] KafkaError),
     /// The ledger could not be written.
-    #[error("{0}")]
-    Ledger(#[from] LedgerError),
+    #[error("failed to use the ledger: {0}")]
+    Ledger(#[from] TopicError),
     /// Another instance leads, or may: nothing more may be sent.
     #[error("leadership was lost")]
     NotLeading,

@@ -125,6 +125,8 @@ pub struct ClusterState {
     pub foreign: BTreeSet<AclEntry>,
     /// Those of them that were removed at the last look, or that came back since.
     pub repaired: BTreeSet<AclEntry>,
+    /// Those of them that something keeps putting back.
+    pub given_up: BTreeSet<AclEntry>,
     /// When the whole cluster was last compared.
     pub last_resync: Option<Timestamp>,
     /// How many principals and entries are kept.

@@ -10,6 +10,7 @@ use super::applier::{Link, ProductOutcome, not_connected};
 use super::context::Context;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use crate::api::{self, DataProduct, DataProductStatus, Reason, StreamStatus};
+use crate::domain::approval::requesters;
 use crate::domain::conditions::{Progress, conditions, merge, progress};
 use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
@@ -137,15 +138,11 @@ async fn announce(context: &Context, product: &DataProduct, far: &Progress) {
         return;
     }
     let key = context.world.index().key_of(product);
-    let happening = Happening {
-        action: api::Action::RequestRefused,
-        object: object_ref("DataProduct", &key, product.uid()),
-        outcome: api::Outcome::Failure,
-        reason: reason.to_string(),
-        message: message.clone(),
-        cluster: Some(product.spec.cluster_ref.name.clone()),
-        principals: Vec::new(),
-    };
+    let object = object_ref("DataProduct", &key, product.uid());
+    let happening = Happening::new(api::Action::RequestRefused, object, reason.as_str(), message)
+        .ended(api::Outcome::Failure)
+        .on(&product.spec.cluster_ref.name)
+        .asked_by(requesters(product));
     context.record(happening, &format!("{:?}/{message}", product.metadata.generation)).await;
     context.events.note(product, true, reason.as_str(), message).await;
 }

@@ -5,6 +5,7 @@ use kube::ResourceExt;
 
 use crate::api::{self, ExternalShare, ExternalShareStatus, ReplicationStatus, SharePhase, SharedWith};
 use crate::controllers::context::Context;
+use crate::domain::approval::requesters;
 use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
 use crate::k8s::objects::object_ref;
@@ -46,15 +47,10 @@ async fn copy_removed(
     for (at, reason, message) in parts {
         let is_new = at(after).is_some() && before.and_then(at).is_none();
         if is_new {
-            let happening = Happening {
-                action: api::Action::CopyRemoved,
-                object: object_ref("ExternalShare", key, share.uid()),
-                outcome: api::Outcome::Success,
-                reason: reason.into(),
-                message,
-                cluster: Some(after.destination.clone()),
-                principals: Vec::new(),
-            };
+            let object = object_ref("ExternalShare", key, share.uid());
+            let happening = Happening::new(api::Action::CopyRemoved, object, reason, message)
+                .on(&after.destination)
+                .asked_by(requesters(share));
             context.record(happening, &format!("{reason}/{}", after.connector)).await;
         }
     }
@@ -133,13 +129,7 @@ fn happening(
     partner: &SharedWith,
     (action, reason, message): (api::Action, &str, &str),
 ) -> Happening {
-    Happening {
-        action,
-        object: object_ref("ExternalShare", key, share.uid()),
-        outcome: api::Outcome::Success,
-        reason: reason.into(),
-        message: message.into(),
-        cluster: None,
-        principals: partner.principal.iter().cloned().collect(),
-    }
+    Happening::new(action, object_ref("ExternalShare", key, share.uid()), reason, message)
+        .of(partner.principal.iter().cloned().collect())
+        .asked_by(requesters(share))
 }

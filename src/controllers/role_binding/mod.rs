@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
@@ -17,6 +18,7 @@ use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use super::removal::blocking;
 use crate::api::{self, RoleBinding, RoleBindingStatus};
+use crate::domain::approval::requesters;
 use crate::domain::binding::clusters_of;
 use crate::domain::conditions::Progress;
 use crate::domain::event::Happening;
@@ -30,7 +32,7 @@ use crate::k8s::objects::{add_finalizer, has_finalizer, object_ref, remove_final
 pub async fn reconcile(binding: Arc<RoleBinding>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let key = context.world.index().key_of(binding.as_ref());
     if binding.metadata.deletion_timestamp.is_some() {
-        return finish(&binding, &key, &context).await;
+        return finish(&binding, &context).await;
     }
     if !has_finalizer(binding.as_ref()) {
         // The watch brings the object back with it.
@@ -49,7 +51,7 @@ pub async fn reconcile(binding: Arc<RoleBinding>, context: Arc<Context>) -> Resu
     let before = binding.status.clone().unwrap_or_default();
     let after = status::status(&binding, &resolution, &live, published, Timestamp::now());
     if after != before {
-        announce(&context, &binding, &key, &before, &after, &live.progress).await;
+        announce(&context, &binding, &before, &after, &live.progress).await;
         write_status(&context.client, binding.as_ref(), &after).await?;
     }
     Ok(Action::requeue(PERIODICALLY))
@@ -61,7 +63,7 @@ fn is_current(binding: &RoleBinding) -> bool {
 }
 
 /// Lets a deleted binding go once no broker shows anything of it.
-async fn finish(binding: &RoleBinding, key: &ObjectKey, context: &Context) -> Result<Action, ReconcileError> {
+async fn finish(binding: &RoleBinding, context: &Context) -> Result<Action, ReconcileError> {
     if !has_finalizer(binding) {
         return Ok(Action::await_change());
     }
@@ -72,16 +74,20 @@ async fn finish(binding: &RoleBinding, key: &ObjectKey, context: &Context) -> Re
         context.patience.forget(Some(&uid));
         if before.entries.is_some() {
             let happening = match &blocking.abandoned {
-                None => happening(api::Action::AccessRevoked, key, &uid, "Deleted", "the binding was deleted", &before),
+                None => happening(binding, api::Action::AccessRevoked, "Deleted", "the binding was deleted", &before),
                 Some(cluster) => {
                     let message = format!(
                         "the binding was deleted, and StreamCluster {cluster} is abandoned: what it left there is removed \
                          when the cluster returns"
                     );
-                    happening(api::Action::AccessOrphaned, key, &uid, "ClusterAbandoned", &message, &before)
+                    happening(binding, api::Action::AccessOrphaned, "ClusterAbandoned", &message, &before)
                 }
             };
             context.record(happening, "deleted").await;
+        } else if is_asking(&before) {
+            let message = "it was deleted before anybody decided";
+            let withdrawn = happening(binding, api::Action::RequestWithdrawn, "Deleted", message, &before);
+            context.record(withdrawn, "deleted").await;
         }
         remove_finalizer(&context.client, binding).await?;
         return Ok(Action::await_change());
@@ -107,16 +113,29 @@ fn concerned(context: &Context, binding: &RoleBinding, uid: &str) -> BTreeSet<St
     names
 }
 
+/// Whether the status says that it waits for an owner.
+fn is_asking(status: &RoleBindingStatus) -> bool {
+    let waits = |c: &Condition| c.type_ == "Ready" && c.reason == api::Reason::AwaitingApproval.as_str();
+    status.conditions.iter().any(waits)
+}
+
 /// One SecurityEvent for a change of a binding.
 async fn announce(
     context: &Context,
     binding: &RoleBinding,
-    key: &ObjectKey,
     before: &RoleBindingStatus,
     after: &RoleBindingStatus,
     progress: &Progress,
 ) {
-    let uid = binding.uid().unwrap_or_default();
+    if is_asking(after) && !is_asking(before) {
+        let message = format!("StreamRole {}/{}", binding.spec.role_ref.namespace, binding.spec.role_ref.name);
+        let asker = requesters(binding).last().map(str::to_owned);
+        let mut asked = happening(binding, api::Action::AccessRequested, "AwaitingApproval", &message, after);
+        if let Some(asker) = asker {
+            asked = asked.by(api::ActorType::User, asker);
+        }
+        context.record(asked, &format!("{:?}", binding.metadata.generation)).await;
+    }
     let (was, is) = (before.entries.as_ref(), after.entries.as_ref());
     let changed = match (was, is) {
         (None, Some(_)) => Some((api::Action::AccessGranted, "Granted", "access began")),
@@ -124,6 +143,9 @@ async fn announce(
             Some((api::Action::AccessNarrowed, "Narrowed", "access became less"))
         }
         (Some(w), Some(i)) if w.hash != i.hash => Some((api::Action::AccessGranted, "Changed", "access changed")),
+        (Some(_), None) if matches!(progress, Progress::Stalled(api::Reason::Expired, _)) => {
+            Some((api::Action::AccessExpired, "Expired", "access ended"))
+        }
         (Some(_), None) => Some((api::Action::AccessRevoked, "Revoked", "access ended")),
         _ => None,
     };
@@ -136,34 +158,31 @@ async fn announce(
         let status = if is.is_some() { after } else { before };
         // The same after a crash before the status was written, another one each time that the access changes.
         let version = binding.resource_version().unwrap_or_default();
-        context.record(happening(action, key, &uid, reason, message, status), &format!("{version}/{which}")).await;
+        context.record(happening(binding, action, reason, message, status), &format!("{version}/{which}")).await;
         context.events.note(binding, is.is_none(), reason, message).await;
     }
     if let Progress::Stalled(reason, message) = progress
         && !before.conditions.iter().any(|c| c.type_ == "Stalled" && c.message == *message)
     {
-        let mut refused = happening(api::Action::RequestRefused, key, &uid, reason.as_str(), message, after);
+        let mut refused = happening(binding, api::Action::RequestRefused, reason.as_str(), message, after);
         refused.outcome = api::Outcome::Failure;
         context.record(refused, &format!("{:?}/{message}", binding.metadata.generation)).await;
         context.events.note(binding, true, reason.as_str(), message).await;
     }
 }
 
+/// What happened to a binding, which the owner of its role sees, too.
 fn happening(
+    binding: &RoleBinding,
     action: api::Action,
-    key: &ObjectKey,
-    uid: &str,
     reason: &str,
     message: &str,
     status: &RoleBindingStatus,
 ) -> Happening {
-    Happening {
-        action,
-        object: object_ref("RoleBinding", key, Some(uid.to_owned())),
-        outcome: api::Outcome::Success,
-        reason: reason.into(),
-        message: message.into(),
-        cluster: None,
-        principals: status.principals.clone(),
-    }
+    let key = ObjectKey::new(binding.namespace().unwrap_or_default(), binding.name_any());
+    let happening = Happening::new(action, object_ref("RoleBinding", &key, binding.uid()), reason, message)
+        .of(status.principals.clone())
+        .asked_by(requesters(binding))
+        .concerning([binding.spec.role_ref.namespace.clone()]);
+    Happening { entries: status.entries.iter().flat_map(|e| e.sample.iter().cloned()).collect(), ..happening }
 }

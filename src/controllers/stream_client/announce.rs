@@ -5,6 +5,7 @@ use kube::ResourceExt;
 use super::Report;
 use crate::api::{self, StreamClient};
 use crate::controllers::context::Context;
+use crate::domain::approval::requesters;
 use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
 use crate::domain::problem::Remedy;
@@ -14,14 +15,10 @@ use crate::k8s::objects::object_ref;
 pub async fn announce(client: &StreamClient, key: &ObjectKey, report: &Report, context: &Context) {
     let before = client.status.as_ref().and_then(|s| s.principal.clone());
     let current = report.record.as_ref().and_then(|r| r.current());
-    let happening = |action, outcome, reason: &str, message: String, principals| Happening {
-        action,
-        object: object_ref("StreamClient", key, client.uid()),
-        outcome,
-        reason: reason.into(),
-        message,
-        cluster: Some(client.spec.cluster_ref.name.clone()),
-        principals,
+    let happening = |action, reason: &str, message: &str| {
+        Happening::new(action, object_ref("StreamClient", key, client.uid()), reason, message)
+            .on(&client.spec.cluster_ref.name)
+            .asked_by(requesters(client))
     };
     if let Some(current) = current.filter(|c| Some(&c.principal) != before.as_ref()) {
         let (action, reason) = match before {
@@ -30,8 +27,8 @@ pub async fn announce(client: &StreamClient, key: &ObjectKey, report: &Report, c
         };
         let message = format!("Secret {} has version {}", report.secret_name, current.version);
         context.events.note(client, false, reason, &message).await;
-        let principals = vec![current.principal.clone()];
-        context.record(happening(action, api::Outcome::Success, reason, message, principals), &current.principal).await;
+        let issued = happening(action, reason, &message).of(vec![current.principal.clone()]);
+        context.record(issued, &current.principal).await;
     }
     let conditions = client.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
     for problem in report.problems.iter().filter(|p| p.remedy == Remedy::Invalid) {
@@ -40,8 +37,7 @@ pub async fn announce(client: &StreamClient, key: &ObjectKey, report: &Report, c
         }
         let reason = problem.reason.as_str();
         context.events.note(client, true, reason, &problem.message).await;
-        let refused =
-            happening(api::Action::RequestRefused, api::Outcome::Failure, reason, problem.message.clone(), Vec::new());
+        let refused = happening(api::Action::RequestRefused, reason, &problem.message).ended(api::Outcome::Failure);
         context.record(refused, &format!("{:?}/{}", client.metadata.generation, problem.message)).await;
     }
 }

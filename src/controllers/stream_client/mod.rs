@@ -177,18 +177,11 @@ async fn finish(client: &StreamClient, key: &ObjectKey, context: &Context) -> Re
     };
     if (governing && !known) || (abandoned && !governing) {
         if abandoned && !governing {
-            let happening = Happening {
-                action: api::Action::AccessOrphaned,
-                object: object_ref("StreamClient", key, client.uid()),
-                outcome: api::Outcome::Success,
-                reason: "ClusterAbandoned".into(),
-                message: format!(
-                    "credentials may be left on StreamCluster {cluster}; they are removed when it returns"
-                ),
-                cluster: Some(cluster.clone()),
-                principals: Vec::new(),
-            };
-            context.record(happening, "deleted").await;
+            let message =
+                format!("credentials may be left on StreamCluster {cluster}; they are removed when it returns");
+            let object = object_ref("StreamClient", key, client.uid());
+            let happening = Happening::new(api::Action::AccessOrphaned, object, "ClusterAbandoned", message);
+            context.record(happening.on(cluster), "deleted").await;
         }
         context.patience.forget(client.metadata.uid.as_deref());
         remove_finalizer(&context.client, client).await?;

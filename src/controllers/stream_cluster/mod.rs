@@ -115,15 +115,11 @@ async fn announce(cluster: &StreamCluster, context: &Context, after: &api::Strea
         }
         _ => return,
     };
-    let happening = Happening {
-        action,
-        object: object_ref("StreamCluster", &ObjectKey::new("", cluster.name_any()), cluster.uid()),
-        outcome: if action == api::Action::RevocationsHeld { api::Outcome::Pending } else { api::Outcome::Success },
-        reason: reason.into(),
-        message: format!("{} principals lose access (confirm: {})", held.principals, held.confirm),
-        cluster: Some(cluster.name_any()),
-        principals: held.sample.clone(),
-    };
+    let object = object_ref("StreamCluster", &ObjectKey::new("", cluster.name_any()), cluster.uid());
+    let message = format!("{} principals lose access (confirm: {})", held.principals, held.confirm);
+    let outcome = if action == api::Action::RevocationsHeld { api::Outcome::Pending } else { api::Outcome::Success };
+    let happening =
+        Happening::new(action, object, reason, message).ended(outcome).on(cluster.name_any()).of(held.sample.clone());
     context.events.note(cluster, action == api::Action::RevocationsHeld, reason, &happening.message).await;
     let version = cluster.resource_version().unwrap_or_default();
     context.record(happening, &format!("{version}/{}", held.confirm)).await;

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 
 use super::{Cluster, Index, Namespace, ObjectKey, SeenLink, Tenancies, Touched};
 use crate::api::{
-    ABANDON_ANNOTATION, AccessApproval, DataProduct, ExternalShare, Invitation, Partner, ReplicationEngine,
+    ABANDON_ANNOTATION, AccessApproval, AuditTrail, DataProduct, ExternalShare, Invitation, Partner, ReplicationEngine,
     RoleBinding, StreamClient, StreamCluster, StreamRole,
 };
 use crate::domain::ledger::{Change, Ledger};
@@ -41,6 +41,8 @@ pub enum Update {
     Share(ObjectKey, Option<Arc<ExternalShare>>),
     /// An Invitation.
     Invitation(ObjectKey, Option<Arc<Invitation>>),
+    /// The AuditTrail.
+    Trail(Option<Arc<AuditTrail>>),
     /// A partner's last wish for another version, by its guest's UID; of the share named.
     Wish(ObjectKey, String, Option<String>),
     /// Whether an engine was seen to have nothing left of any share.
@@ -80,6 +82,7 @@ impl Index {
             }
             Update::Partner(name, object) => self.set_partner(name, object, &mut touched),
             Update::Invitation(key, object) => self.set_invitation(key, object, &mut touched),
+            Update::Trail(object) => self.trail = object,
             Update::Wish(share, guest, wish) => {
                 set(&mut self.wishes, guest, wish);
                 touched.shares.insert(share);

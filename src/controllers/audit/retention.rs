@@ -6,21 +6,25 @@ use std::time::Duration;
 
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::context::Context;
 use crate::api::SecurityEvent;
+use crate::controllers::context::Context;
 use crate::domain::event::past_retention;
 
-/// How often it is looked.
+/// How often it is looked where nothing happens.
 const EVERY: Duration = Duration::from_secs(600);
+/// How often it is looked at most.
+const AT_MOST: Duration = Duration::from_secs(20);
 /// How many events are read at once.
 const PAGE: u32 = 500;
 
 /// Deletes what is past its retention, for ever.
 pub async fn run(context: Arc<Context>) {
     loop {
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(AT_MOST).await;
+        let _ = timeout(EVERY, context.trail.shown.notified()).await;
         match prune(&context).await {
             Ok(0) => {}
             Ok(deleted) => info!(deleted, "deleted SecurityEvents past their retention"),

@@ -1,0 +1,65 @@
+//! The audit topic, as somebody enters it who may read the Secrets of Weir's namespace.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use kube::{Api, Client};
+
+use crate::api::{AuditTrail, StreamCluster};
+use crate::domain::audit::checkpoint::{Checkpoint, Signer, verify};
+use crate::k8s::credentials::Secrets;
+use crate::kafka::{AuditLog, KafkaAdminClient};
+
+/// Where Weir is.
+#[derive(Args, Debug)]
+pub struct Where {
+    /// Namespace that Weir runs in, where the Secrets are that the StreamCluster and the AuditTrail name
+    #[arg(long, default_value = "weir-system")]
+    weir_namespace: String,
+}
+
+/// The audit topic, and what is known of it elsewhere.
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// It.
+    pub log: AuditLog,
+    /// The key that checkpoints verify with: Ed25519 in base64url.
+    pub public_key: String,
+    /// The last checkpoint that the AuditTrail has.
+    pub known: Option<Checkpoint>,
+    /// Whether nothing is ever removed from it.
+    pub is_whole: bool,
+}
+
+/// Finds it by the AuditTrail.
+///
+/// # Errors
+/// There is none; what it names is missing; the cluster cannot be reached.
+pub async fn find(client: &Client, at: &Where) -> anyhow::Result<Topic> {
+    let trails: Api<AuditTrail> = Api::all(client.clone());
+    let trail = trails.get_opt("default").await.context("failed to read AuditTrail default")?;
+    let trail = trail.context("there is no AuditTrail default, hence no audit topic: see docs/security-events.md")?;
+    let cluster = &trail.spec.cluster_ref.name;
+    let clusters: Api<StreamCluster> = Api::all(client.clone());
+    let object = clusters.get(cluster).await.with_context(|| format!("failed to read StreamCluster {cluster}"))?;
+    let secrets = Secrets::new(client.clone(), &at.weir_namespace);
+    let access = secrets.admin(&object.spec).await?;
+    let key = &trail.spec.checkpoints.signing_key_ref.name;
+    let signer = Signer::from_pem(&secrets.signing_key(key).await?)
+        .map_err(|why| anyhow::anyhow!("Secret {key}, key signing.key: {why}"))?;
+    let public_key = signer.public_key();
+    let known = match trail.status.and_then(|s| s.checkpoint) {
+        Some(text) => Some(verify(&text, &public_key).map_err(anyhow::Error::msg).context("AuditTrail default")?),
+        None => None,
+    };
+    let retention = trail.spec.retention.map(Duration::from);
+    let admin = KafkaAdminClient::connect(&access.endpoint, "weir-audit-reader").await;
+    let admin = admin.with_context(|| format!("failed to enter StreamCluster {cluster}"))?;
+    let name = trail.spec.topic;
+    let retention_ms = retention.and_then(|r| i64::try_from(r.as_millis()).ok());
+    let log = AuditLog::new(&access.endpoint, Arc::new(admin), &name, retention_ms)?;
+    Ok(Topic { name, log, public_key, known, is_whole: retention.is_none() })
+}

@@ -1,0 +1,95 @@
+//! Proves the audit topic.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use kube::Client;
+
+use super::topic::{Where, find};
+use crate::domain::audit::checkpoint::{Checkpoint, verify as verify_checkpoint};
+use crate::domain::audit::proof::{Break, Proof, Proven};
+use crate::ports::TopicError;
+
+/// How often it is told how far it is.
+const TELL_EVERY: u64 = 100_000;
+
+/// Against what.
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// File with checkpoints that were kept elsewhere, one a line: each has to agree with the topic
+    #[arg(long)]
+    checkpoints: Option<PathBuf>,
+    /// Public key that checkpoints verify with (Ed25519 in base64url), instead of that of the Secret
+    #[arg(long)]
+    public_key: Option<String>,
+    #[command(flatten)]
+    at: Where,
+}
+
+/// Proves it, and says what was proven.
+///
+/// # Errors
+/// The first break; or what does not let one find out.
+pub async fn verify(client: &Client, of: Verify) -> anyhow::Result<()> {
+    let topic = find(client, &of.at).await?;
+    let public_key = of.public_key.unwrap_or(topic.public_key);
+    let mut outside: Vec<Checkpoint> = topic.known.into_iter().collect();
+    if let Some(file) = &of.checkpoints {
+        let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+            let checkpoint = verify_checkpoint(line, &public_key);
+            outside.push(checkpoint.map_err(|why| anyhow!("{}, line {number}: {why}", file.display()))?);
+        }
+    }
+    let proof = Proof::new(Some(public_key), outside, topic.is_whole);
+    let walk = Walk { proof, taken: 0, broken: None };
+    let walk = topic.log.read(walk, |walk, stored| walk.take(stored)).await;
+    let walk = walk.map_err(|e| anyhow!("failed to read topic {}: {e}", topic.name))?;
+    match walk.broken.map_or_else(|| walk.proof.end(), Err) {
+        Ok(proven) => say(&topic.name, &proven),
+        Err(broken) => bail!("topic {} is not what Weir wrote: {broken}", topic.name),
+    }
+    Ok(())
+}
+
+struct Walk {
+    proof: Proof,
+    taken: u64,
+    broken: Option<Break>,
+}
+
+impl Walk {
+    fn take(&mut self, stored: crate::kafka::Stored) -> Result<(), TopicError> {
+        if self.broken.is_none() {
+            self.broken = self.proof.take(stored.offset, &stored.record).err();
+            self.taken += 1;
+            if self.taken.is_multiple_of(TELL_EVERY) {
+                eprintln!("{} records so far", self.taken);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn say(topic: &str, proven: &Proven) {
+    if proven.records == 0 {
+        println!("topic {topic} has no record");
+        return;
+    }
+    println!("topic {topic}, chain {}: records {} to {}", proven.chain, proven.first, proven.records - 1);
+    println!("each is behind the one that it was written behind; none is missing in between");
+    if proven.first > 0 {
+        println!("those before record {} are past the topic's retention", proven.first);
+    }
+    match proven.signed_at {
+        Some(at) => println!(
+            "{} records are covered by a checkpoint, signed at {at:.0}; {} came after it",
+            proven.signed,
+            proven.records.saturating_sub(proven.signed)
+        ),
+        None => {
+            println!("no checkpoint covers any of them: that the end is there, and was not written anew, is not proven")
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The trail: every event is on record in the audit topic before it is a SecurityEvent.
+//!
+//! One actor writes. Whoever tells of an event waits until it is on record, or kept until it can be: what narrows access never waits
+//! for the topic. What widens access is on record before the cluster is asked, and waits while it cannot be.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`actor`] | takes events, and looks after the topic |
+//! | [`opening`] | the topic as it is found: where the chain goes on, or where it is broken |
+//! | [`shown`] | SecurityEvents, within bounds |
+//! | [`retention`] | SecurityEvents go when their time is over |
+//! | [`status`] | what the AuditTrail says |
+
+mod actor;
+mod opening;
+pub mod retention;
+mod shown;
+mod status;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::timeout;
+
+pub use self::actor::run;
+use crate::api::{Reason, SecurityEventSpec};
+use crate::domain::event::{Happening, event};
+use crate::domain::problem::Problem;
+
+/// How long whoever tells of an event waits for it at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Events on their way to the actor; who tells of more waits.
+const QUEUE: usize = 4096;
+
+/// An event on its way to the actor.
+pub struct Told {
+    event: SecurityEventSpec,
+    /// Whether it is on record.
+    heard: oneshot::Sender<bool>,
+}
+
+/// How the audit topic is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody asked for one.
+    #[default]
+    Unwanted,
+    /// It is being opened.
+    Opening,
+    /// It is written.
+    Open,
+    /// It cannot be written.
+    Lost(Reason, String),
+}
+
+/// What all tell events to.
+pub struct Trail {
+    inbox: mpsc::Sender<Told>,
+    standing: Mutex<Standing>,
+    /// SecurityEvents were made: there may be too many.
+    shown: Notify,
+}
+
+impl Trail {
+    /// A trail, and where its actor takes events from.
+    pub fn new() -> (Self, mpsc::Receiver<Told>) {
+        let (inbox, outbox) = mpsc::channel(QUEUE);
+        (Self { inbox, standing: Mutex::default(), shown: Notify::new() }, outbox)
+    }
+
+    /// Tells of what happened; returns once it is on record, or kept until it can be. `key` says which happening it is: the same one
+    /// is told once, also after a crash.
+    pub async fn record(&self, happening: Happening, key: &str) {
+        self.tell(event(happening, key, Timestamp::now())).await;
+    }
+
+    /// Puts on record what is about to be done.
+    ///
+    /// # Errors
+    /// It is not on record: then it must not be done.
+    pub async fn intend(&self, happening: Happening, key: &str) -> Result<(), Problem> {
+        if let Standing::Lost(_, why) = self.standing() {
+            return Err(unavailable(&why));
+        }
+        let recorded = self.tell(event(happening, key, Timestamp::now())).await;
+        if recorded { Ok(()) } else { Err(unavailable("it did not take the record in time")) }
+    }
+
+    async fn tell(&self, event: SecurityEventSpec) -> bool {
+        let (heard, answer) = oneshot::channel();
+        let told = async {
+            // The actor ends with the process only.
+            let _ = self.inbox.send(Told { event, heard }).await;
+            answer.await.unwrap_or(false)
+        };
+        timeout(PATIENCE, told).await.unwrap_or(false)
+    }
+
+    /// How the audit topic is.
+    pub fn standing(&self) -> Standing {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_standing(&self, standing: Standing) {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+    }
+}
+
+fn unavailable(why: &str) -> Problem {
+    let message = format!("nothing is granted while the audit topic cannot be written: {why}; see AuditTrail default");
+    Problem::waiting(Reason::AuditUnavailable, message)
+}

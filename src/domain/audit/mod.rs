@@ -1,0 +1,13 @@
+//! The record of all SecurityEvents: what stands in it, how records are chained, and how one finds out that somebody changed it.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`chain`] | each record tells the hash of the one before |
+//! | [`checkpoint`] | the head of the chain, signed |
+//! | [`proof`] | a whole chain against the checkpoints: proven, or the first break |
+
+pub mod chain;
+pub mod checkpoint;
+pub mod proof;
+#[cfg(test)]
+mod tests;

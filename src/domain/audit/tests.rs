@@ -1,0 +1,196 @@
+//! A chain that somebody meddled with is found out, wherever and however.
+
+use jiff::Timestamp;
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use proptest::{prop_assert, prop_assert_eq};
+
+use super::chain::{Head, Record};
+use super::checkpoint::{Checkpoint, Signer, verify};
+use super::proof::{Break, Proof, Proven};
+use crate::api::{Action, ObjectRef, SecurityEventSpec};
+use crate::domain::event::{Happening, event};
+use crate::domain::secret::Secret;
+
+// RFC 8410, section 10.3.
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+
+fn signer() -> Signer {
+    Signer::from_pem(&Secret::new(KEY)).unwrap()
+}
+
+fn granted(n: usize) -> SecurityEventSpec {
+    let object = ObjectRef {
+        kind: "RoleBinding".into(),
+        namespace: Some("billing".into()),
+        name: format!("reads-{n}"),
+        uid: Some(format!("uid-{n}")),
+    };
+    let happening = Happening::new(Action::AccessGranted, object, "Granted", "access began");
+    event(happening, &n.to_string(), Timestamp::UNIX_EPOCH)
+}
+
+/// A chain of `n` events with a checkpoint behind every third record; and the last checkpoint.
+fn chain(n: usize) -> (Vec<Record>, Option<String>) {
+    let (mut head, mut records, mut last) = (Head::new("c"), Vec::new(), None);
+    let mut push = |event: &SecurityEventSpec, head: &mut Head| {
+        let (record, after) = head.follow(event);
+        records.push(record);
+        *head = after;
+    };
+    for place in 0..n {
+        push(&granted(place), &mut head);
+        if place % 3 == 2 {
+            let text = signer().sign(&head, Timestamp::UNIX_EPOCH);
+            let object = ObjectRef { kind: "AuditTrail".into(), namespace: None, name: "default".into(), uid: None };
+            let happening = Happening::new(Action::AuditCheckpoint, object, "Signed", &text);
+            push(&event(happening, &head.records.to_string(), Timestamp::UNIX_EPOCH), &mut head);
+            last = Some(text);
+        }
+    }
+    (records, last)
+}
+
+fn prove(records: &[Record], outside: Option<Checkpoint>) -> Result<Proven, Break> {
+    let mut proof = Proof::new(Some(signer().public_key()), outside, true);
+    for (offset, record) in (0..).zip(records) {
+        proof.take(offset, record)?;
+    }
+    proof.end()
+}
+
+fn outside(last: &Option<String>) -> Option<Checkpoint> {
+    last.as_ref().map(|text| verify(text, &signer().public_key()).unwrap())
+}
+
+#[test]
+fn what_nobody_touched_is_proven() {
+    let (records, last) = chain(7);
+    let proven = prove(&records, outside(&last)).unwrap();
+    assert_eq!((proven.first, proven.records, proven.signed), (0, 9, 7));
+}
+
+#[test]
+fn what_was_read_is_what_was_told() {
+    let told = granted(3);
+    let (record, _) = Head::new("c").follow(&told);
+    let (read, link) = super::chain::read(&record.value).unwrap();
+    assert_eq!((read, link.sequence), (told, 0));
+}
+
+#[test]
+fn each_break_is_called_what_it_is() {
+    let (records, last) = chain(7);
+    let checkpoint = outside(&last);
+    let with = |change: &dyn Fn(&mut Vec<Record>)| {
+        let mut records = records.clone();
+        change(&mut records);
+        prove(&records, checkpoint.clone()).unwrap_err()
+    };
+    let changed = |r: &mut Record, from: &str, to: &str| {
+        r.value = String::from_utf8(r.value.clone()).unwrap().replace(from, to).into_bytes();
+    };
+    let altered = with(&|all| changed(&mut all[1], "access began", "access beGan"));
+    assert!(matches!(altered, Break::Altered { before: 1, sequence: 2, .. }), "{altered}");
+    let removed = with(&|all| drop(all.remove(4)));
+    assert!(matches!(removed, Break::Gap { expected: 4, found: 5, .. }), "{removed}");
+    let first = with(&|all| drop(all.remove(0)));
+    assert!(matches!(first, Break::Gap { expected: 0, found: 1, .. }), "{first}");
+    let swapped = with(&|all| all.swap(4, 5));
+    assert!(matches!(swapped, Break::Gap { expected: 4, found: 5, .. }), "{swapped}");
+    let repeated = with(&|all| all.insert(5, all[4].clone()));
+    assert!(matches!(repeated, Break::Repeated { expected: 5, found: 4, .. }), "{repeated}");
+    let cut = with(&|all| all.truncate(5));
+    assert!(matches!(cut, Break::CutOff { found: 5, expected: 7, .. }), "{cut}");
+    let empty = with(&|all| all.clear());
+    assert!(matches!(empty, Break::Empty { expected: 7, .. }), "{empty}");
+    let relabelled = with(&|all| all[2].headers[3].1 = "dev.weir.access.revoked.v1".into());
+    assert!(matches!(relabelled, Break::Relabelled { what: "headers", sequence: 2, .. }), "{relabelled}");
+    let key = with(&|all| all[2].key = "RoleBinding/billing/other".into());
+    assert!(matches!(key, Break::Relabelled { what: "key", .. }), "{key}");
+    let garbage = with(&|all| all[2].value = b"{}".to_vec());
+    assert!(matches!(garbage, Break::Unreadable { offset: 2, .. }), "{garbage}");
+    let unsigned = with(&|all| changed(&mut all[3], "\"message\":\"ey", "\"message\":\"ez"));
+    assert!(matches!(unsigned, Break::BadCheckpoint { offset: 3, .. }), "{unsigned}");
+}
+
+#[test]
+fn a_chain_that_was_written_anew_does_not_agree_with_a_checkpoint() {
+    let (_, last) = chain(7);
+    let anew = |id: &str| {
+        let (mut head, mut records) = (Head::new(id), Vec::new());
+        for n in 10..20 {
+            let (record, after) = head.follow(&granted(n));
+            records.push(record);
+            head = after;
+        }
+        prove(&records, outside(&last)).unwrap_err()
+    };
+    assert!(matches!(anew("c"), Break::Rewritten { sequence: 6, .. }));
+    assert!(matches!(anew("d"), Break::Replaced { .. }));
+}
+
+/// What somebody may do to a topic.
+#[derive(Clone, Debug)]
+enum Meddling {
+    Remove(usize),
+    Repeat(usize, usize),
+    Swap(usize, usize),
+    Flip(usize, usize, u8),
+    Cut(usize),
+}
+
+fn meddling() -> impl Strategy<Value = Meddling> {
+    let place = || any::<usize>();
+    prop_oneof![
+        place().prop_map(Meddling::Remove),
+        (place(), place()).prop_map(|(a, b)| Meddling::Repeat(a, b)),
+        (place(), place()).prop_map(|(a, b)| Meddling::Swap(a, b)),
+        (place(), place(), 1..=255_u8).prop_map(|(a, b, c)| Meddling::Flip(a, b, c)),
+        place().prop_map(Meddling::Cut),
+        Just(Meddling::Cut(0)),
+    ]
+}
+
+proptest! {
+    /// Up to what a checkpoint covers, there is nothing that can be done without being found.
+    #[test]
+    fn nothing_that_a_checkpoint_covers_can_be_changed_unseen(n in 3..12_usize, how in meddling()) {
+        let (whole, last) = chain(n);
+        let checkpoint = outside(&last).unwrap();
+        // What came behind the checkpoint's record is not covered yet.
+        let covered = usize::try_from(checkpoint.records).unwrap();
+        let mut records = whole.clone();
+        match how {
+            Meddling::Remove(at) => drop(records.remove(at % covered)),
+            Meddling::Repeat(of, at) => records.insert(at % (covered + 1), whole[of % covered].clone()),
+            Meddling::Swap(a, b) => records.swap(a % covered, b % covered),
+            Meddling::Flip(at, byte, by) => {
+                let value = &mut records[at % covered].value;
+                let byte = byte % value.len();
+                value[byte] ^= by;
+            }
+            Meddling::Cut(at) => records.truncate(at % covered),
+        }
+        if records == whole {
+            prop_assert!(prove(&records, Some(checkpoint)).is_ok());
+        } else {
+            prop_assert!(prove(&records, Some(checkpoint)).is_err());
+        }
+    }
+
+    /// However often it is begun anew from its last record, it is one chain.
+    #[test]
+    fn a_chain_goes_on_where_it_ended(n in 1..12_usize, stops in proptest::collection::vec(any::<bool>(), 12)) {
+        let (mut head, mut records) = (Head::new("c"), Vec::<Record>::new());
+        for (place, stop) in (0..n).zip(stops) {
+            if stop && let Some(last) = records.last() {
+                let (_, link) = super::chain::read(&last.value).unwrap();
+                head = Head::behind(&last.value, &link);
+            }
+            let (record, after) = head.follow(&granted(place));
+            records.push(record);
+            head = after;
+        }
+        prop_assert_eq!(prove(&records, None).unwrap().records, u64::try_from(n).unwrap());
+    }
+}

@@ -1,0 +1,545 @@
+//! Every type of SecurityEvent: when there is one, how grave it is, what class of OCSF 1.8.0 it is, and where Weir has it from.
+//!
+//! The documentation's table is made of this one.
+
+use crate::api::{Action, EventSource, Severity};
+
+/// A class of OCSF 1.8.0 with an activity of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// 2003 Compliance Finding.
+    ComplianceFinding(Finding),
+    /// 2004 Detection Finding.
+    DetectionFinding(Finding),
+    /// 3001 Account Change: 1 Create, 4 Password Reset, 5 Disable, 99 Other.
+    AccountChange(u32),
+    /// 3002 Authentication: 1 Logon.
+    Authentication(u32),
+    /// 3004 Entity Management: 1 Create, 2 Read, 3 Update, 4 Delete, 6 Enroll, 7 Unenroll, 8 Enable, 9 Disable, 10 Activate,
+    /// 11 Deactivate, 12 Suspend, 13 Resume, 99 Other.
+    EntityManagement(u32),
+    /// 3005 User Access Management: 1 Assign Privileges, 2 Revoke Privileges.
+    UserAccess(u32),
+    /// 6002 Application Lifecycle: 3 Start, 4 Stop, 6 Enable, 7 Disable, 8 Update, 99 Other.
+    ApplicationLifecycle(u32),
+    /// 6003 API Activity; the activity follows from Kafka's operation.
+    ApiActivity,
+    /// 6005 Datastore Activity: 1 Read.
+    DatastoreActivity(u32),
+}
+
+/// Activities of findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// 1: found.
+    Create,
+    /// 2: there is more to say of it.
+    Update,
+    /// 3: it is over.
+    Close,
+}
+
+impl Class {
+    /// `class_uid`.
+    pub const fn uid(self) -> u32 {
+        match self {
+            Self::ComplianceFinding(_) => 2003,
+            Self::DetectionFinding(_) => 2004,
+            Self::AccountChange(_) => 3001,
+            Self::Authentication(_) => 3002,
+            Self::EntityManagement(_) => 3004,
+            Self::UserAccess(_) => 3005,
+            Self::ApplicationLifecycle(_) => 6002,
+            Self::ApiActivity => 6003,
+            Self::DatastoreActivity(_) => 6005,
+        }
+    }
+
+    /// Its name in the schema's addresses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ComplianceFinding(_) => "compliance_finding",
+            Self::DetectionFinding(_) => "detection_finding",
+            Self::AccountChange(_) => "account_change",
+            Self::Authentication(_) => "authentication",
+            Self::EntityManagement(_) => "entity_management",
+            Self::UserAccess(_) => "user_access",
+            Self::ApplicationLifecycle(_) => "application_lifecycle",
+            Self::ApiActivity => "api_activity",
+            Self::DatastoreActivity(_) => "datastore_activity",
+        }
+    }
+
+    /// What an event of the class tells beside what all tell, as attributes of OCSF.
+    pub const fn attributes(self) -> &'static str {
+        match self {
+            Self::ComplianceFinding(_) => "finding_info, compliance, resources",
+            Self::DetectionFinding(_) => "finding_info, evidences, resources",
+            Self::AccountChange(_) => "user, user.programmatic_credentials",
+            Self::Authentication(_) => "user, service, src_endpoint",
+            Self::EntityManagement(_) => "entity",
+            Self::UserAccess(_) => "user, privileges, resources",
+            Self::ApplicationLifecycle(_) => "app",
+            Self::ApiActivity => "api, src_endpoint, resources, action_id, disposition_id, authorizations",
+            Self::DatastoreActivity(_) => "table, src_endpoint",
+        }
+    }
+}
+
+/// One type of SecurityEvent.
+#[derive(Clone, Copy, Debug)]
+pub struct EventType {
+    /// What was done.
+    pub action: Action,
+    /// The type in CloudEvents, without the prefix.
+    pub name: &'static str,
+    /// When there is one.
+    pub when: &'static str,
+    /// How grave it is, where it did not fail.
+    pub severity: Severity,
+    /// What it is in OCSF.
+    pub class: Class,
+    /// Where Weir may have it from.
+    pub sources: &'static [EventSource],
+    /// It is on record only: there is no resource of it.
+    pub record_only: bool,
+}
+
+/// The type of an action.
+pub const fn event_type(action: Action) -> &'static EventType {
+    // A test holds that each stands at its place.
+    &CATALOGUE[action as usize]
+}
+
+const WEIR: &[EventSource] = &[EventSource::Weir];
+const BROKERS: &[EventSource] = &[EventSource::BrokerLog, EventSource::ConfluentAuditLog];
+const GROUPS: &[EventSource] = &[EventSource::ConsumerGroups];
+const ANY: &[EventSource] = &[EventSource::ConsumerGroups, EventSource::BrokerLog, EventSource::ConfluentAuditLog];
+
+const fn row(
+    action: Action,
+    name: &'static str,
+    severity: Severity,
+    class: Class,
+    sources: &'static [EventSource],
+    when: &'static str,
+) -> EventType {
+    EventType { action, name, when, severity, class, sources, record_only: false }
+}
+
+const fn on_record_only(row: EventType) -> EventType {
+    EventType { record_only: true, ..row }
+}
+
+/// Every type, in the order of [`Action`].
+pub const CATALOGUE: &[EventType] = {
+    use Class::{
+        AccountChange, ApiActivity, ApplicationLifecycle, Authentication, ComplianceFinding, DatastoreActivity,
+        DetectionFinding, EntityManagement, UserAccess,
+    };
+    use Severity::{Critical, High, Informational, Low, Medium};
+    &[
+        on_record_only(row(
+            Action::AccessWidening,
+            "access.widening",
+            Informational,
+            UserAccess(1),
+            WEIR,
+            "Weir is about to give principals of a cluster more than they have; it is on record before the cluster is asked",
+        )),
+        row(
+            Action::AccessGranted,
+            "access.granted",
+            Informational,
+            UserAccess(1),
+            WEIR,
+            "a binding's access began, or widened, and every broker shows it",
+        ),
+        row(
+            Action::AccessNarrowed,
+            "access.narrowed",
+            Low,
+            UserAccess(2),
+            WEIR,
+            "a binding's access became less and did not end",
+        ),
+        row(
+            Action::AccessRevoked,
+            "access.revoked",
+            Low,
+            UserAccess(2),
+            WEIR,
+            "a binding's, or a partner's, access ended",
+        ),
+        row(
+            Action::AccessExpired,
+            "access.expired",
+            Low,
+            UserAccess(2),
+            WEIR,
+            "a binding's time was over, and its access ended",
+        ),
+        row(
+            Action::RequestRefused,
+            "request.refused",
+            Medium,
+            ComplianceFinding(Finding::Create),
+            WEIR,
+            "a binding, product or client cannot be as it says: a rule of the platform, or of another owner, forbids it",
+        ),
+        row(
+            Action::AccessRequested,
+            "access.requested",
+            Informational,
+            EntityManagement(1),
+            WEIR,
+            "somebody asked for access that waits for an approval",
+        ),
+        row(
+            Action::RequestWithdrawn,
+            "request.withdrawn",
+            Informational,
+            EntityManagement(4),
+            WEIR,
+            "a request that waited for an approval was deleted",
+        ),
+        row(
+            Action::RequestApproved,
+            "request.approved",
+            Informational,
+            EntityManagement(8),
+            WEIR,
+            "somebody approved what a binding, or a share, asks for",
+        ),
+        row(Action::RequestDenied, "request.denied", Low, EntityManagement(9), WEIR, "somebody denied it"),
+        row(
+            Action::RequestRevoked,
+            "request.revoked",
+            Low,
+            EntityManagement(9),
+            WEIR,
+            "somebody took an approval back",
+        ),
+        row(
+            Action::ShareInvited,
+            "share.invited",
+            Informational,
+            EntityManagement(6),
+            WEIR,
+            "a partner was invited to a share",
+        ),
+        row(
+            Action::ShareAccepted,
+            "share.accepted",
+            Informational,
+            EntityManagement(8),
+            WEIR,
+            "a partner accepted what is shared with it",
+        ),
+        row(
+            Action::ShareRejected,
+            "share.rejected",
+            Informational,
+            EntityManagement(9),
+            WEIR,
+            "a partner did not accept it",
+        ),
+        row(
+            Action::ShareWithdrawn,
+            "share.withdrawn",
+            Low,
+            EntityManagement(7),
+            WEIR,
+            "a partner took its acceptance back",
+        ),
+        row(
+            Action::ShareStarted,
+            "share.started",
+            Low,
+            EntityManagement(10),
+            WEIR,
+            "a partner can read what is shared with it",
+        ),
+        row(
+            Action::ShareSuspended,
+            "share.suspended",
+            Low,
+            EntityManagement(12),
+            WEIR,
+            "a share was stopped for the time being",
+        ),
+        row(Action::ShareResumed, "share.resumed", Low, EntityManagement(13), WEIR, "a share that was stopped goes on"),
+        row(
+            Action::ShareEnded,
+            "share.ended",
+            Low,
+            EntityManagement(11),
+            WEIR,
+            "a share with a partner is over, and no broker shows anything of it",
+        ),
+        row(
+            Action::CopyRemoved,
+            "share.copy-removed",
+            Low,
+            EntityManagement(4),
+            WEIR,
+            "what a share copied with is gone: its connector with the positions, or what was on record of its topics",
+        ),
+        row(
+            Action::CredentialFetched,
+            "credential.fetched",
+            Informational,
+            EntityManagement(2),
+            WEIR,
+            "a partner fetched its credential",
+        ),
+        row(
+            Action::CredentialIssued,
+            "credential.issued",
+            Informational,
+            AccountChange(1),
+            WEIR,
+            "the first version of a credential was issued",
+        ),
+        row(
+            Action::CredentialRotated,
+            "credential.rotated",
+            Informational,
+            AccountChange(4),
+            WEIR,
+            "a credential was replaced by its next version",
+        ),
+        row(
+            Action::CredentialRevoked,
+            "credential.revoked",
+            Low,
+            AccountChange(5),
+            WEIR,
+            "a version of a credential was removed",
+        ),
+        row(
+            Action::RevocationProbed,
+            "credential.revocation-probed",
+            Informational,
+            EntityManagement(99),
+            WEIR,
+            "Weir tried, as somebody whose access had ended, what that principal could do before: evidence",
+        ),
+        row(
+            Action::DriftFound,
+            "drift.found",
+            High,
+            DetectionFinding(Finding::Create),
+            WEIR,
+            "a cluster has entries on governed topics that no resource asks for",
+        ),
+        row(
+            Action::DriftRepaired,
+            "drift.repaired",
+            Medium,
+            DetectionFinding(Finding::Close),
+            WEIR,
+            "they were removed, or what somebody else had removed was made again",
+        ),
+        row(
+            Action::DriftGivenUp,
+            "drift.given-up",
+            High,
+            DetectionFinding(Finding::Update),
+            WEIR,
+            "something keeps putting them back, and Weir stopped removing them",
+        ),
+        row(
+            Action::RevocationsHeld,
+            "revocations.held",
+            High,
+            DetectionFinding(Finding::Create),
+            WEIR,
+            "so many principals would lose access without anybody having asked for it that a person has to confirm",
+        ),
+        row(
+            Action::RevocationsConfirmed,
+            "revocations.confirmed",
+            Medium,
+            DetectionFinding(Finding::Close),
+            WEIR,
+            "a person confirmed it",
+        ),
+        row(
+            Action::AccessOrphaned,
+            "access.orphaned",
+            High,
+            DetectionFinding(Finding::Create),
+            WEIR,
+            "access was left behind on a cluster that was given up",
+        ),
+        row(
+            Action::ProductCreated,
+            "product.created",
+            Informational,
+            EntityManagement(1),
+            WEIR,
+            "a product's topics are there and governed",
+        ),
+        row(
+            Action::ProductReclassified,
+            "product.reclassified",
+            Medium,
+            EntityManagement(3),
+            WEIR,
+            "a product's effective classification changed",
+        ),
+        row(
+            Action::ProductDeleted,
+            "product.deleted",
+            Low,
+            EntityManagement(4),
+            WEIR,
+            "a product is gone, and all that was granted on it",
+        ),
+        row(
+            Action::AccessDenied,
+            "access.denied",
+            Medium,
+            ApiActivity,
+            BROKERS,
+            "a broker refused what a client asked for; one for each closed window",
+        ),
+        row(
+            Action::AuthenticationFailed,
+            "authentication.failed",
+            Medium,
+            Authentication(1),
+            BROKERS,
+            "a client failed to prove who it is; one for each closed window",
+        ),
+        row(
+            Action::DenialBurst,
+            "access.denial-burst",
+            High,
+            DetectionFinding(Finding::Create),
+            BROKERS,
+            "a principal was refused so often, or so many different things, that somebody should look",
+        ),
+        row(
+            Action::RetiredCredentialUsed,
+            "credential.retired-used",
+            High,
+            DetectionFinding(Finding::Create),
+            BROKERS,
+            "a credential that was retired is still being tried",
+        ),
+        row(
+            Action::NewAddressSeen,
+            "access.new-address",
+            Low,
+            DetectionFinding(Finding::Create),
+            ANY,
+            "a principal came from an address that it was never seen at",
+        ),
+        row(
+            Action::GrantUnused,
+            "access.unused",
+            Low,
+            DetectionFinding(Finding::Create),
+            GROUPS,
+            "what a binding gives was not used for long",
+        ),
+        on_record_only(row(
+            Action::AccessUsed,
+            "access.used",
+            Informational,
+            DatastoreActivity(1),
+            GROUPS,
+            "what consumers read, summed up by binding and topic",
+        )),
+        row(
+            Action::LeaderChanged,
+            "weir.leader-changed",
+            Informational,
+            ApplicationLifecycle(3),
+            WEIR,
+            "another instance of Weir leads, or the same one anew",
+        ),
+        row(
+            Action::AuditTrailBegun,
+            "audit.begun",
+            Informational,
+            ApplicationLifecycle(6),
+            WEIR,
+            "the audit topic's chain begins",
+        ),
+        row(
+            Action::AuditTrailLost,
+            "audit.lost",
+            Critical,
+            ApplicationLifecycle(7),
+            WEIR,
+            "the audit topic cannot be written: what widens access waits",
+        ),
+        row(
+            Action::AuditTrailRestored,
+            "audit.restored",
+            Low,
+            ApplicationLifecycle(6),
+            WEIR,
+            "it can be written again, and what happened meanwhile is on record",
+        ),
+        row(
+            Action::AuditTrailBroken,
+            "audit.broken",
+            Critical,
+            DetectionFinding(Finding::Create),
+            WEIR,
+            "the audit topic is not what Weir wrote: records were changed or cut off",
+        ),
+        on_record_only(row(
+            Action::AuditCheckpoint,
+            "audit.checkpoint",
+            Informational,
+            ApplicationLifecycle(99),
+            WEIR,
+            "the head of the chain, signed",
+        )),
+        row(
+            Action::EventsSummarised,
+            "events.summarised",
+            Low,
+            ApplicationLifecycle(99),
+            WEIR,
+            "more happened in a namespace than SecurityEvents are kept of: how much, by type; each is on record",
+        ),
+    ]
+};
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use schemars::schema_for;
+
+    use super::{CATALOGUE, event_type};
+    use crate::api::Action;
+
+    #[test]
+    fn every_action_has_its_type_at_its_place() {
+        let schema = serde_json::to_value(schema_for!(Action)).unwrap();
+        let named: Vec<_> = schema["oneOf"].as_array().unwrap().iter().map(|v| v["const"].clone()).collect();
+        let listed: Vec<_> = CATALOGUE.iter().map(|t| serde_json::to_value(t.action).unwrap()).collect();
+        assert_eq!(listed, named, "the order is that of Action");
+        for row in CATALOGUE {
+            assert_eq!(event_type(row.action).name, row.name);
+            assert!(!row.sources.is_empty());
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_explanations_are_clauses() {
+        let names: BTreeSet<_> = CATALOGUE.iter().map(|t| t.name).collect();
+        assert_eq!(names.len(), CATALOGUE.len());
+        for row in CATALOGUE {
+            assert!(row.name.contains('.') && row.name.chars().all(|c| c.is_ascii_lowercase() || ".-".contains(c)));
+            assert!(!row.when.ends_with('.') && row.when.len() > 10, "{}", row.when);
+        }
+    }
+}

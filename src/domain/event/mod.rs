@@ -1,0 +1,216 @@
+//! SecurityEvents: what is said of what happened. One for a change of a binding, never one for an ACL.
+
+mod catalogue;
+mod cloudevent;
+mod ocsf;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sha2::{Digest, Sha256};
+
+pub use self::catalogue::{CATALOGUE, Class, EventType, Finding, event_type};
+pub use self::cloudevent::{CONTENT_TYPE, attributes};
+pub use self::ocsf::{VERSION, class_address, ocsf};
+use crate::api::{
+    ACTION_LABEL, Action, Actor, ActorType, ClientRequest, EventSource, EventWindow, OBJECT_LABEL, ObjectRef, Outcome,
+    SEVERITY_LABEL, SecurityEventSpec, Severity,
+};
+
+/// How many principals, and entries, an event names.
+const MOST_NAMED: usize = 20;
+
+/// What happened, before it has a time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Happening {
+    /// Who did it.
+    pub actor: Actor,
+    /// What was done.
+    pub action: Action,
+    /// To what.
+    pub object: ObjectRef,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, in a word.
+    pub reason: String,
+    /// Why, in a sentence.
+    pub message: String,
+    /// Where Weir has it from.
+    pub source: EventSource,
+    /// On which cluster.
+    pub cluster: Option<String>,
+    /// Whose access it is.
+    pub principals: Vec<String>,
+    /// Which entries it is about.
+    pub entries: Vec<String>,
+    /// Who made the request that it is about.
+    pub requested_by: Vec<String>,
+    /// UID of what ties it to other events.
+    pub correlation: Option<String>,
+    /// What a client asked a broker for.
+    pub client: Option<ClientRequest>,
+    /// How often it happened.
+    pub count: i64,
+    /// Within which time.
+    pub window: Option<EventWindow>,
+    /// Namespaces that it concerns beside the object's own: they see it, too.
+    pub concerns: Vec<String>,
+}
+
+impl Happening {
+    /// What Weir did to `object`, once.
+    pub fn new(action: Action, object: ObjectRef, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            actor: weir(),
+            action,
+            correlation: object.uid.clone(),
+            object,
+            outcome: Outcome::Success,
+            reason: reason.into(),
+            message: message.into(),
+            source: EventSource::Weir,
+            cluster: None,
+            principals: Vec::new(),
+            entries: Vec::new(),
+            requested_by: Vec::new(),
+            client: None,
+            count: 1,
+            window: None,
+            concerns: Vec::new(),
+        }
+    }
+
+    /// The same by somebody else.
+    pub fn by(self, type_: ActorType, name: impl Into<String>) -> Self {
+        Self { actor: Actor { name: name.into(), type_ }, ..self }
+    }
+
+    /// The same, ended otherwise.
+    pub fn ended(self, outcome: Outcome) -> Self {
+        Self { outcome, ..self }
+    }
+
+    /// The same on a cluster.
+    pub fn on(self, cluster: impl Into<String>) -> Self {
+        Self { cluster: Some(cluster.into()), ..self }
+    }
+
+    /// The same about the access of these.
+    pub fn of(self, principals: Vec<String>) -> Self {
+        Self { principals, ..self }
+    }
+
+    /// The same, asked for by these.
+    pub fn asked_by<'a>(self, requesters: impl Iterator<Item = &'a str>) -> Self {
+        Self { requested_by: requesters.map(str::to_owned).collect(), ..self }
+    }
+
+    /// The same, which these namespaces see, too.
+    pub fn concerning(self, namespaces: impl IntoIterator<Item = String>) -> Self {
+        Self { concerns: namespaces.into_iter().collect(), ..self }
+    }
+}
+
+/// Who did what Weir does by itself.
+pub fn weir() -> Actor {
+    Actor { name: "weir".into(), type_: ActorType::Weir }
+}
+
+/// The event of a happening. `key` says which one it is: the same one is told once, also after a crash.
+pub fn event(happening: Happening, key: &str, now: Timestamp) -> SecurityEventSpec {
+    let mut hash = Sha256::new();
+    hash.update(format!("{:?}/{:?}/{key}", happening.action, happening.object));
+    let digest = hash.finalize();
+    let mut uid = [0; 16];
+    uid.copy_from_slice(&digest[..16]);
+    let mut principals = happening.principals;
+    principals.truncate(MOST_NAMED);
+    let mut entries = happening.entries;
+    entries.truncate(MOST_NAMED);
+    SecurityEventSpec {
+        uid: uuid(uid),
+        time: happening.window.as_ref().map_or(Time(now), |w| w.end.clone()),
+        actor: happening.actor,
+        severity: severity(happening.action, happening.outcome),
+        action: happening.action,
+        object: happening.object,
+        outcome: happening.outcome,
+        reason: happening.reason,
+        message: happening.message,
+        source: happening.source,
+        cluster: happening.cluster,
+        principals,
+        entries,
+        requested_by: happening.requested_by,
+        correlation: happening.correlation,
+        client: happening.client,
+        count: happening.count,
+        window: happening.window,
+        concerns: happening.concerns,
+    }
+}
+
+/// The longest value of a label.
+const LONGEST_LABEL: usize = 63;
+
+/// The labels that SecurityEvents are found by.
+pub fn labels(event: &SecurityEventSpec) -> BTreeMap<String, String> {
+    let fit = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' };
+    let object = format!("{}.{}", event.object.kind, event.object.name);
+    let object: String = object.chars().map(fit).take(LONGEST_LABEL).collect();
+    let labels = [
+        (SEVERITY_LABEL, format!("{:?}", event.severity)),
+        (ACTION_LABEL, format!("{:?}", event.action)),
+        (OBJECT_LABEL, object.trim_end_matches(['.', '-', '_']).to_owned()),
+    ];
+    labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// A UUID of version 8 (RFC 9562, section 5.8) from 16 bytes.
+pub fn uuid(mut bytes: [u8; 16]) -> String {
+    bytes[6] = bytes[6] & 0x0f | 0x80;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let text = hex::encode(bytes);
+    [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
+}
+
+/// How many events a namespace keeps as resources.
+pub const KEPT: usize = 1000;
+/// How long one is kept at most.
+pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Which events of one namespace go: those that are too old, and the oldest of too many. Each is its time and its name.
+pub fn past_retention(mut events: Vec<(Timestamp, String)>, now: Timestamp) -> Vec<String> {
+    events.sort_by(|a, b| b.cmp(a));
+    let kept = |at: &Timestamp| now.duration_since(*at) <= KEPT_FOR;
+    let places = events.into_iter().enumerate();
+    places.filter(|(place, (at, _))| *place >= KEPT || !kept(at)).map(|(_, (_, name))| name).collect()
+}
+
+/// How grave an event is.
+pub fn severity(action: Action, outcome: Outcome) -> Severity {
+    let usual = event_type(action).severity;
+    // A refusal, or a failed login, is a failure already.
+    let told = matches!(action, Action::RequestRefused | Action::AccessDenied | Action::AuthenticationFailed);
+    if outcome == Outcome::Failure && !told { usual.max(Severity::High) } else { usual }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::{KEPT, KEPT_FOR, past_retention};
+
+    #[test]
+    fn old_events_go_and_the_oldest_of_too_many() {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(10_000);
+        let at = |ago: i64| now - SignedDuration::from_secs(ago);
+        let fresh: Vec<_> = (0..KEPT + 2).map(|n| (at(n as i64), format!("e{n}"))).collect();
+        let mut gone = past_retention(fresh, now);
+        gone.sort();
+        assert_eq!(gone, [format!("e{KEPT}"), format!("e{}", KEPT + 1)]);
+        let old = vec![(now - KEPT_FOR - SignedDuration::from_secs(1), "old".to_owned()), (at(1), "new".to_owned())];
+        assert_eq!(past_retention(old, now), ["old"]);
+    }
+}
