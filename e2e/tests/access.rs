@@ -185,7 +185,7 @@ async fn a_binding_expires_by_itself() {
     assert_eq!(h.brokers.entries(&app).await, Ok([].into()), "it says Expired only once that is so");
     let late = jiff::Timestamp::now().duration_since(ends);
     eprintln!("expiry: Expired {} ms after the end, to the second", late.as_millis());
-    let revoked = consumer.security_events(Action::AccessRevoked).await;
+    let revoked = consumer.security_events(Action::AccessExpired).await;
     assert_eq!(revoked.len(), 1, "{revoked:#?}");
     assert_eq!(revoked[0].spec.reason, "Expired");
     consumer.end().await;

@@ -1,6 +1,6 @@
 //! SecurityEvent: who did what, when, to what, with which outcome.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ pub struct SecurityEventSpec {
     #[serde(default)]
     pub uid: String,
     /// When it happened; of several, the last time.
-    pub time: Time,
+    pub time: MicroTime,
     /// Who did it.
     pub actor: Actor,
     /// What was done.
@@ -149,9 +149,9 @@ pub struct ClientRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventWindow {
     /// When the first came.
-    pub start: Time,
+    pub start: MicroTime,
     /// When the last came.
-    pub end: Time,
+    pub end: MicroTime,
 }
 
 /// What was done.

@@ -161,7 +161,9 @@ async fn announce(
         context.record(happening(binding, action, reason, message, status), &format!("{version}/{which}")).await;
         context.events.note(binding, is.is_none(), reason, message).await;
     }
+    let has_expired = matches!(changed, Some((api::Action::AccessExpired, ..)));
     if let Progress::Stalled(reason, message) = progress
+        && !has_expired
         && !before.conditions.iter().any(|c| c.type_ == "Stalled" && c.message == *message)
     {
         let mut refused = happening(binding, api::Action::RequestRefused, reason.as_str(), message, after);

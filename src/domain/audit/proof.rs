@@ -20,13 +20,13 @@ pub enum Break {
         why: String,
     },
     /// Key or headers do not say what the record says.
-    #[error("offset {offset}: the {what} of record {sequence} is not what the record says")]
+    #[error("offset {offset}: record {sequence} is labelled with another {what} than it says itself")]
     Relabelled {
         /// Its offset in the topic.
         offset: i64,
         /// Its place.
         sequence: u64,
-        /// Key or headers.
+        /// The key, or headers.
         what: &'static str,
     },
     /// A record of another chain stands in between.

@@ -26,7 +26,8 @@ fn granted(n: usize) -> SecurityEventSpec {
         uid: Some(format!("uid-{n}")),
     };
     let happening = Happening::new(Action::AccessGranted, object, "Granted", "access began");
-    event(happening, &n.to_string(), Timestamp::UNIX_EPOCH)
+    // What is more precise than what is told must not make a difference.
+    event(happening, &n.to_string(), Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_nanos(1_234_567_891))
 }
 
 /// A chain of `n` events with a checkpoint behind every third record; and the last checkpoint.

@@ -7,7 +7,7 @@ mod ocsf;
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use sha2::{Digest, Sha256};
 
 pub use self::catalogue::{CATALOGUE, Class, EventType, Finding, event_type};
@@ -130,7 +130,7 @@ pub fn event(happening: Happening, key: &str, now: Timestamp) -> SecurityEventSp
     entries.truncate(MOST_NAMED);
     SecurityEventSpec {
         uid: uuid(uid),
-        time: happening.window.as_ref().map_or(Time(now), |w| w.end.clone()),
+        time: happening.window.as_ref().map_or_else(|| MicroTime(micros(now)), |w| w.end.clone()),
         actor: happening.actor,
         severity: severity(happening.action, happening.outcome),
         action: happening.action,
@@ -149,6 +149,11 @@ pub fn event(happening: Happening, key: &str, now: Timestamp) -> SecurityEventSp
         window: happening.window,
         concerns: happening.concerns,
     }
+}
+
+/// As precise as it is told.
+pub fn micros(time: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 
 /// The longest value of a label.

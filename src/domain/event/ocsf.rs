@@ -1,7 +1,7 @@
 //! Events as OCSF 1.8.0 has them (<https://schema.ocsf.io/1.8.0>). What it has no place for, and the event as Weir tells it, stands
 //! in `unmapped`: nothing is lost on the way.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use serde_json::{Map, Value, json};
 
 use super::catalogue::{Class, Finding, event_type};
@@ -183,7 +183,7 @@ fn name_of(object: &ObjectRef) -> String {
     }
 }
 
-fn millis(time: &Time) -> Value {
+fn millis(time: &MicroTime) -> Value {
     json!(time.0.as_millisecond())
 }
 

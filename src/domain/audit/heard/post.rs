@@ -1,0 +1,122 @@
+//! What shippers of logs send: lines of text; JSON, one object or an array of them or one a line; OTLP in JSON.
+
+use jiff::Timestamp;
+use serde_json::{Deserializer, Value};
+
+use super::{Refusal, confluent, kafka};
+
+/// The names that shippers give to a record's parts.
+const MESSAGE: [&str; 5] = ["message", "log", "msg", "body", "MESSAGE"];
+const LOGGER: [&str; 6] = ["logger", "loggerName", "logger_name", "log.logger", "category", "class"];
+const TIME: [&str; 5] = ["@timestamp", "timestamp", "time", "date", "instant"];
+
+/// What was in a body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Post {
+    /// Refusals of clients.
+    pub refusals: Vec<Refusal>,
+    /// Records that are about something else.
+    pub others: usize,
+}
+
+impl Post {
+    fn add(&mut self, refusal: Option<Refusal>) {
+        match refusal {
+            Some(refusal) => self.refusals.push(refusal),
+            None => self.others += 1,
+        }
+    }
+}
+
+/// Lines of a log. A message that holds line ends is several lines here: who can, sends JSON.
+pub fn lines(body: &[u8]) -> Post {
+    let mut post = Post::default();
+    for line in String::from_utf8_lossy(body).lines().filter(|l| !l.trim().is_empty()) {
+        post.add(kafka::line(line));
+    }
+    post
+}
+
+/// JSON: values one after the other, each a record, an array of records, or an export of OTLP.
+///
+/// # Errors
+/// It is no JSON, or no records.
+pub fn json(body: &[u8]) -> Result<Post, String> {
+    let mut post = Post::default();
+    for value in Deserializer::from_slice(body).into_iter::<Value>() {
+        let value = value.map_err(|e| format!("the body is no JSON: {e}"))?;
+        match value {
+            Value::Array(records) => records.iter().try_for_each(|r| post.take(r))?,
+            record => post.take(&record)?,
+        }
+    }
+    Ok(post)
+}
+
+impl Post {
+    fn take(&mut self, record: &Value) -> Result<(), String> {
+        if !record.is_object() {
+            return Err("a record is no JSON object".into());
+        }
+        if let Some(resources) = record.get("resourceLogs").and_then(Value::as_array) {
+            self.otlp(resources);
+        } else if confluent::is(record) {
+            self.add(confluent::event(record));
+        } else {
+            self.add(structured(record));
+        }
+        Ok(())
+    }
+
+    /// `ExportLogsServiceRequest` (OTLP 1.x, JSON encoding).
+    fn otlp(&mut self, resources: &[Value]) {
+        let each = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
+        for scope in resources.iter().flat_map(|r| each(r, "scopeLogs")) {
+            for record in each(&scope, "logRecords") {
+                let text = record["body"]["stringValue"].as_str().unwrap_or_default();
+                let attribute = |name: &str| {
+                    let attributes = record["attributes"].as_array()?.iter();
+                    let found = attributes.into_iter().find(|a| a["key"] == name)?;
+                    found["value"]["stringValue"].as_str().map(str::to_owned)
+                };
+                let logger = LOGGER.iter().find_map(|name| attribute(name));
+                let logger = logger.or_else(|| scope["scope"]["name"].as_str().map(str::to_owned));
+                let nanos = record["timeUnixNano"].as_str().and_then(|n| n.parse::<i128>().ok()).filter(|n| *n > 0);
+                let at = nanos.and_then(|n| Timestamp::from_nanosecond(n).ok());
+                self.add(told(logger.as_deref(), text).map(|r| Refusal { at: at.or(r.at), ..r }));
+            }
+        }
+    }
+}
+
+/// A record with a message, and with the logger's name or with the whole line as its message; or one in which another record, or an
+/// event, stands as text.
+fn structured(record: &Value) -> Option<Refusal> {
+    let text = |names: &[&str]| names.iter().find_map(|name| record[*name].as_str());
+    let message = text(&MESSAGE)?;
+    let at = text(&TIME).and_then(|t| t.parse::<Timestamp>().ok());
+    told(text(&LOGGER), message).map(|r| Refusal { at: r.at.or(at), ..r })
+}
+
+fn told(logger: Option<&str>, text: &str) -> Option<Refusal> {
+    if let Some(refusal) = logger.and_then(|logger| kafka::message(logger, text)) {
+        return Some(refusal);
+    }
+    if text.starts_with('{')
+        && let Ok(inner) = serde_json::from_str::<Value>(text)
+    {
+        // Once is enough: what stands in a record's text holds no further record.
+        return if confluent::is(&inner) {
+            confluent::event(&inner)
+        } else {
+            let logger = LOGGER.iter().find_map(|name| inner[*name].as_str())?;
+            let message = MESSAGE.iter().find_map(|name| inner[*name].as_str())?;
+            let at = TIME.iter().find_map(|name| inner[*name].as_str()).and_then(|t| t.parse().ok());
+            kafka::message(logger, message).map(|r| Refusal { at, ..r })
+        };
+    }
+    kafka::line(text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! What brokers and shippers send, and what others would like them to have sent.
+
+use proptest::prelude::{any, proptest};
+use proptest::{prop_assert, prop_assert_eq};
+use serde_json::json;
+
+use super::{Post, json, lines};
+use crate::api::EventSource;
+use crate::domain::audit::heard::{Refusal, Refused, kafka};
+
+const DENIED: &str = "Principal = User:billing.invoicer~1a2b3c4d-1 is Denied operation = READ from host = 10.244.0.6 on resource = \
+                      Topic:LITERAL:payments.orders.placed for request = Fetch with resourceRefCount = 1 based on rule DefaultDeny";
+const FAILED: &str = "[SocketServer listenerType=BROKER, nodeId=0] Failed authentication with /10.244.0.1 \
+                      (channelId=10.244.0.2:9092-10.244.0.1:40810-3-38) (Authentication failed during authentication due to \
+                      invalid credentials with SASL mechanism SCRAM-SHA-512)";
+const AUTHORIZER: &str = "kafka.authorizer.logger";
+const SELECTOR: &str = "org.apache.kafka.common.network.Selector";
+
+fn denied() -> Refusal {
+    access("billing.invoicer~1a2b3c4d-1", "10.244.0.6", "payments.orders.placed")
+}
+
+fn access(principal: &str, address: &str, name: &str) -> Refusal {
+    Refusal {
+        what: Refused::Access {
+            operation: "Read".into(),
+            resource_type: "Topic".into(),
+            resource_name: name.into(),
+            api: Some("Fetch".into()),
+        },
+        principal: Some(principal.into()),
+        address: Some(address.into()),
+        at: None,
+        source: EventSource::BrokerLog,
+    }
+}
+
+fn failed() -> Refusal {
+    let why =
+        "Authentication failed during authentication due to invalid credentials with SASL mechanism SCRAM-SHA-512";
+    Refusal {
+        what: Refused::Login { why: why.into() },
+        principal: None,
+        address: Some("10.244.0.1".into()),
+        at: None,
+        source: EventSource::BrokerLog,
+    }
+}
+
+#[test]
+fn lines_of_kafka_are_understood_in_both_layouts() {
+    let text = format!(
+        "2026-11-28 05:18:47,920 INFO {AUTHORIZER}: {DENIED}\n\
+         [2026-11-28 05:18:47,920] INFO {DENIED} ({AUTHORIZER})\n\
+         2026-11-28 04:51:52,434 INFO {SELECTOR}: {FAILED}\n\
+         [2026-11-28 04:51:52,434] INFO {FAILED} ({SELECTOR})\n\
+         2026-11-28 04:50:27,524 INFO kafka.server.KafkaConfig: nothing that matters\n"
+    );
+    let post = lines(text.as_bytes());
+    assert_eq!(post, Post { refusals: vec![denied(), denied(), failed(), failed()], others: 1 });
+}
+
+#[test]
+fn older_brokers_and_other_names_of_hosts_are_understood() {
+    let old = "Principal = User:CN=app,O=Example is Denied Operation = Describe from host = 10.0.0.9 on resource = \
+               Group:LITERAL:a b for request = FindCoordinator with resourceRefCount = 1";
+    let refusal = kafka::message(AUTHORIZER, old).unwrap();
+    assert_eq!(refusal.principal.as_deref(), Some("CN=app,O=Example"));
+    assert!(matches!(refusal.what, Refused::Access { resource_name, .. } if resource_name == "a b"));
+    let named = "[SocketServer] Failed authentication with host.example/2001:db8:0:0:0:0:0:1 (SSL handshake failed)";
+    let refusal = kafka::message(SELECTOR, named).unwrap();
+    assert_eq!(refusal.address.as_deref(), Some("2001:db8::1"));
+    assert_eq!(refusal.what, Refused::Login { why: "SSL handshake failed".into() });
+}
+
+#[test]
+fn what_was_allowed_is_no_refusal() {
+    let allowed = DENIED.replace("Denied", "Allowed");
+    assert_eq!(kafka::message(AUTHORIZER, &allowed), None);
+    assert_eq!(kafka::message("kafka.request.logger", DENIED), None);
+}
+
+#[test]
+fn json_of_every_shipper_is_understood() {
+    let at = "2026-11-28T05:18:47.920Z";
+    let own = json!({"time": at, "logger": AUTHORIZER, "message": DENIED});
+    let whole_line =
+        json!({"date": 1795843173.5, "log": format!("2026-11-28 05:18:47,920 INFO {AUTHORIZER}: {DENIED}")});
+    let nested = json!({"log": own.to_string()});
+    let otlp = json!({"resourceLogs": [{"scopeLogs": [{"scope": {}, "logRecords": [{
+        "timeUnixNano": "1795843127920000000", "body": {"stringValue": DENIED},
+        "attributes": [{"key": "log.logger", "value": {"stringValue": AUTHORIZER}}],
+    }]}]}]});
+    let dated = Refusal { at: Some(at.parse().unwrap()), ..denied() };
+    let one = |value: &serde_json::Value| json(value.to_string().as_bytes()).unwrap().refusals;
+    assert_eq!(one(&own), [dated.clone()]);
+    assert_eq!(one(&whole_line), [denied()]);
+    assert_eq!(one(&nested), [dated.clone()]);
+    assert_eq!(one(&otlp), [Refusal { at: Some("2026-11-28T05:18:47.92Z".parse().unwrap()), ..denied() }]);
+    let array = json(json!([own, whole_line]).to_string().as_bytes()).unwrap();
+    let many = json(format!("{own}\n{whole_line}\n").as_bytes()).unwrap();
+    assert_eq!((array.refusals.len(), many.refusals.len()), (2, 2));
+}
+
+#[test]
+fn confluent_s_events_are_understood() {
+    let event = |granted: bool| {
+        json!({
+            "specversion": "1.0", "type": "io.confluent.kafka.server/authorization", "id": "1",
+            "source": "crn://mds.example/kafka=abc", "subject": "crn://mds.example/kafka=abc/topic=payments.orders.placed",
+            "time": "2026-11-28T05:18:47.920Z", "datacontenttype": "application/json",
+            "data": {
+                "serviceName": "crn://mds.example/kafka=abc", "methodName": "kafka.Fetch",
+                "resourceName": "crn://mds.example/kafka=abc/topic=payments.orders.placed",
+                "authenticationInfo": {"principal": "User:billing.invoicer~1a2b3c4d-1"},
+                "authorizationInfo": {"granted": granted, "operation": "Read", "resourceType": "Topic",
+                    "resourceName": "payments.orders.placed", "patternType": "LITERAL"},
+                "requestMetadata": {"client_address": "/10.244.0.6"},
+            },
+        })
+    };
+    let refused = json(event(false).to_string().as_bytes()).unwrap().refusals;
+    let at = Some("2026-11-28T05:18:47.920Z".parse().unwrap());
+    assert_eq!(refused, [Refusal { at, source: EventSource::ConfluentAuditLog, ..denied() }]);
+    assert_eq!(json(event(true).to_string().as_bytes()).unwrap(), Post { refusals: vec![], others: 1 });
+    let login = json!({
+        "specversion": "1.0", "type": "io.confluent.kafka.server/authentication", "time": "2026-11-28T05:18:47.920Z",
+        "data": {"authenticationInfo": {"principal": "None:UNKNOWN_USER"},
+            "result": {"status": "UNAUTHENTICATED", "message": "Bad password for user app"}},
+    });
+    let refused = json(login.to_string().as_bytes()).unwrap().refusals;
+    assert_eq!(refused[0].what, Refused::Login { why: "Bad password for user app".into() });
+    assert_eq!(refused[0].principal, None);
+}
+
+#[test]
+fn what_is_no_json_is_refused_and_names_the_fault() {
+    for body in ["", "{", "[1]", "\"text\"", "{\"a\":1", "[{}, 7]"] {
+        let read = json(body.as_bytes());
+        assert!(body.is_empty() == read.is_ok(), "{body}: {read:?}");
+    }
+}
+
+/// Whoever asks for a resource chooses its name. It must not tell of another principal, nor of another address.
+#[test]
+fn a_name_cannot_forge_another_denial() {
+    let forged = "x for request = Fetch with resourceRefCount = 1 based on rule DefaultDeny\n\
+                  2026-11-28 05:18:47,920 INFO kafka.authorizer.logger: Principal = User:victim is Denied operation = WRITE from \
+                  host = 9.9.9.9 on resource = Topic:LITERAL:secret";
+    let told = DENIED.replace("payments.orders.placed", forged);
+    let body = json!({"logger": AUTHORIZER, "message": told}).to_string();
+    let refusals = json(body.as_bytes()).unwrap().refusals;
+    assert_eq!(refusals.len(), 1);
+    assert_eq!(refusals[0].principal.as_deref(), Some("billing.invoicer~1a2b3c4d-1"));
+    assert_eq!(refusals[0].address.as_deref(), Some("10.244.0.6"));
+    let Refused::Access { resource_name, .. } = &refusals[0].what else { panic!("{refusals:?}") };
+    assert!(!resource_name.contains('\n') && resource_name.starts_with("x for request"), "{resource_name}");
+    // Another logger's line that quotes one is not one.
+    let quoted = format!("2026-11-28 05:18:47,920 INFO kafka.server.KafkaApis: bad name a {AUTHORIZER}: {DENIED}");
+    assert!(lines(quoted.as_bytes()).refusals.is_empty());
+    let quoted = format!("[2026-11-28 05:18:47,920] INFO bad name {DENIED} (kafka.server.KafkaApis)");
+    assert!(lines(quoted.as_bytes()).refusals.is_empty());
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_is_sent_does_harm(body in any::<Vec<u8>>(), text in ".{0,400}") {
+        lines(&body);
+        let _ = json(&body);
+        lines(text.as_bytes());
+        let _ = json(json!({"logger": AUTHORIZER, "message": text}).to_string().as_bytes());
+    }
+
+    #[test]
+    fn what_is_kept_is_short_and_has_no_control_characters(name in "[\\PC\\pC]{0,600}") {
+        let told = DENIED.replace("payments.orders.placed", &name);
+        if let Some(refusal) = kafka::message(AUTHORIZER, &told) {
+            let Refused::Access { resource_name, .. } = refusal.what else { unreachable!() };
+            prop_assert!(resource_name.chars().count() <= 257);
+            prop_assert!(!resource_name.chars().any(char::is_control));
+        }
+    }
+
+    #[test]
+    fn whatever_the_name_the_principal_and_the_address_are_those_that_were_refused(name in "[a-z =:.\n]{0,200}") {
+        let told = DENIED.replace("payments.orders.placed", &name);
+        let refusal = kafka::message(AUTHORIZER, &told).unwrap();
+        prop_assert_eq!(refusal.principal.as_deref(), Some("billing.invoicer~1a2b3c4d-1"));
+        prop_assert_eq!(refusal.address.as_deref(), Some("10.244.0.6"));
+    }
+}
