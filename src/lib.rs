@@ -5,8 +5,8 @@
 //! - [`api`]: what a user writes and reads; one file a kind, no logic.
 //! - [`domain`]: decides; pure values, no I/O, no clock.
 //! - [`ports`]: what the deciders need from the world.
-//! - [`tls`]: the client's side of TLS, for the adapters.
-//! - [`kafka`], [`replication`], [`k8s`], [`pki`], [`sealing`], [`web`]: the adapters; they never import each other.
+//! - [`tls`]: TLS, for the adapters and for what others call.
+//! - [`audit`], [`kafka`], [`replication`], [`k8s`], [`pki`], [`sealing`], [`web`]: the adapters; they never import each other.
 //! - [`controllers`]: observe, validate, plan, apply, report.
 //! - [`run`]: wires all of it together; [`partners`]: what partners call; [`cli`]: what people do
 //!   by hand.
@@ -14,6 +14,7 @@
 // Each printer column of the derive looks like the same attribute again.
 #[allow(clippy::duplicated_attributes)]
 pub mod api;
+pub mod audit;
 pub mod cli;
 pub mod controllers;
 pub mod crds;

@@ -1,7 +1,7 @@
 //! The `weir` command.
 
 use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use weir::cli::{People, Target};
+use weir::run::IntakeSettings;
 
 /// Governs who may use the streaming data products on Apache Kafka.
 #[derive(Parser)]
@@ -56,6 +57,15 @@ struct Run {
     /// Address of /livez, /readyz and /metrics
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
+    /// Address of this instance, as brokers and the other instances see it
+    #[arg(long, env = "POD_IP")]
+    address: Option<IpAddr>,
+    /// Address that shippers of brokers' logs post to, by HTTPS; without it there is no intake
+    #[arg(long)]
+    intake: Option<SocketAddr>,
+    /// Directory with tls.crt and tls.key of the intake
+    #[arg(long, default_value = "/intake-tls")]
+    intake_certificate: PathBuf,
     /// Which messages to log, as tracing-subscriber's EnvFilter has it
     #[arg(long, env = "WEIR_LOG", default_value = "info")]
     log_level: String,
@@ -137,6 +147,8 @@ fn operate(run: Run) -> anyhow::Result<()> {
         identity: run.name,
         service_account: run.service_account,
         listen: run.listen,
+        address: run.address,
+        intake: run.intake.map(|listen| IntakeSettings { listen, certificate: run.intake_certificate }),
     };
     runtime()?.block_on(async {
         let shutdown = CancellationToken::new();

@@ -1,7 +1,8 @@
 //! Wires everything together: leader election, watches, reconcilers, and the web server.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +16,14 @@ use kube::runtime::reflector::store;
 use kube::{Api, Client, Resource, ResourceExt};
 use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::api::AccessApproval;
+use crate::audit::intake::{self, Tokens};
 use crate::controllers::audit::Trail;
 use crate::controllers::context::Context;
 use crate::controllers::copies::Copies;
@@ -46,6 +49,7 @@ use crate::k8s::events::Events;
 use crate::k8s::feed::{Fed, feed, feed_labelled};
 use crate::k8s::lease::Candidate;
 use crate::k8s::policies::are_approvals_enforced;
+use crate::tls::server::Certificates;
 use crate::web::{Readiness, serve};
 
 /// How many kinds must be synchronised before anything is removed.
@@ -62,6 +66,19 @@ pub struct Settings {
     pub service_account: String,
     /// Where probes and metrics are served.
     pub listen: SocketAddr,
+    /// The address of this instance, as brokers and other instances see it.
+    pub address: Option<IpAddr>,
+    /// Where shippers of brokers' logs post, if they do.
+    pub intake: Option<IntakeSettings>,
+}
+
+/// How the intake is run.
+#[derive(Clone, Debug)]
+pub struct IntakeSettings {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// `tls.crt` and `tls.key` of it; read again when they change.
+    pub certificate: PathBuf,
 }
 
 /// Runs the operator until `shutdown`, or until leadership is lost.
@@ -83,17 +100,33 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Res
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self())).context("failed to register metrics")?;
     let web = tokio::spawn(serve(settings.listen, readiness.clone(), registry.clone(), shutdown.clone()));
-    let candidate = Candidate::new(client.clone(), &settings.namespace, "weir", &settings.identity);
+    let intake = match &settings.intake {
+        Some(intake) => Some((
+            TcpListener::bind(intake.listen).await.with_context(|| format!("failed to listen on {}", intake.listen))?,
+            intake::certificates(&intake.certificate).context("the intake")?,
+        )),
+        None => None,
+    };
+    let own_intake = settings.address.zip(settings.intake.as_ref()).map(|(ip, i)| SocketAddr::new(ip, i.listen.port()));
+    let candidate = Candidate::new(client.clone(), &settings.namespace, "weir", &settings.identity, own_intake);
     // Standing by is being ready: a rollout must not wait for the leader before to go.
     readiness.set(true);
+    let leading = CancellationToken::new();
+    let pass_on = async {
+        match &intake {
+            Some((listener, _)) => intake::pass_on(listener, candidate.leader_s_intake(), leading.clone()).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
-        () = candidate.acquire() => {}
+        () = candidate.acquire() => leading.cancel(),
+        () = pass_on => {}
         () = shutdown.cancelled() => return Ok(()),
     }
     readiness.set(false);
     let outcome = tokio::select! {
         () = candidate.keep() => Err(anyhow::anyhow!("leadership was lost: another instance takes over")),
-        outcome = lead(client, &settings, installation, &candidate, (readiness, registry), shutdown.clone()) => outcome,
+        outcome = lead(client, &settings, installation, &candidate, (readiness, registry, intake), shutdown.clone()) => outcome,
     };
     shutdown.cancel();
     candidate.release().await;
@@ -106,7 +139,7 @@ async fn lead(
     settings: &Settings,
     installation: Installation,
     candidate: &Candidate,
-    (readiness, registry): (Readiness, Registry),
+    (readiness, registry, intake): (Readiness, Registry, Option<(TcpListener, Certificates)>),
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let (clusters, cluster_queue) = mpsc::unbounded();
@@ -177,6 +210,13 @@ async fn lead(
     info!(enforced, "synchronised with the API server");
     readiness.set(true);
     tasks.spawn(audit::run(context.clone(), told));
+    if let Some((listener, certificates)) = intake {
+        let tokens = Tokens::default();
+        let heard = intake::take(listener, certificates, tokens.clone(), &registry, shutdown.clone())
+            .context("failed to register metrics")?;
+        tasks.spawn(audit::tokens(context.clone(), tokens));
+        tasks.spawn(audit::hear(context.clone(), heard, settings.address));
+    }
     let (at_once, soon) = (Duration::from_millis(1), Duration::from_millis(300));
     tasks.spawn(reconcile_kind(context.clone(), cluster_store, cluster_queue, at_once, stream_cluster::reconcile));
     tasks.spawn(reconcile_kind(context.clone(), product_store, product_queue, soon, data_product::reconcile));

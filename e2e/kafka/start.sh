@@ -7,10 +7,19 @@ id=${POD_NAME##*-}
 sed -e "s/@ID@/$id/g" -e "s/@PASSWORD@/$ADMIN_PASSWORD/g" /etc/kafka/server.properties >/tmp/server.properties
 
 export CLASSPATH='/opt/kafka/libs/*'
-run="/opt/kafka/runtime/bin/java -Dlog4j2.configurationFile=/etc/kafka/log4j2.properties"
+java="/opt/kafka/runtime/bin/java -Dlog4j2.configurationFile=/etc/kafka/log4j2.properties"
+run=$java
+if [ -n "${INTAKE_URL:-}" ]; then
+  # Java reads no authorities in PEM.
+  rm -f /tmp/intake-ca.p12
+  /opt/kafka/runtime/bin/keytool -importcert -noprompt -alias intake -file /etc/kafka-tls/ca.pem \
+    -keystore /tmp/intake-ca.p12 -storetype PKCS12 -storepass changeit 2>/dev/null
+  # Nobody may listen yet: that is no news, each time.
+  run="$java,/etc/kafka/log4j2-shipping.properties -Dlog4j2.StatusLogger.level=OFF"
+fi
 
 if [ ! -f /var/lib/kafka/meta.properties ]; then
-  $run -Xmx128m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC kafka.tools.StorageTool format \
+  $java -Xmx128m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC kafka.tools.StorageTool format \
     --ignore-formatted --cluster-id "$CLUSTER_ID" --config /tmp/server.properties \
     --add-scram "SCRAM-SHA-512=[name=admin,password=$ADMIN_PASSWORD]" \
     --add-scram "SCRAM-SHA-256=[name=admin,password=$ADMIN_PASSWORD]"

@@ -48,8 +48,8 @@ pub use stream_client::{
     StreamClientStatus,
 };
 pub use stream_cluster::{
-    AdminCredentialType, AdminCredentials, Audience, BrokerPods, Drift, HeldRevocations, Identity, Listener,
-    ListenerAuthentication, MtlsIdentity, OauthAdmin, OauthIdentity, StreamCluster, StreamClusterSpec,
+    AdminCredentialType, AdminCredentials, Audience, BrokerLogs, BrokerPods, Drift, HeldRevocations, Identity,
+    Listener, ListenerAuthentication, MtlsIdentity, OauthAdmin, OauthIdentity, StreamCluster, StreamClusterSpec,
     StreamClusterStatus, Tenancy, Tls, UserClaim,
 };
 pub use stream_role::{

@@ -70,6 +70,10 @@ pub struct StreamClusterSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub replication_engines: Vec<ReplicationEngine>,
+    /// Who may post logs of this cluster's brokers to the intake; without it nobody. Of them, refusals of clients become
+    /// SecurityEvents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_logs: Option<BrokerLogs>,
     /// What to do about entries on governed topics that no resource asks for.
     #[serde(default)]
     pub drift: Drift,
@@ -94,6 +98,15 @@ fn default_max_revocations() -> u32 {
 
 fn default_resync_interval() -> Duration {
     Duration::from(std::time::Duration::from_secs(600))
+}
+
+/// Logs of brokers, which somebody posts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BrokerLogs {
+    /// Secret in the operator's namespace: the value of each of its keys is a bearer token that is taken, so that one can be
+    /// replaced by the next. Whoever has one can tell of refusals on this cluster, and nothing else.
+    pub token_secret_ref: SecretRef,
 }
 
 /// Transport security towards the brokers. Host names are always verified.

@@ -214,6 +214,18 @@ pub fn has_issued_form(principal: &str) -> bool {
     }
 }
 
+/// The StreamClient that a principal was issued to, by its form; a share's, and a worker's, have none.
+pub fn client_of(principal: &str) -> Option<ObjectKey> {
+    if !has_issued_form(principal) {
+        return None;
+    }
+    if let Some((_, rest)) = principal.strip_prefix("CN=~").and_then(|rest| rest.split_once(",OU=")) {
+        return rest.split_once(",O=").map(|(name, namespace)| ObjectKey::new(namespace, name));
+    }
+    let (namespace, name) = principal.split_once('~')?.0.split_once('.')?;
+    Some(ObjectKey::new(namespace, name))
+}
+
 /// The ServiceAccount that brokers know as `principal`, if it is one.
 pub fn service_account_of(principal: &str) -> Option<ObjectKey> {
     let (namespace, name) = principal.strip_prefix("system:serviceaccount:")?.split_once(':')?;

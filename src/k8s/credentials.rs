@@ -31,6 +31,9 @@ pub enum CredentialsError {
     },
 }
 
+/// The fewest characters of a token.
+const SHORTEST_TOKEN: usize = 16;
+
 /// The Secrets of one namespace.
 #[derive(Clone)]
 pub struct Secrets {
@@ -113,6 +116,20 @@ impl Secrets {
     pub async fn signer(&self, name: &str) -> Result<(String, Secret), CredentialsError> {
         let secret = self.get(name).await?;
         Ok((secret.text("tls.crt")?, Secret::new(secret.text("tls.key")?)))
+    }
+
+    /// The tokens with which logs of brokers may be posted: the values of all keys.
+    ///
+    /// # Errors
+    /// The Secret is missing, or cannot be read; one of its values is too short to be a secret.
+    pub async fn tokens(&self, name: &str) -> Result<Vec<String>, CredentialsError> {
+        let Found { secret, object } = self.get(name).await?;
+        let values = object.data.unwrap_or_default().into_values();
+        let tokens: Vec<_> = values.filter_map(|v| String::from_utf8(v.0).ok()).map(|t| t.trim().to_owned()).collect();
+        if tokens.is_empty() || tokens.iter().any(|token| token.len() < SHORTEST_TOKEN) {
+            return Err(CredentialsError::NoKey { secret, key: "whose value is a token of 16 characters or more" });
+        }
+        Ok(tokens)
     }
 
     /// The key that checkpoints of the audit topic are signed with, in PEM.

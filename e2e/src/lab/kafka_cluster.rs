@@ -14,7 +14,7 @@ use super::facts::Lab;
 use super::images;
 use super::kubernetes::ISSUER;
 use super::paths::INSIDE;
-use super::pki::{self, pair};
+use super::pki::{self, INTAKE, pair};
 use super::test_kafka::OAUTH_ADMIN;
 
 /// The audience of the tokens that Kafka accepts.
@@ -36,6 +36,8 @@ pub struct KafkaCluster {
     pub jwks: String,
     /// Broker properties beside, or instead of, those of all.
     pub properties: Vec<(&'static str, &'static str)>,
+    /// With which token its brokers ship refusals of clients to Weir's intake, as StreamCluster `main`, if they do.
+    pub intake_token: Option<String>,
 }
 
 /// What brokers prove themselves with, and whom they believe: PEM.
@@ -67,6 +69,7 @@ impl KafkaCluster {
             password: lab.kafka.admin.password.clone(),
             jwks: jwks.to_owned(),
             properties: Vec::new(),
+            intake_token: None,
         }
     }
 
@@ -107,7 +110,7 @@ impl KafkaCluster {
                 "kafka-tls",
                 &json!({"broker.pem": tls.broker, "ca.pem": tls.ca, "clients-ca.pem": tls.clients_ca}),
             ),
-            self.secret("kafka-admin", &json!({"CLUSTER_ID": self.id, "ADMIN_PASSWORD": self.password})),
+            self.secret("kafka-admin", &self.environment()),
         ];
         let (replicas, data) = (self.replicas.to_string(), self.data(Path::new(INSIDE)).display().to_string());
         let values =
@@ -120,6 +123,16 @@ impl KafkaCluster {
         Ok(text + &render(include_str!("../../manifests/kafka.yaml"), &values))
     }
 
+    /// What brokers get as their environment.
+    fn environment(&self) -> Value {
+        let mut environment = json!({"CLUSTER_ID": self.id, "ADMIN_PASSWORD": self.password});
+        if let Some(token) = &self.intake_token {
+            environment["INTAKE_URL"] = json!(format!("https://{INTAKE}/v1/clusters/main/logs"));
+            environment["INTAKE_TOKEN"] = json!(token);
+        }
+        environment
+    }
+
     fn configuration(&self) -> Value {
         json!({
             "apiVersion": "v1", "kind": "ConfigMap",
@@ -127,6 +140,7 @@ impl KafkaCluster {
             "data": {
                 "server.properties": self.server_properties(),
                 "log4j2.properties": include_str!("../../kafka/log4j2.properties"),
+                "log4j2-shipping.properties": include_str!("../../kafka/log4j2-shipping.properties"),
                 "java.security": include_str!("../../kafka/java.security"),
                 "start.sh": include_str!("../../kafka/start.sh"),
                 "jwks.json": self.jwks,
@@ -167,7 +181,15 @@ mod tests {
     fn cluster(replicas: usize) -> KafkaCluster {
         let text = String::new;
         let properties = vec![("authorizer.class.name", "")];
-        KafkaCluster { namespace: "other".into(), replicas, id: text(), password: text(), jwks: text(), properties }
+        KafkaCluster {
+            namespace: "other".into(),
+            replicas,
+            id: text(),
+            password: text(),
+            jwks: text(),
+            properties,
+            intake_token: None,
+        }
     }
 
     #[test]

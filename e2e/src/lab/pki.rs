@@ -19,6 +19,9 @@ pub const TEST_TOKENS: &str = "test-tokens";
 /// Who brokers are to each other.
 const BROKER: &str = "weir-lab-broker";
 
+/// The name of Weir's intake of brokers' logs.
+pub const INTAKE: &str = "weir-intake.weir-system.svc.cluster.local";
+
 /// Where one certificate and its key are.
 #[derive(Clone, Debug)]
 pub struct Pair {
@@ -100,6 +103,8 @@ fn leaves() -> Vec<(&'static str, Leaf<'static>)> {
     leaves.push(server("ca", "apiserver", "kube-apiserver", &api));
     leaves.push(server("ca", "kubelet-server", NODE, &[NODE, NODE_IP, "127.0.0.1"]));
     leaves.push(server("clients-ca", "mtls-admin", "mtls-admin", &[]));
+    // The brokers ship to it, and believe this authority already.
+    leaves.push(server("kafka-ca", "intake", "weir-intake", &[INTAKE]));
     leaves
 }
 

@@ -5,7 +5,8 @@ use kube::Client;
 use serde_json::{Value, json};
 use weir::api::{AuditTrail, StreamCluster};
 use weir_e2e::lab::Lab;
-use weir_e2e::lab::pki::audit_key;
+use weir_e2e::lab::kafka::intake_token;
+use weir_e2e::lab::pki::{audit_key, pair};
 
 use super::shell::{run, try_run};
 use super::tenant::{TEST_LABEL, Tenant};
@@ -16,6 +17,8 @@ pub const NAMESPACE: &str = "weir-system";
 pub const PARTNERS_HOST: &str = "weir-partners.weir-system.svc.cluster.local";
 /// The Secret of the partner API's certificate.
 pub const PARTNERS_TLS: &str = "weir-partners-tls";
+/// The Secret of the intake's certificate.
+const INTAKE_TLS: &str = "weir-intake-tls";
 /// The StreamCluster.
 pub const CLUSTER: &str = "main";
 
@@ -30,12 +33,14 @@ pub async fn install(lab: &Lab, client: &Client) {
     }
     let _ = try_run("kubectl", &["delete", "namespaces", "-l", TEST_LABEL, "--wait=false"], "").await;
     partners_certificate(client).await;
+    intake_certificate(lab, client).await;
     helm_install(lab, &[]).await;
     secrets(lab, client).await;
     let platform = Tenant::platform(client.clone());
     platform.apply_value(cluster_manifest()).await;
     platform.ready::<StreamCluster>(CLUSTER).await;
-    platform.apply(include_str!("../../../config/samples/platform/audittrail.yaml")).await;
+    let trail = include_str!("../../../config/samples/platform/audittrail.yaml");
+    platform.apply(&trail.replace("every: 1m", "every: 3s")).await;
     platform.ready::<AuditTrail>("default").await;
 }
 
@@ -53,6 +58,16 @@ async fn partners_certificate(client: &Client) {
     }
 }
 
+/// The certificate of the intake, which the lab's brokers believe.
+async fn intake_certificate(lab: &Lab, client: &Client) {
+    let pair = pair(&lab.state, "intake");
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
+    let data = json!({"tls.crt": read(&pair.cert), "tls.key": read(&pair.key)});
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": INTAKE_TLS},
+        "type": "kubernetes.io/tls", "stringData": data});
+    Tenant::existing(client.clone(), NAMESPACE).apply_value(secret).await;
+}
+
 /// `helm upgrade --install` of the chart, with the image that is loaded now.
 pub async fn helm_install(lab: &Lab, more: &[&str]) {
     // The tag stays while the image changes: its digest in the pods lets Helm see that.
@@ -62,6 +77,8 @@ pub async fn helm_install(lab: &Lab, more: &[&str]) {
     let annotation = format!("podAnnotations.image-digest={digest}");
     let mut arguments = vec!["upgrade", "--install", "weir", "charts/weir", "-n", NAMESPACE, "--create-namespace"];
     arguments.extend(["--wait", "--timeout=120s", "--set-string", &annotation]);
+    let intake = format!("intake.enabled=true,intake.tls.secretName={INTAKE_TLS}");
+    arguments.extend(["--set", &intake]);
     let partners = format!("partners.enabled=true,partners.tls.secretName={PARTNERS_TLS},replication.enabled=true");
     arguments.extend(["--set", &partners]);
     arguments.extend(more);
@@ -80,6 +97,7 @@ pub async fn secrets(lab: &Lab, client: &Client) {
             json!({"username": kafka.plain_admin.username, "password": kafka.plain_admin.password}),
         ),
         ("kafka-ca", "Opaque", json!({"ca.crt": read(&kafka.ca)})),
+        ("kafka-logs", "Opaque", json!({"token": intake_token(&lab.state).unwrap()})),
         ("weir-audit", "Opaque", json!({"signing.key": audit_key(&lab.state).unwrap()})),
         (
             "kafka-clients-ca",

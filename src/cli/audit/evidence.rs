@@ -33,7 +33,7 @@ pub async fn evidence(client: &Client, namespace: &str, of: Evidence) -> anyhow:
         Some(uid) => Some(uid),
         None => uid_of(client, namespace, kind, name).await?,
     };
-    let topic = find(client, &of.at).await?;
+    let topic = find(client, &of.at, None).await?;
     let walk = Walk {
         proof: Proof::new(Some(topic.public_key), topic.known, topic.is_whole),
         broken: None,

@@ -49,7 +49,7 @@ const COLUMNS: &str = "sequence,time,actor,actorType,action,kind,namespace,name,
 /// The topic cannot be read, or has something that is not Weir's.
 pub async fn export(client: &Client, of: Export) -> anyhow::Result<()> {
     let since = of.since.as_deref().map(|text| parse_since(text, Timestamp::now())).transpose()?;
-    let topic = find(client, &of.at).await?;
+    let topic = find(client, &of.at, None).await?;
     let mut out = BufWriter::new(std::io::stdout());
     if matches!(of.format, Format::Csv) {
         writeln!(out, "{COLUMNS}").context("failed to print")?;

@@ -34,11 +34,11 @@ pub struct Topic {
     pub is_whole: bool,
 }
 
-/// Finds it by the AuditTrail.
+/// Finds it by the AuditTrail, or the topic that is called `other` on the same cluster.
 ///
 /// # Errors
 /// There is none; what it names is missing; the cluster cannot be reached.
-pub async fn find(client: &Client, at: &Where) -> anyhow::Result<Topic> {
+pub async fn find(client: &Client, at: &Where, other: Option<String>) -> anyhow::Result<Topic> {
     let trails: Api<AuditTrail> = Api::all(client.clone());
     let trail = trails.get_opt("default").await.context("failed to read AuditTrail default")?;
     let trail = trail.context("there is no AuditTrail default, hence no audit topic: see docs/security-events.md")?;
@@ -58,7 +58,7 @@ pub async fn find(client: &Client, at: &Where) -> anyhow::Result<Topic> {
     let retention = trail.spec.retention.map(Duration::from);
     let admin = KafkaAdminClient::connect(&access.endpoint, "weir-audit-reader").await;
     let admin = admin.with_context(|| format!("failed to enter StreamCluster {cluster}"))?;
-    let name = trail.spec.topic;
+    let name = other.unwrap_or(trail.spec.topic);
     let retention_ms = retention.and_then(|r| i64::try_from(r.as_millis()).ok());
     let log = AuditLog::new(&access.endpoint, Arc::new(admin), &name, retention_ms)?;
     Ok(Topic { name, log, public_key, known, is_whole: retention.is_none() })

@@ -23,6 +23,9 @@ pub struct Verify {
     /// Public key that checkpoints verify with (Ed25519 in base64url), instead of that of the Secret
     #[arg(long)]
     public_key: Option<String>,
+    /// Another topic of the same cluster, as a copy
+    #[arg(long)]
+    topic: Option<String>,
     #[command(flatten)]
     at: Where,
 }
@@ -32,7 +35,7 @@ pub struct Verify {
 /// # Errors
 /// The first break; or what does not let one find out.
 pub async fn verify(client: &Client, of: Verify) -> anyhow::Result<()> {
-    let topic = find(client, &of.at).await?;
+    let topic = find(client, &of.at, of.topic).await?;
     let public_key = of.public_key.unwrap_or(topic.public_key);
     let mut outside: Vec<Checkpoint> = topic.known.into_iter().collect();
     if let Some(file) = &of.checkpoints {

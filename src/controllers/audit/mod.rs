@@ -6,12 +6,14 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`actor`] | takes events, and looks after the topic |
+//! | [`hearing`] | what brokers refuse clients |
 //! | [`opening`] | the topic as it is found: where the chain goes on, or where it is broken |
 //! | [`shown`] | SecurityEvents, within bounds |
 //! | [`retention`] | SecurityEvents go when their time is over |
 //! | [`status`] | what the AuditTrail says |
 
 mod actor;
+mod hearing;
 mod opening;
 pub mod retention;
 mod shown;
@@ -25,6 +27,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 
 pub use self::actor::run;
+pub use self::hearing::{hear, tokens};
 use crate::api::{Reason, SecurityEventSpec};
 use crate::domain::event::{Happening, event};
 use crate::domain::problem::Problem;

@@ -5,11 +5,13 @@
 //! | [`chain`] | each record tells the hash of the one before |
 //! | [`checkpoint`] | the head of the chain, signed |
 //! | [`heard`] | what brokers tell of clients that they refused |
+//! | [`denied`] | closed windows as events |
 //! | [`windows`] | equal refusals are one |
 //! | [`proof`] | a whole chain against the checkpoints: proven, or the first break |
 
 pub mod chain;
 pub mod checkpoint;
+pub mod denied;
 pub mod heard;
 pub mod proof;
 #[cfg(test)]

@@ -70,6 +70,19 @@ impl Class {
         }
     }
 
+    /// Whether events of the class tell who did it, without a profile.
+    pub const fn has_actor(self) -> bool {
+        matches!(
+            self,
+            Self::AccountChange(_)
+                | Self::Authentication(_)
+                | Self::EntityManagement(_)
+                | Self::UserAccess(_)
+                | Self::ApiActivity
+                | Self::DatastoreActivity(_)
+        )
+    }
+
     /// What an event of the class tells beside what all tell, as attributes of OCSF.
     pub const fn attributes(self) -> &'static str {
         match self {

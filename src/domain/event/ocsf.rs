@@ -38,7 +38,9 @@ pub fn ocsf(event: &SecurityEventSpec, chain: Option<(u64, Value)>) -> Value {
         set("end_time", millis(&window.end));
     }
     set("metadata", metadata(event, class, chain.as_ref().map(|(sequence, _)| *sequence)));
-    set("actor", actor(&event.actor));
+    if class.has_actor() {
+        set("actor", actor(&event.actor));
+    }
     for (key, value) in of_class(class, event) {
         set(key, value);
     }

@@ -1,5 +1,8 @@
-//! Confluent Server's audit log: CloudEvents of the types `io.confluent.kafka.server/authorization` and `.../authentication`
-//! (<https://docs.confluent.io/platform/current/security/compliance/audit-logs/audit-logs-concepts.html>).
+//! The audit log of Confluent Server and Confluent Cloud: CloudEvents of the types `io.confluent.kafka.server/authorization`,
+//! `.../authentication` and `.../request`
+//! (<https://docs.confluent.io/platform/current/security/compliance/audit-logs/audit-logs-concepts.html>), in both versions of `data`.
+//!
+//! No Confluent Server was there to be asked: this follows what is published of it.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -21,55 +24,98 @@ pub fn event(event: &Value) -> Option<Refusal> {
     let what = match event["type"].as_str()?.strip_prefix(PREFIX)? {
         "authorization" => denial(data)?,
         "authentication" => login(data)?,
+        "request" => request(data)?,
         _ => return None,
     };
     let at = event["time"].as_str().and_then(|t| t.parse::<Timestamp>().ok());
     Some(Refusal { what, principal: who(data), address: address(data), at, source: EventSource::ConfluentAuditLog })
 }
 
+/// A member by its name in camel case, or as some versions have it, in snake case.
+fn member<'a>(value: &'a Value, camel: &str, snake: &str) -> &'a Value {
+    value.get(camel).unwrap_or(&value[snake])
+}
+
 fn denial(data: &Value) -> Option<Refused> {
-    let info = &data["authorizationInfo"];
-    if info["granted"].as_bool()? {
+    let info = member(data, "authorizationInfo", "authorization_info");
+    let denied = match info["granted"].as_bool() {
+        Some(granted) => !granted,
+        // Version 2 has a word for it.
+        None => info["result"].as_str().is_some_and(|r| r.to_ascii_uppercase().starts_with("DEN")),
+    };
+    if !denied {
         return None;
     }
     Some(Refused::Access {
         operation: camel(info["operation"].as_str()?)?,
-        resource_type: camel(info["resourceType"].as_str()?)?,
-        resource_name: fit(info["resourceName"].as_str()?),
-        // `kafka.Produce`, `mds.Authorize`
-        api: data["methodName"].as_str().and_then(|m| camel(m.rsplit('.').next()?)),
+        resource_type: camel(member(info, "resourceType", "resource_type").as_str()?)?,
+        resource_name: fit(member(info, "resourceName", "resource_name").as_str()?),
+        api: method(data),
     })
+}
+
+/// Confluent Cloud tells so of what it refuses to produce and to fetch.
+fn request(data: &Value) -> Option<Refused> {
+    let result = &data["result"];
+    let error = result["data"]["errorType"].as_str().or_else(|| result["data"]["error_type"].as_str())?;
+    if !error.ends_with("AUTHORIZATION_FAILED") {
+        return None;
+    }
+    let api = method(data)?;
+    let operation = match api.as_str() {
+        "Produce" => "Write",
+        "Fetch" | "FetchConsumer" | "FetchFollower" => "Read",
+        _ => "Unknown",
+    };
+    // `crn://confluent.cloud/.../kafka=lkc-1/topic=NAME`
+    let name = member(data, "resourceName", "resource_name").as_str().unwrap_or_default();
+    let (kind, name) = name.rsplit_once('/').map_or(("", name), |(_, last)| last.split_once('=').unwrap_or(("", last)));
+    Some(Refused::Access {
+        operation: operation.into(),
+        resource_type: camel(kind).unwrap_or_else(|| "Topic".into()),
+        resource_name: fit(name),
+        api: Some(api),
+    })
+}
+
+/// `kafka.Produce`, `mds.Authorize`: what stands behind the last dot.
+fn method(data: &Value) -> Option<String> {
+    camel(member(data, "methodName", "method_name").as_str()?.rsplit('.').next()?)
 }
 
 fn login(data: &Value) -> Option<Refused> {
     let result = &data["result"];
     let status = result["status"].as_str().unwrap_or_default();
-    if !matches!(status, "UNAUTHENTICATED" | "UNKNOWN_USER_DENIED" | "UNAUTHORIZED" | "FAILURE") {
+    if status.is_empty() || status == "SUCCESS" {
         return None;
     }
-    let why = result["message"].as_str().or(result["data"]["errorMessage"].as_str()).unwrap_or(status);
-    Some(Refused::Login { why: fit(why) })
+    let why = result["message"].as_str().filter(|m| !m.is_empty());
+    Some(Refused::Login { why: fit(why.unwrap_or(status)) })
 }
 
-/// Version 1 has a text; version 2 may have an object for each kind of principal.
+/// Version 1 has a text; version 2 an object for each kind of principal. Of a login that failed, the name that was tried is told.
 fn who(data: &Value) -> Option<String> {
-    let who = &data["authenticationInfo"]["principal"];
+    let info = member(data, "authenticationInfo", "authentication_info");
+    let who = &info["principal"];
+    let kinds = ["confluentUser", "confluentServiceAccount", "identityPool", "group"];
     let text = who
         .as_str()
-        .or_else(|| who["confluentUser"]["resourceId"].as_str())
-        .or_else(|| who["confluentServiceAccount"]["resourceId"].as_str())
-        .or_else(|| data["authenticationInfo"]["identity"].as_str())?;
-    // `None:UNKNOWN_USER` is nobody.
-    (!text.is_empty() && !text.starts_with("None:")).then(|| principal(text))
+        .filter(|text| !text.starts_with("None:"))
+        .or_else(|| kinds.iter().find_map(|kind| who[kind]["resourceId"].as_str()))
+        .or_else(|| info["metadata"]["identifier"].as_str())
+        .or_else(|| info["identity"].as_str())?;
+    (!text.is_empty()).then(|| principal(text))
 }
 
 fn address(data: &Value) -> Option<String> {
-    let meta = &data["requestMetadata"];
-    let text = ["clientAddress", "client_address"].iter().find_map(|name| match &meta[*name] {
-        Value::String(text) => Some(text.as_str()),
-        Value::Array(all) => all.first().and_then(|a| a["ip"].as_str()),
-        _ => None,
-    });
-    let text = text.or_else(|| data["clientAddress"].as_array()?.first()?["ip"].as_str())?;
-    kafka::address(text)
+    let of = |value: &Value| -> Option<String> {
+        let text = match value {
+            Value::String(text) => text.as_str(),
+            Value::Array(all) => all.first()?["ip"].as_str()?,
+            _ => return None,
+        };
+        kafka::address(text)
+    };
+    let meta = member(data, "requestMetadata", "request_metadata");
+    of(member(meta, "clientAddress", "client_address")).or_else(|| of(&data["clientAddress"]))
 }

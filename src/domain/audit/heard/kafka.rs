@@ -83,9 +83,11 @@ fn denial(message: &str) -> Option<Refusal> {
     })
 }
 
-/// `[...] Failed authentication with /H (channelId=...) (WHY)`; older ones have no `channelId`.
+/// `[SocketServer ...] Failed authentication with /H (channelId=...) (WHY)`; older ones have no `channelId`. What a broker says so of
+/// its own clients' logins begins otherwise. `WHY` may hold what somebody unknown sent.
 fn login(message: &str) -> Option<Refusal> {
-    let (_, rest) = message.split_once("Failed authentication with ")?;
+    let (_, rest) = message.strip_prefix("[SocketServer")?.split_once("] Failed ")?;
+    let rest = rest.strip_prefix("re-").unwrap_or(rest).strip_prefix("authentication with ")?;
     let (host, why) = rest.split_once(" (")?;
     let why = match why.strip_prefix("channelId=") {
         Some(channel) => channel.split_once(") (")?.1,

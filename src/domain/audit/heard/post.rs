@@ -28,11 +28,12 @@ impl Post {
     }
 }
 
-/// Lines of a log. A message that holds line ends is several lines here: who can, sends JSON.
+/// Lines of a log, each a record in JSON, or as Kafka's layout has it. In the latter a message that holds line ends is several
+/// lines: who can, has its layout write JSON.
 pub fn lines(body: &[u8]) -> Post {
     let mut post = Post::default();
     for line in String::from_utf8_lossy(body).lines().filter(|l| !l.trim().is_empty()) {
-        post.add(kafka::line(line));
+        post.add(told(None, line.trim()));
     }
     post
 }
@@ -81,7 +82,12 @@ impl Post {
                 };
                 let logger = LOGGER.iter().find_map(|name| attribute(name));
                 let logger = logger.or_else(|| scope["scope"]["name"].as_str().map(str::to_owned));
-                let nanos = record["timeUnixNano"].as_str().and_then(|n| n.parse::<i128>().ok()).filter(|n| *n > 0);
+                let nanos = |name: &str| {
+                    let value = &record[name];
+                    let number = value.as_str().and_then(|n| n.parse::<i128>().ok());
+                    number.or(value.as_i64().map(i128::from)).filter(|n| *n > 0)
+                };
+                let nanos = nanos("timeUnixNano").or_else(|| nanos("observedTimeUnixNano"));
                 let at = nanos.and_then(|n| Timestamp::from_nanosecond(n).ok());
                 self.add(told(logger.as_deref(), text).map(|r| Refusal { at: at.or(r.at), ..r }));
             }

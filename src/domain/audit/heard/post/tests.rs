@@ -67,7 +67,7 @@ fn older_brokers_and_other_names_of_hosts_are_understood() {
     let refusal = kafka::message(AUTHORIZER, old).unwrap();
     assert_eq!(refusal.principal.as_deref(), Some("CN=app,O=Example"));
     assert!(matches!(refusal.what, Refused::Access { resource_name, .. } if resource_name == "a b"));
-    let named = "[SocketServer] Failed authentication with host.example/2001:db8:0:0:0:0:0:1 (SSL handshake failed)";
+    let named = "[SocketServer brokerId=1] Failed re-authentication with host.example/2001:db8:0:0:0:0:0:1 (SSL handshake failed)";
     let refusal = kafka::message(SELECTOR, named).unwrap();
     assert_eq!(refusal.address.as_deref(), Some("2001:db8::1"));
     assert_eq!(refusal.what, Refused::Login { why: "SSL handshake failed".into() });
@@ -125,12 +125,30 @@ fn confluent_s_events_are_understood() {
     assert_eq!(json(event(true).to_string().as_bytes()).unwrap(), Post { refusals: vec![], others: 1 });
     let login = json!({
         "specversion": "1.0", "type": "io.confluent.kafka.server/authentication", "time": "2026-11-28T05:18:47.920Z",
-        "data": {"authenticationInfo": {"principal": "None:UNKNOWN_USER"},
-            "result": {"status": "UNAUTHENTICATED", "message": "Bad password for user app"}},
+        "data": {"authenticationInfo": {"principal": "None:UNKNOWN_USER",
+                "metadata": {"mechanism": "SASL_SSL/PLAIN", "identifier": "app"}},
+            "requestMetadata": {"client_address": "/198.51.100.7"},
+            "result": {"status": "UNAUTHENTICATED", "message": "Bad password for user"}},
     });
     let refused = json(login.to_string().as_bytes()).unwrap().refusals;
-    assert_eq!(refused[0].what, Refused::Login { why: "Bad password for user app".into() });
-    assert_eq!(refused[0].principal, None);
+    assert_eq!(refused[0].what, Refused::Login { why: "Bad password for user".into() });
+    assert_eq!(refused[0].principal.as_deref(), Some("app"));
+    let cloud = json!({
+        "specversion": "1.0", "type": "io.confluent.kafka.server/request", "time": "2026-11-28T05:18:47.920Z",
+        "data": {"methodName": "kafka.Produce",
+            "resourceName": "crn://confluent.cloud/organization=o/environment=e/cloud-cluster=lkc-1/kafka=lkc-1/topic=orders",
+            "authenticationInfo": {"principal": {"confluentServiceAccount": {"resourceId": "sa-1"}}},
+            "requestMetadata": {"clientAddress": [{"ip": "198.51.100.7"}]},
+            "result": {"status": "FAILURE", "data": {"errorType": "TOPIC_AUTHORIZATION_FAILED"}}},
+    });
+    let refused = json(cloud.to_string().as_bytes()).unwrap().refusals;
+    let what = Refused::Access {
+        operation: "Write".into(),
+        resource_type: "Topic".into(),
+        resource_name: "orders".into(),
+        api: Some("Produce".into()),
+    };
+    assert_eq!((&refused[0].what, refused[0].principal.as_deref()), (&what, Some("sa-1")));
 }
 
 #[test]

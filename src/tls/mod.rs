@@ -1,4 +1,6 @@
-//! The client's side of TLS, for whatever Weir calls. Host names are always verified.
+//! TLS: here the client's side, for whatever Weir calls, with host names always verified; in [`server`] the other one.
+
+pub mod server;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

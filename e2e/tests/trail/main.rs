@@ -1,0 +1,13 @@
+//! One trail from request to denial: what stands on record, what is shown of it, and how one finds out that somebody changed it. Run
+//! by `make test`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod denials;
+mod events;
+mod intake;
+mod proof;
+mod schema;

@@ -1,0 +1,98 @@
+//! Events, held to the schema of OCSF 1.8.0 and to that of CloudEvents.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use jsonschema::Validator;
+use serde_json::{Value, json};
+use weir::api::{Action, ClientRequest, ObjectRef, Outcome};
+use weir::domain::event::{CATALOGUE, Happening, event, ocsf};
+use weir_e2e::lab::build::ocsf_schema;
+use weir_e2e::lab::paths::Paths;
+
+use crate::events::export;
+use crate::harness::Harness;
+use crate::harness::shell::run;
+
+/// The validators of the classes that were needed.
+#[derive(Default)]
+struct Schemas(BTreeMap<u64, Validator>);
+
+impl Schemas {
+    /// What is wrong with an event.
+    fn faults(&mut self, event: &Value) -> Vec<String> {
+        let class = event["class_uid"].as_u64().unwrap();
+        let validator = self.0.entry(class).or_insert_with(|| {
+            let path = ocsf_schema(&Paths::find().unwrap(), class);
+            let schema = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+            jsonschema::validator_for(&schema).unwrap()
+        });
+        validator.iter_errors(event).map(|e| format!("{}: {e}", e.instance_path())).collect()
+    }
+}
+
+fn sample(action: Action, full: bool) -> Value {
+    let some = |text: &str| full.then(|| text.to_owned());
+    let object =
+        ObjectRef { kind: "RoleBinding".into(), namespace: some("billing"), name: "reads".into(), uid: some("u") };
+    let mut happening = Happening::new(action, object, "Because", "it was so");
+    if full {
+        happening = happening.on("main").of(vec!["billing.invoicer~1a2b3c4d-1".into()]).ended(Outcome::Failure);
+        happening.entries = vec!["Allow User:x Read Topic:Literal:t from *".into()];
+        happening.client = Some(ClientRequest {
+            operation: Some("Read".into()),
+            resource_type: Some("Topic".into()),
+            resource_name: Some("payments.orders.placed".into()),
+            api: Some("Fetch".into()),
+            address: Some("10.0.0.1".into()),
+        });
+    }
+    ocsf(&event(happening, "k", Timestamp::UNIX_EPOCH), Some((7, json!({"sequence": 7}))))
+}
+
+#[test]
+#[ignore = "needs the lab: make test"]
+fn every_type_of_event_is_valid_ocsf_however_much_it_tells() {
+    let mut schemas = Schemas::default();
+    for row in CATALOGUE {
+        for full in [false, true] {
+            let event = sample(row.action, full);
+            let faults = schemas.faults(&event);
+            assert!(faults.is_empty(), "{:?} ({full}): {faults:#?}\n{event:#}", row.action);
+            assert_eq!(event["type_uid"].as_u64().unwrap() / 100, event["class_uid"].as_u64().unwrap());
+            // A schema that takes anything would prove nothing.
+            let mut broken = event.clone();
+            broken["severity_id"] = json!("grave");
+            assert!(!schemas.faults(&broken).is_empty());
+        }
+    }
+}
+
+/// What the other tests of this run, and of those before it, put on record.
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn everything_on_record_is_valid_ocsf_and_valid_cloudevents() {
+    let _h = Harness::start().await;
+    let mut schemas = Schemas::default();
+    let mut seen = BTreeSet::new();
+    for event in export().await {
+        let faults = schemas.faults(&event);
+        assert!(faults.is_empty(), "{faults:#?}\n{event:#}");
+        seen.insert(event["unmapped"]["event"]["action"].as_str().unwrap().to_owned());
+    }
+    eprintln!("valid OCSF on record, of {} types: {seen:?}", seen.len());
+    let text = run("weir", &["audit", "export", "--format", "cloudevents"]).await;
+    for line in text.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        // CloudEvents 1.0.2, section 2: required attributes, and what each may be.
+        for name in ["id", "source", "type", "specversion"] {
+            assert!(event[name].as_str().is_some_and(|v| !v.is_empty()), "{name}: {event:#}");
+        }
+        assert_eq!(event["specversion"], "1.0");
+        assert!(event["time"].as_str().unwrap().parse::<Timestamp>().is_ok(), "{event:#}");
+        assert!(event["dataschema"].as_str().unwrap().starts_with("https://schema.ocsf.io/1.8.0/classes/"));
+        let fit = |name: &String| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        assert!(event.as_object().unwrap().keys().all(fit), "{event:#}");
+        assert_eq!(event["id"], event["data"]["metadata"]["uid"]);
+    }
+}

@@ -1,0 +1,7 @@
+//! What the trail has to do with the world outside of Kubernetes and Kafka. Does I/O.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`intake`] | shippers of brokers' logs post to it |
+
+pub mod intake;

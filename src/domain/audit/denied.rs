@@ -1,0 +1,124 @@
+//! Closed windows as events: whose topic it was, whose client, and what to make of it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::ResourceExt;
+
+use super::heard::Refused;
+use super::windows::Closed;
+use crate::api::{Action, ActorType, ClientRequest, EventWindow, ObjectRef, Outcome};
+use crate::domain::canary;
+use crate::domain::event::{Happening, micros};
+use crate::domain::index::Index;
+use crate::domain::names::{ObjectKey, client_of, has_issued_form, service_account_of};
+
+/// Whether a principal is one that Weir has denied itself: the canary.
+pub fn is_canary(principal: Option<&str>) -> bool {
+    principal.is_some_and(|p| p == canary::USER || p == canary::DISTINGUISHED_NAME)
+}
+
+/// The event of a closed window, and the key that tells it from all others.
+pub fn happening(index: &Index, closed: &Closed) -> (Happening, String) {
+    let kind = &closed.kind;
+    let principal = kind.principal.as_deref();
+    let is_login = matches!(kind.what, Some(Refused::Login { .. }));
+    let retired = principal.filter(|p| has_issued_form(p) && !index.is_issued_and_live(p));
+    let action = match (retired, is_login) {
+        (Some(_), _) => Action::RetiredCredentialUsed,
+        (None, true) => Action::AuthenticationFailed,
+        (None, false) => Action::AccessDenied,
+    };
+    let owner = match &kind.what {
+        Some(Refused::Access { resource_type, resource_name, .. }) if resource_type == "Topic" => {
+            index.topic_owner(&kind.cluster, resource_name).cloned()
+        }
+        _ => None,
+    };
+    let home = principal.and_then(|p| home(index, p));
+    let object = object(index, closed, owner.as_ref());
+    let client = request(closed);
+    let message = message(closed, &client);
+    let concerned = home.iter().map(|(key, _)| key.namespace.clone());
+    let concerned: Vec<_> = concerned.filter(|ns| Some(ns) != object.namespace.as_ref()).collect();
+    let mut happening = Happening::new(action, object, reason(closed), message)
+        .by(ActorType::Principal, principal.unwrap_or("unknown"))
+        .ended(Outcome::Failure)
+        .on(&kind.cluster)
+        .of(principal.iter().map(|p| (*p).to_owned()).collect())
+        .concerning(concerned);
+    happening.correlation = home.and_then(|(_, uid)| uid).or(happening.correlation);
+    happening.source = closed.source;
+    happening.client = Some(client);
+    happening.count = i64::try_from(closed.count).unwrap_or(i64::MAX);
+    let window = |at| MicroTime(micros(at));
+    happening.window = Some(EventWindow { start: window(closed.first), end: window(closed.last) });
+    let key = format!("{kind:?}/{}", closed.opened);
+    (happening, key)
+}
+
+/// The StreamClient or ServiceAccount of a principal, with its UID as far as it is known.
+fn home(index: &Index, principal: &str) -> Option<(ObjectKey, Option<String>)> {
+    if let Some(key) = client_of(principal) {
+        let uid = index.client(&key).and_then(ResourceExt::uid);
+        return Some((key, uid));
+    }
+    let account = service_account_of(principal)?;
+    let uid = index.account(&account).map(str::to_owned);
+    Some((account, uid))
+}
+
+/// The product whose topic it was; else the resource itself.
+fn object(index: &Index, closed: &Closed, owner: Option<&ObjectKey>) -> ObjectRef {
+    if let Some(key) = owner {
+        let uid = index.product(key).and_then(ResourceExt::uid);
+        return ObjectRef {
+            kind: "DataProduct".into(),
+            namespace: Some(key.namespace.clone()),
+            name: key.name.clone(),
+            uid,
+        };
+    }
+    let (kind, name) = match &closed.kind.what {
+        Some(Refused::Access { resource_type, resource_name, .. }) => (resource_type.clone(), resource_name.clone()),
+        _ => ("StreamCluster".into(), closed.kind.cluster.clone()),
+    };
+    ObjectRef { kind, namespace: None, name, uid: None }
+}
+
+fn request(closed: &Closed) -> ClientRequest {
+    let address = closed.addresses.first().cloned();
+    match &closed.kind.what {
+        Some(Refused::Access { operation, resource_type, resource_name, api }) => ClientRequest {
+            operation: Some(operation.clone()),
+            resource_type: Some(resource_type.clone()),
+            resource_name: Some(resource_name.clone()),
+            api: api.clone(),
+            address,
+        },
+        _ => ClientRequest { address, ..ClientRequest::default() },
+    }
+}
+
+fn reason(closed: &Closed) -> &'static str {
+    match &closed.kind.what {
+        Some(Refused::Access { .. }) => "NotAuthorized",
+        Some(Refused::Login { .. }) => "NotAuthenticated",
+        None => "TooManyDifferent",
+    }
+}
+
+fn message(closed: &Closed, client: &ClientRequest) -> String {
+    let who = closed.kind.principal.as_deref().unwrap_or("somebody");
+    let others = closed.addresses.len().saturating_sub(1);
+    let from = match (&client.address, others) {
+        (None, _) => String::new(),
+        (Some(address), 0) => format!(" from {address}"),
+        (Some(address), n) => format!(" from {address} and {n} other addresses"),
+    };
+    match &closed.kind.what {
+        Some(Refused::Access { operation, resource_type, resource_name, .. }) => {
+            format!("{who} was refused {operation} on {resource_type} {resource_name}{from}")
+        }
+        Some(Refused::Login { why }) => format!("{who} could not log in{from}: {why}"),
+        None => format!("{who} was refused so many different things that these are counted together{from}"),
+    }
+}
