@@ -22,11 +22,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::api::AccessApproval;
+use crate::api::{AccessApproval, Action, Invitation};
 use crate::audit::intake::{self, Tokens};
 use crate::controllers::audit::Trail;
 use crate::controllers::context::Context;
 use crate::controllers::copies::Copies;
+use crate::controllers::decisions::Decided;
 use crate::controllers::fences::{self, Fences};
 use crate::controllers::metrics::Metrics;
 use crate::controllers::patience::Patience;
@@ -39,6 +40,7 @@ use crate::controllers::{
     stream_role,
 };
 use crate::domain::bundle::{ROTATE_ANNOTATION, SHARE_LABEL, guest_of, share_of};
+use crate::domain::event::Happening;
 use crate::domain::index::Update;
 use crate::domain::ledger::Installation;
 use crate::domain::names::ObjectKey;
@@ -48,6 +50,7 @@ use crate::k8s::credentials::Secrets;
 use crate::k8s::events::Events;
 use crate::k8s::feed::{Fed, feed, feed_labelled};
 use crate::k8s::lease::Candidate;
+use crate::k8s::objects::object_ref;
 use crate::k8s::policies::are_approvals_enforced;
 use crate::tls::server::Certificates;
 use crate::web::{Readiness, serve};
@@ -182,14 +185,18 @@ async fn lead(
     let binding_store = feeds.watch(&mut tasks, Update::Binding);
     let partner_store = feeds.watch(&mut tasks, |key, o| Update::Partner(key.name, o));
     let share_store = feeds.watch(&mut tasks, Update::Share);
-    feeds.watch(&mut tasks, Update::Invitation);
     feeds.watch(&mut tasks, |_, o| Update::Trail(o));
     tasks.spawn(watch_bundles(context.clone(), settings.namespace.clone()));
     let (decided, decisions_made) = tokio::sync::mpsc::unbounded_channel();
+    let invited = decided.clone();
+    // The receiver is gone only while the process ends.
     feeds.watch(&mut tasks, move |key, approval: Option<Arc<AccessApproval>>| {
-        // The receiver is gone only while the process ends.
-        approval.iter().for_each(|approval| drop(decided.send(approval.clone())));
+        approval.iter().for_each(|approval| drop(decided.send(Decided::Approval(approval.clone()))));
         Update::Approval(key, approval)
+    });
+    feeds.watch(&mut tasks, move |key, invitation: Option<Arc<Invitation>>| {
+        invitation.iter().for_each(|invitation| drop(invited.send(Decided::Invitation(invitation.clone()))));
+        Update::Invitation(key, invitation)
     });
     let of_namespaces = context.clone();
     feeds.watch(&mut tasks, move |key, o| {
@@ -228,6 +235,7 @@ async fn lead(
     tasks.spawn(wake_owners(context.clone(), owner_queue));
     tasks.spawn(decisions::announce(context.clone(), decisions_made));
     tasks.spawn(replication::run(context.clone()));
+    tokio::spawn(tell_of_leader(context.clone(), settings.clone()));
     tasks.spawn(usages::run(context.clone()));
     tasks.spawn(fences::run(context.clone()));
     tasks.spawn(audit::retention::run(context.clone()));
@@ -240,6 +248,14 @@ async fn lead(
             anyhow::bail!("a task ended that never should")
         }
     }
+}
+
+/// Puts on record that this instance leads.
+async fn tell_of_leader(context: Arc<Context>, settings: Settings) {
+    let lease = object_ref("Lease", &ObjectKey::new(&settings.namespace, "weir"), None);
+    let message = format!("instance {} leads", settings.identity);
+    let happening = Happening::new(Action::LeaderChanged, lease, "Leading", message);
+    context.record(happening, &format!("{}/{}", settings.identity, context.running_since)).await;
 }
 
 /// Takes note of what partners fetched and wish for.

@@ -42,6 +42,7 @@ const RIGHTS: &[Right] = &[
     (Partners, false, &["get", "list", "watch", "create", "update", "patch"], &["/secrets"], InSystem),
     (Partners, false, &["get", "list"], &["/secrets", "/configmaps"], InConsumer),
     (Partners, false, &["patch", "update", "create", "delete"], &["weir.dev/externalshares", "weir.dev/partners", "weir.dev/invitations", "weir.dev/externalshares/status"], InOwner),
+    (Platform, true, &["list", "create", "patch", "delete"], &["weir.dev/audittrails"], Everywhere),
     (Platform, false, &["get"], &["/secrets"], InSystem),
 
     (Owner, true, &["create", "patch", "delete"], &["weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/rolebindings", "weir.dev/streamclients"], InOwner),
@@ -49,7 +50,7 @@ const RIGHTS: &[Right] = &[
     (Owner, true, &["create", "patch", "delete", "approve", "invite"], &["weir.dev/externalshares"], InOwner),
     (Owner, false, &["approve-security"], &["weir.dev/externalshares"], InOwner),
     (Owner, true, &["create", "delete"], &["weir.dev/invitations"], InOwner),
-    (Owner, false, &["create", "patch"], &["weir.dev/partners"], Everywhere),
+    (Owner, false, &["create", "patch", "delete"], &["weir.dev/partners", "weir.dev/audittrails"], Everywhere),
     (Owner, true, &["list", "create", "delete"], &["weir.dev/accessapprovals"], InOwner),
     (Owner, false, &["update", "patch"], &["weir.dev/accessapprovals"], InOwner),
     (Owner, true, &["list"], &["weir.dev/securityevents"], InOwner),
@@ -78,8 +79,8 @@ const RIGHTS: &[Right] = &[
     (Stranger, false, &["list", "create"], &["weir.dev/rolebindings", "weir.dev/dataproducts", "weir.dev/securityevents"], InOwner),
 
     // Weir itself.
-    (Weir, true, &["get", "list", "watch"], &["weir.dev/streamclusters", "weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/streamclients", "weir.dev/rolebindings", "weir.dev/accessapprovals", "weir.dev/partners", "weir.dev/externalshares", "weir.dev/invitations", "/namespaces", "/serviceaccounts"], Everywhere),
-    (Weir, true, &["patch"], &["weir.dev/dataproducts", "weir.dev/dataproducts/status", "weir.dev/rolebindings/status", "weir.dev/streamroles/status", "weir.dev/streamclusters/status"], Everywhere),
+    (Weir, true, &["get", "list", "watch"], &["weir.dev/streamclusters", "weir.dev/dataproducts", "weir.dev/streamroles", "weir.dev/streamclients", "weir.dev/rolebindings", "weir.dev/accessapprovals", "weir.dev/partners", "weir.dev/externalshares", "weir.dev/invitations", "weir.dev/audittrails", "/namespaces", "/serviceaccounts"], Everywhere),
+    (Weir, true, &["patch"], &["weir.dev/dataproducts", "weir.dev/dataproducts/status", "weir.dev/rolebindings/status", "weir.dev/streamroles/status", "weir.dev/streamclusters/status", "weir.dev/audittrails/status"], Everywhere),
     (Weir, true, &["create", "list", "delete"], &["weir.dev/securityevents"], Everywhere),
     (Weir, true, &["create", "patch"], &["/events", "events.k8s.io/events"], Everywhere),
     (Weir, true, &["get", "list", "watch"], &["/secrets"], InSystem),

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::approvals::{self, DENIED, decision};
 use crate::cases::{Action, Case, Persona};
+use crate::rules::stored_trail;
 use crate::{copies, engines, shares};
 
 /// Weir's account in the chart's default installation.
@@ -292,6 +293,7 @@ impl Cluster {
             self.apply("weir-e2e", &parse(&manifest, &self.owner, &self.consumer)?).await?;
         }
         self.create_as(Persona::Platform, &engines::stored()).await?;
+        self.create_as(Persona::Platform, &stored_trail()).await?;
         self.create_as(Persona::Weir, &event("{owner}", "seen")).await?;
         self.create_as(Persona::Owner, &decision("stored", "{me}", DENIED)).await?;
         self.create_as(Persona::Owner, &shares::invitation("invited", "{me}")).await?;

@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Case> {
         bindings(),
         subjects(),
         events(),
+        trails(),
         approvals::rules(),
         shares::rules(),
         copies::rules(),
@@ -475,6 +476,56 @@ fn subjects() -> Vec<Case> {
                     user("CN={owner}.app~1a2b3c4d-1"),
                     Refused(reserved),
                 ),
+            ],
+        ),
+    ]
+    .concat()
+}
+
+/// The trail that cases change.
+pub fn stored_trail() -> String {
+    trail("default", "")
+}
+
+fn trail(name: &str, spec: &str) -> String {
+    let key = "checkpoints: {signingKeyRef: {name: weir-audit}}";
+    object("AuditTrail", "", name, &format!("spec: {{clusterRef: {{name: main}}, {key}{spec}}}"))
+}
+
+fn trails() -> Vec<Case> {
+    let change = |spec: &str| object("AuditTrail", "", "default", &format!("spec: {{{spec}}}"));
+    let (one, cluster, topic) = (
+        "metadata.name must be default: there is one trail",
+        "clusterRef is immutable: a chain does not move",
+        "topic is immutable: a chain does not move",
+    );
+    [
+        about(
+            one,
+            [
+                ("the trail", Platform, Patch, change("checkpoints: {every: 2m}"), Accepted),
+                ("another trail", Platform, Create, trail("other", ""), Refused(one)),
+                (
+                    "a topic of a tenant's",
+                    Platform,
+                    Create,
+                    trail("other", ", topic: payments.orders"),
+                    Refused("topic"),
+                ),
+            ],
+        ),
+        about(
+            cluster,
+            [
+                ("the same cluster", Platform, Patch, change("clusterRef: {name: main}"), Accepted),
+                ("another cluster", Platform, Patch, change("clusterRef: {name: other}"), Refused(cluster)),
+            ],
+        ),
+        about(
+            topic,
+            [
+                ("the same topic", Platform, Patch, change("topic: weir-audit"), Accepted),
+                ("another topic", Platform, Patch, change("topic: elsewhere"), Refused(topic)),
             ],
         ),
     ]

@@ -29,6 +29,9 @@ pub async fn reconcile(product: Arc<DataProduct>, context: Arc<Context>) -> Resu
         return Ok(Action::await_change());
     }
     if deleting && (outcome.as_ref().is_some_and(|o| o.gone) || let_go(&context, &product, &link)) {
+        let gone =
+            happening(&context, &product, api::Action::ProductDeleted, "Deleted", "nothing is granted on it any more");
+        context.record(gone, "deleted").await;
         remove_finalizer(&context.client, product.as_ref()).await?;
         return Ok(Action::await_change());
     }
@@ -42,7 +45,7 @@ pub async fn reconcile(product: Arc<DataProduct>, context: Arc<Context>) -> Resu
     }
     let (after, far) = status(&context, &product, outcome, &link, Timestamp::now());
     if product.status.as_ref() != Some(&after) {
-        announce(&context, &product, &far).await;
+        announce(&context, &product, &after, &far).await;
         write_status(&context.client, product.as_ref(), &after).await?;
     }
     Ok(Action::requeue(PERIODICALLY))
@@ -130,19 +133,46 @@ fn offered_by(index: &crate::domain::index::Index, key: &ObjectKey) -> Vec<Strin
     index.roles_in(&key.namespace).filter(|(k, r)| selects(k, r)).map(|(k, _)| k.name.clone()).collect()
 }
 
-/// A refusal is an event, once for each of its wordings.
-async fn announce(context: &Context, product: &DataProduct, far: &Progress) {
+/// What became of it since the status before: it is there, it is classified otherwise, it is refused.
+async fn announce(context: &Context, product: &DataProduct, after: &DataProductStatus, far: &Progress) {
+    let before = product.status.clone().unwrap_or_default();
+    let has_topics = |status: &DataProductStatus| status.streams.iter().any(|s| s.partitions.is_some());
+    if has_topics(after) && !has_topics(&before) {
+        let topics: Vec<_> = after.streams.iter().map(|s| s.topic.as_str()).collect();
+        let mut created = happening(
+            context,
+            product,
+            api::Action::ProductCreated,
+            "Created",
+            &format!("topics: {}", topics.join(", ")),
+        );
+        if let Some(first) = requesters(product).next() {
+            created = created.by(api::ActorType::User, first);
+        }
+        context.record(created, "created").await;
+    }
+    if let (Some(was), Some(is)) = (before.classification, after.classification)
+        && was != is
+    {
+        let message = format!("it was {was:?}, and is {is:?}");
+        let reclassified = happening(context, product, api::Action::ProductReclassified, "Reclassified", &message);
+        let version = product.resource_version().unwrap_or_default();
+        context.record(reclassified, &version).await;
+    }
     let Progress::Stalled(reason, message) = far else { return };
     let conditions = product.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
     if conditions.iter().any(|c| c.type_ == "Stalled" && c.message == *message) {
         return;
     }
-    let key = context.world.index().key_of(product);
-    let object = object_ref("DataProduct", &key, product.uid());
-    let happening = Happening::new(api::Action::RequestRefused, object, reason.as_str(), message)
-        .ended(api::Outcome::Failure)
-        .on(&product.spec.cluster_ref.name)
-        .asked_by(requesters(product));
-    context.record(happening, &format!("{:?}/{message}", product.metadata.generation)).await;
+    let refused = happening(context, product, api::Action::RequestRefused, reason.as_str(), message);
+    let refused = refused.ended(api::Outcome::Failure);
+    context.record(refused, &format!("{:?}/{message}", product.metadata.generation)).await;
     context.events.note(product, true, reason.as_str(), message).await;
+}
+
+fn happening(context: &Context, product: &DataProduct, action: api::Action, reason: &str, message: &str) -> Happening {
+    let key = context.world.index().key_of(product);
+    Happening::new(action, object_ref("DataProduct", &key, product.uid()), reason, message)
+        .on(&product.spec.cluster_ref.name)
+        .asked_by(requesters(product))
 }
