@@ -173,7 +173,8 @@ fn serve_partners(serve: ServePartners) -> anyhow::Result<()> {
 }
 
 fn log(level: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(level).context("failed to read --log-level")?;
+    // How Java says goodbye is no warning.
+    let filter = EnvFilter::try_new(format!("rustls=error,{level}")).context("failed to read --log-level")?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stdout().is_terminal());
     match format {
         LogFormat::Json => log.json().init(),

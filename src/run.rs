@@ -217,6 +217,7 @@ async fn lead(
     info!(enforced, "synchronised with the API server");
     readiness.set(true);
     tasks.spawn(audit::run(context.clone(), told));
+    tasks.spawn(audit::deliver(context.clone()));
     if let Some((listener, certificates)) = intake {
         let tokens = Tokens::default();
         let heard = intake::take(listener, certificates, tokens.clone(), &registry, shutdown.clone())

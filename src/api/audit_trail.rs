@@ -51,6 +51,9 @@ pub struct AuditTrailSpec {
     pub retention: Option<Duration>,
     /// How the head of the chain is signed.
     pub checkpoints: Checkpoints,
+    /// Where each record is sent, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
 }
 
 fn default_topic() -> String {
@@ -71,6 +74,19 @@ pub struct Checkpoints {
 
 fn default_every() -> Duration {
     Duration::from(std::time::Duration::from_secs(60))
+}
+
+/// A receiver of CloudEvents over HTTPS.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Webhook {
+    /// Where they are posted, as batches of CloudEvents 1.0 (`application/cloudevents-batch+json`), in order and at least once. What
+    /// it answers with 400, 413, 415 or 422 goes to the topic of dead letters; everything else but 2xx is tried again.
+    #[schemars(length(max = 2048), regex(pattern = r"^https://"))]
+    pub url: String,
+    /// Secret in the operator's namespace: `token` is sent as a bearer token; `ca.crt` is the authority of the receiver's
+    /// certificate, without which the system's are trusted.
+    pub secret_ref: SecretRef,
 }
 
 /// What is so.

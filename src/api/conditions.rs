@@ -58,6 +58,8 @@ named! {
         CredentialsReady,
         /// ExternalShare: every broker shows what each partner should have, and nothing else.
         AccessApplied,
+        /// AuditTrail: the webhook takes what is on record.
+        WebhookDelivered,
         /// ExternalShare with pattern Copy: records flow as they should, or none are meant to.
         ReplicationHealthy,
     }
@@ -191,6 +193,8 @@ named! {
         InSync,
         /// Entries that no resource asks for are on governed topics.
         ForeignEntries,
+        /// The webhook does not take events: they wait.
+        WebhookWaiting,
         /// The audit topic cannot be written: what widens access waits.
         AuditUnavailable,
         /// The audit topic is not what Weir wrote: a person has to look, and to confirm that it goes on.

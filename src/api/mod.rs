@@ -19,7 +19,7 @@ pub use access_approval::{
     Acceptance, AccessApproval, AccessApprovalSpec, ApprovedStream, Decision, PARTNER_REVIEWER, REQUESTERS_ANNOTATION,
     RequestKind, RequestRef, Scope, Side, TargetKind, TargetRef,
 };
-pub use audit_trail::{AuditTrail, AuditTrailSpec, AuditTrailStatus, Checkpoints};
+pub use audit_trail::{AuditTrail, AuditTrailSpec, AuditTrailStatus, Checkpoints, Webhook};
 pub use conditions::{ConditionType, Reason};
 pub use data_product::{
     Classification, DataProduct, DataProductSpec, DataProductStatus, DeletionPolicy, Owner, ProductRef, Stream,

@@ -3,5 +3,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`intake`] | shippers of brokers' logs post to it |
+//! | [`webhook`] | a receiver of CloudEvents |
 
 pub mod intake;
+pub mod webhook;

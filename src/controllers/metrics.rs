@@ -2,13 +2,15 @@
 //! and Kafka's own API names; none is a tenant's.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounterVec, IntGaugeVec, Opts};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use super::applier::{ClusterState, Link};
+use super::audit::{Counts, Standing};
 use super::context::Context;
 
 /// A gauge of each cluster: its name, what it says, and where it is read.
@@ -28,11 +30,25 @@ const GAUGES: [Gauge; 7] = [
     }),
 ];
 
+/// A counter of the trail: its name, what it says, and where it is read.
+type Count = (&'static str, &'static str, fn(&Counts) -> &AtomicU64);
+
+const COUNTS: [Count; 6] = [
+    ("weir_audit_records_total", "Events put on record", |c| &c.recorded),
+    ("weir_audit_kept_total", "Events kept elsewhere because the audit topic could not be written", |c| &c.kept),
+    ("weir_security_events_summed_total", "SecurityEvents not made because there were too many", |c| &c.summed),
+    ("weir_client_refusals_total", "Refusals of clients that brokers told of", |c| &c.refusals),
+    ("weir_webhook_events_total", "Events that the webhook took", |c| &c.sent),
+    ("weir_webhook_dead_letters_total", "Events that the webhook will never take", |c| &c.dead),
+];
+
 /// Reads the metrics of a running operator.
 pub struct Metrics {
     context: Weak<Context>,
     gauges: Vec<IntGaugeVec>,
     requests: IntCounterVec,
+    counts: Vec<IntCounter>,
+    available: IntGauge,
 }
 
 impl Metrics {
@@ -47,13 +63,19 @@ impl Metrics {
             context: Arc::downgrade(context),
             gauges: GAUGES.iter().map(gauge).collect::<prometheus::Result<_>>()?,
             requests: IntCounterVec::new(requests, &["cluster", "api"])?,
+            counts: COUNTS
+                .iter()
+                .map(|(name, help, _)| IntCounter::new(*name, *help))
+                .collect::<prometheus::Result<_>>()?,
+            available: IntGauge::new("weir_audit_available", "1 while the audit topic is written, 0 while it is lost")?,
         })
     }
 }
 
 impl Collector for Metrics {
     fn desc(&self) -> Vec<&Desc> {
-        self.gauges.iter().flat_map(Collector::desc).chain(self.requests.desc()).collect()
+        let of_clusters = self.gauges.iter().flat_map(Collector::desc).chain(self.requests.desc());
+        of_clusters.chain(self.counts.iter().flat_map(Collector::desc)).chain(self.available.desc()).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -69,6 +91,13 @@ impl Collector for Metrics {
                 self.requests.with(&HashMap::from([("cluster", cluster.as_str()), ("api", *api)])).inc_by(*count);
             }
         }
-        self.gauges.iter().flat_map(Collector::collect).chain(self.requests.collect()).collect()
+        for (counter, (_, _, read)) in self.counts.iter().zip(&COUNTS) {
+            counter.reset();
+            counter.inc_by(read(&context.trail.counts).load(Ordering::Relaxed));
+        }
+        self.available.set(i64::from(!matches!(context.trail.standing(), Standing::Lost(..))));
+        let of_clusters = self.gauges.iter().flat_map(Collector::collect).chain(self.requests.collect());
+        let of_trail = self.counts.iter().flat_map(Collector::collect).chain(self.available.collect());
+        of_clusters.chain(of_trail).collect()
     }
 }

@@ -132,6 +132,15 @@ impl Secrets {
         Ok(tokens)
     }
 
+    /// How Weir is known to a webhook: its token, and the authority of the receiver's certificate in PEM.
+    ///
+    /// # Errors
+    /// The Secret is missing, or has no token: whoever takes events from anybody proves nothing by having them.
+    pub async fn webhook(&self, name: &str) -> Result<(Option<Secret>, Option<String>), CredentialsError> {
+        let secret = self.get(name).await?;
+        Ok((Some(Secret::new(secret.text("token")?)), secret.text("ca.crt").ok()))
+    }
+
     /// The key that checkpoints of the audit topic are signed with, in PEM.
     ///
     /// # Errors

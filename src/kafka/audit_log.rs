@@ -97,7 +97,7 @@ impl AuditLog {
 }
 
 /// What is no text shows as such: whoever reads the record finds out that it is not Weir's.
-fn stored(message: &BorrowedMessage<'_>) -> Stored {
+pub(super) fn stored(message: &BorrowedMessage<'_>) -> Stored {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let headers = message
         .headers()

@@ -14,6 +14,13 @@ use crate::domain::secret::Secret;
 #[error("{0}")]
 pub struct TlsError(String);
 
+impl TlsError {
+    /// One that says this.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
 /// Which versions are spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Versions {

@@ -143,5 +143,5 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .serve_connection(TokioIo::new(stream), service);
-    connection.await.inspect_err(|error| warn!(%address, %error, "a connection failed")).context("a connection failed")
+    connection.await.inspect_err(|error| debug!(%address, %error, "a connection failed")).context("a connection failed")
 }

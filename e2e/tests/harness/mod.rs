@@ -11,6 +11,7 @@ pub mod brokers;
 pub mod confluent;
 pub mod connect;
 pub mod contracts;
+pub mod https;
 pub mod install;
 pub mod manifests;
 pub mod network;

@@ -216,6 +216,18 @@ impl Tenant {
         all.into_iter().filter(|e| e.spec.action == action).collect()
     }
 
+    /// Waits until `n` SecurityEvents of an action are here; there are no more.
+    pub async fn told(&self, action: weir::api::Action, n: usize) -> Vec<weir::api::SecurityEvent> {
+        let what = format!("{n} SecurityEvents {action:?}");
+        let told = self.until(&what, || async {
+            let events = self.security_events(action).await;
+            if events.len() >= n { Ok(events) } else { Err(format!("{events:#?}")) }
+        });
+        let told = told.await;
+        assert_eq!(told.len(), n, "{told:#?}");
+        told
+    }
+
     /// Ends the namespace, and waits until it is gone: so everything in it was revoked.
     pub async fn end(self) {
         let platform = Self::platform(self.client.clone());

@@ -9,5 +9,8 @@ mod harness;
 mod denials;
 mod events;
 mod intake;
+mod lost;
 mod proof;
 mod schema;
+mod storm;
+mod webhook;

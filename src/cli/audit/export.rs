@@ -6,12 +6,11 @@ use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
-use serde_json::{Value, json};
 
 use super::topic::{Where, find};
 use crate::api::SecurityEventSpec;
 use crate::domain::audit::chain;
-use crate::domain::event::{CONTENT_TYPE, attributes};
+use crate::domain::event::cloudevent;
 use crate::kafka::Stored;
 use crate::ports::TopicError;
 
@@ -87,21 +86,14 @@ impl Print {
         }
         let line = match self.format {
             Format::Ocsf => String::from_utf8_lossy(value).into_owned(),
-            Format::Cloudevents => cloudevent(&event, value)?.to_string(),
+            Format::Cloudevents => {
+                let data = serde_json::from_slice(value).map_err(|e| e.to_string())?;
+                cloudevent(&event, data).to_string()
+            }
             Format::Csv => csv(&event, link.sequence),
         };
         writeln!(self.out, "{line}").map_err(|e| format!("failed to print: {e}"))
     }
-}
-
-/// In CloudEvents' JSON format.
-fn cloudevent(event: &SecurityEventSpec, ocsf: &[u8]) -> Result<Value, String> {
-    let data: Value = serde_json::from_slice(ocsf).map_err(|e| e.to_string())?;
-    let mut whole = json!({"datacontenttype": CONTENT_TYPE, "data": data});
-    for (name, value) in attributes(event) {
-        whole[name] = json!(value);
-    }
-    Ok(whole)
 }
 
 fn csv(event: &SecurityEventSpec, sequence: u64) -> String {

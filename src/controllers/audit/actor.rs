@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -15,7 +16,7 @@ use tracing::{error, info, warn};
 use super::opening::{Closed, Opened, Place, open};
 use super::shown::{EVERY as SUMMARY_EVERY, Shown};
 use super::status::{Known, Signed, status};
-use super::{Standing, Told};
+use super::{Sending, Standing, Told};
 use crate::api::{Action, AuditTrail, CONFIRM_ANNOTATION, ObjectRef, Reason, SecurityEventSpec};
 use crate::controllers::context::Context;
 use crate::domain::audit::chain::Head;
@@ -93,6 +94,8 @@ struct Actor {
     /// Wait for a topic that is being opened.
     waiting: Vec<Told>,
     summary_due: Instant,
+    /// How the webhook was when that was last reported.
+    sending: Sending,
 }
 
 /// The last events on record, by UID.
@@ -131,6 +134,7 @@ pub async fn run(context: Arc<Context>, mut inbox: mpsc::Receiver<Told>) {
         recent: Recent::default(),
         waiting: Vec::new(),
         summary_due: Instant::now() + SUMMARY_EVERY,
+        sending: Sending::default(),
     };
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -155,6 +159,10 @@ impl Actor {
             Some(trail) => {
                 self.open(&trail).await;
                 self.sign(&trail).await;
+                let sending = self.context.trail.sending();
+                if std::mem::replace(&mut self.sending, sending.clone()) != sending {
+                    self.report(&trail, None).await;
+                }
             }
             None => self.give_up().await,
         }
@@ -365,6 +373,7 @@ impl Actor {
         match chain.log.append(&records).await {
             Ok(()) => {
                 chain.head = head;
+                self.context.trail.counts.recorded.fetch_add(records.len() as u64, Ordering::Relaxed);
                 events.iter().for_each(|event| self.recent.insert(&event.uid));
                 Ok(())
             }
@@ -435,7 +444,8 @@ impl Actor {
             _ => None,
         };
         let known = Known { head: chain.map(|c| &c.head), signed, public_key: chain.map(|c| c.signer.public_key()) };
-        let after = status(trail, &self.context.trail.standing(), known, Timestamp::now());
+        let of = &self.context.trail;
+        let after = status(trail, &of.standing(), &of.sending(), known, Timestamp::now());
         if trail.status.as_ref() != Some(&after)
             && let Err(error) = write_status(&self.context.client, trail, &after).await
         {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -34,6 +35,7 @@ pub async fn hear(context: Arc<Context>, mut heard: mpsc::Receiver<Heard>, own: 
                 let now = Timestamp::now();
                 for refusal in refusals.iter().filter(|r| !is_own(r, own.as_deref())) {
                     windows.take(&cluster, refusal, now);
+                    context.trail.counts.refusals.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }

@@ -6,6 +6,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`actor`] | takes events, and looks after the topic |
+//! | [`delivery`] | the webhook |
 //! | [`hearing`] | what brokers refuse clients |
 //! | [`opening`] | the topic as it is found: where the chain goes on, or where it is broken |
 //! | [`shown`] | SecurityEvents, within bounds |
@@ -13,12 +14,14 @@
 //! | [`status`] | what the AuditTrail says |
 
 mod actor;
+mod delivery;
 mod hearing;
 mod opening;
 pub mod retention;
 mod shown;
 mod status;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +30,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 
 pub use self::actor::run;
+pub use self::delivery::{Sending, deliver};
 pub use self::hearing::{hear, tokens};
 use crate::api::{Reason, SecurityEventSpec};
 use crate::domain::event::{Happening, event};
@@ -62,15 +66,42 @@ pub enum Standing {
 pub struct Trail {
     inbox: mpsc::Sender<Told>,
     standing: Mutex<Standing>,
+    sending: Mutex<Sending>,
     /// SecurityEvents were made: there may be too many.
     shown: Notify,
+    /// What was counted since this instance began.
+    pub counts: Counts,
+}
+
+/// What was counted.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Events on record.
+    pub recorded: AtomicU64,
+    /// Events that were kept elsewhere, because the audit topic could not be written.
+    pub kept: AtomicU64,
+    /// SecurityEvents that were not made, because there were too many.
+    pub summed: AtomicU64,
+    /// Refusals of clients that brokers told of.
+    pub refusals: AtomicU64,
+    /// Events that the webhook took.
+    pub sent: AtomicU64,
+    /// Events that it will never take.
+    pub dead: AtomicU64,
 }
 
 impl Trail {
     /// A trail, and where its actor takes events from.
     pub fn new() -> (Self, mpsc::Receiver<Told>) {
         let (inbox, outbox) = mpsc::channel(QUEUE);
-        (Self { inbox, standing: Mutex::default(), shown: Notify::new() }, outbox)
+        let trail = Self {
+            inbox,
+            standing: Mutex::default(),
+            sending: Mutex::default(),
+            shown: Notify::new(),
+            counts: Counts::default(),
+        };
+        (trail, outbox)
     }
 
     /// Tells of what happened; returns once it is on record, or kept until it can be. `key` says which happening it is: the same one
@@ -104,6 +135,15 @@ impl Trail {
     /// How the audit topic is.
     pub fn standing(&self) -> Standing {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How the webhook is.
+    pub fn sending(&self) -> Sending {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_sending(&self, sending: Sending) {
+        *self.sending.lock().unwrap_or_else(PoisonError::into_inner) = sending;
     }
 
     fn set_standing(&self, standing: Standing) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -77,6 +78,7 @@ impl Shown {
 
     /// Keeps an event until the audit topic has it. What floods is counted.
     pub async fn keep(&mut self, event: SecurityEventSpec) {
+        self.context.trail.counts.kept.fetch_add(1, Ordering::Relaxed);
         if !self.may_show(&event) {
             self.sum_up(&event);
         } else if let Err(error) = self.context.events.keep(&event).await {
@@ -92,6 +94,7 @@ impl Shown {
     }
 
     fn sum_up(&mut self, event: &SecurityEventSpec) {
+        self.context.trail.counts.summed.fetch_add(1, Ordering::Relaxed);
         let name = event_type(event.action).name;
         for namespace in self.context.events.namespaces(event) {
             *self.summed.entry((namespace, name)).or_default() += 1;

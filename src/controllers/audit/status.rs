@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::Standing;
-use crate::api::{AuditTrail, AuditTrailStatus, Reason};
+use super::{Sending, Standing};
+use crate::api::{AuditTrail, AuditTrailStatus, ConditionType, Reason};
 use crate::domain::audit::chain::Head;
 use crate::domain::conditions::{Progress, conditions, merge, whole_seconds};
 
@@ -29,7 +29,13 @@ pub struct Signed {
 }
 
 /// The status to write. Numbers are those of the last checkpoint, so that it changes no more often.
-pub fn status(trail: &AuditTrail, standing: &Standing, known: Known<'_>, now: Timestamp) -> AuditTrailStatus {
+pub fn status(
+    trail: &AuditTrail,
+    standing: &Standing,
+    sending: &Sending,
+    known: Known<'_>,
+    now: Timestamp,
+) -> AuditTrailStatus {
     let before = trail.status.clone().unwrap_or_default();
     let progress = match standing {
         Standing::Open => Progress::Ready("every event is on record before it is shown".into()),
@@ -37,10 +43,19 @@ pub fn status(trail: &AuditTrail, standing: &Standing, known: Known<'_>, now: Ti
         Standing::Lost(reason, why) => Progress::Reconciling(*reason, why.clone()),
         Standing::Opening | Standing::Unwanted => Progress::Reconciling(Reason::Applying, "it is being opened".into()),
     };
+    let mut all = conditions(&progress);
+    all.extend(match sending {
+        Sending::Unwanted => None,
+        Sending::Working => {
+            let words = "the webhook takes what is on record".to_owned();
+            Some((ConditionType::WebhookDelivered, true, Reason::Ready, words))
+        }
+        Sending::Waiting(why) => Some((ConditionType::WebhookDelivered, false, Reason::WebhookWaiting, why.clone())),
+    });
     let generation = trail.metadata.generation;
     let mut after = AuditTrailStatus {
         observed_generation: generation,
-        conditions: merge(&before.conditions, conditions(&progress), generation, now),
+        conditions: merge(&before.conditions, all, generation, now),
         public_key: known.public_key.or(before.public_key),
         ..before
     };

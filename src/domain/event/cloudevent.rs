@@ -1,5 +1,7 @@
 //! Events as CloudEvents 1.0 (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md>) whose data is OCSF.
 
+use serde_json::{Value, json};
+
 use super::catalogue::event_type;
 use super::ocsf::class_address;
 use crate::api::SecurityEventSpec;
@@ -8,6 +10,15 @@ use crate::api::SecurityEventSpec;
 pub const CONTENT_TYPE: &str = "application/json";
 /// Before each type.
 const PREFIX: &str = "dev.weir";
+
+/// An event in the JSON format, with `data` in OCSF.
+pub fn cloudevent(event: &SecurityEventSpec, data: Value) -> Value {
+    let mut whole = json!({"datacontenttype": CONTENT_TYPE, "data": data});
+    for (name, value) in attributes(event) {
+        whole[name] = json!(value);
+    }
+    whole
+}
 
 /// The context attributes, by name: `id`, `source`, `type`, ...
 pub fn attributes(event: &SecurityEventSpec) -> Vec<(&'static str, String)> {

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use sha2::{Digest, Sha256};
 
 pub use self::catalogue::{CATALOGUE, Class, EventType, Finding, event_type};
-pub use self::cloudevent::{CONTENT_TYPE, attributes};
+pub use self::cloudevent::{CONTENT_TYPE, attributes, cloudevent};
 pub use self::ocsf::{VERSION, class_address, ocsf};
 use crate::api::{
     ACTION_LABEL, Action, Actor, ActorType, ClientRequest, EventSource, EventWindow, OBJECT_LABEL, ObjectRef, Outcome,

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
 use self::server::Server;
+use super::https;
 use super::other_kafka::OtherKafka;
 use super::tenant::Tenant;
 use super::{Harness, NAMESPACE};
@@ -35,7 +36,7 @@ impl Confluent {
     pub async fn start(kafka: &OtherKafka) -> Self {
         let id = kafka.brokers.cluster_id().await;
         let server = Arc::new(Server::new(&id, kafka.brokers.login(), CALLER));
-        let (url, ca, serving) = server::serve(server.clone()).await;
+        let (url, ca, serving) = https::serve(server::router(server.clone())).await;
         Self { server, serving, url, ca, secret: kafka.name.clone() }
     }
 

@@ -1,7 +1,6 @@
 //! The REST API of the stand-in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,20 +9,12 @@ use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::serve::Listener;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tokio_rustls::server::TlsStream;
 use weir::domain::secret::Secret;
 use weir::kafka::KafkaAdminClient;
 use weir::ports::{ConfigResource, KafkaAdmin, KafkaEndpoint, KafkaSasl, KafkaTls, NewTopic, OffsetSpec};
-use weir_e2e::lab::kubernetes::NODE_IP;
 
 use super::contract::{Contract, decoded};
 use super::mirror::Mirror;
@@ -406,50 +397,12 @@ fn login(config: &BTreeMap<String, String>) -> Login {
     }
 }
 
-/// Serves on the node: where, whom to trust for that, and what ends it.
-pub async fn serve(server: Arc<Server>) -> (String, String, AbortHandle) {
-    let own = rcgen::generate_simple_self_signed([NODE_IP.to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![own.cert.der().clone()], key)
-        .unwrap();
-    let tcp = TcpListener::bind((NODE_IP, 0)).await.unwrap();
-    let url = format!("https://{}", tcp.local_addr().unwrap());
-    let app = Router::new().fallback(move |request: Request| {
+/// What answers as it.
+pub fn router(server: Arc<Server>) -> Router {
+    Router::new().fallback(move |request: Request| {
         let server = server.clone();
         // What was begun is done, also where the caller is killed meanwhile.
         let answer = tokio::spawn(async move { server.answer(request).await });
         async move { answer.await.unwrap() }
-    });
-    let listener = Tls { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) };
-    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
-    (url, own.cert.pem(), serving.abort_handle())
-}
-
-struct Tls {
-    tcp: TcpListener,
-    acceptor: TlsAcceptor,
-}
-
-impl Listener for Tls {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            if let Ok((stream, address)) = self.tcp.accept().await
-                && let Ok(stream) = self.acceptor.accept(stream).await
-            {
-                return (stream, address);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        self.tcp.local_addr()
-    }
+    })
 }

@@ -1,0 +1,91 @@
+//! The audit topic cannot be written: nothing is given, what is taken away is taken away at once, and is on record afterwards.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weir::api::{Action, AuditTrail, Reason, RoleBinding, StreamClient};
+use weir::ports::{ConfigDelta, ConfigResource, KafkaAdmin, ProbeOutcome};
+
+use crate::events::{recorded, verify};
+use crate::harness::manifests::{binding, client};
+use crate::harness::{Harness, until};
+
+/// A transaction that no broker takes is given up after half a minute at most.
+const UNTIL_NOTICED: Duration = Duration::from_secs(120);
+
+/// Takes no records that are as long as Weir's: the topic can be read, and not be written.
+async fn writable(h: &Harness, is: bool) {
+    let changes = BTreeMap::from([("max.message.bytes".to_owned(), (!is).then(|| "200".to_owned()))]);
+    let delta = ConfigDelta { resource: ConfigResource::Topic("weir-audit".into()), changes };
+    h.brokers.admin.alter_configs(&[delta], false).await.unwrap().into_iter().for_each(|r| r.unwrap());
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn while_it_cannot_be_written_narrowing_goes_on_and_widening_waits() {
+    let h = Harness::start().await;
+    let (owner, consumer) = h.owner_and_consumer().await;
+    let topic = format!("{}.orders.placed", owner.name);
+    for name in ["leaves", "comes"] {
+        consumer.apply(&client(name)).await;
+        consumer.principal(name).await;
+    }
+    consumer.apply(&binding("leaves", &owner.name, "reader", "leaves")).await;
+    consumer.ready::<RoleBinding>("leaves").await;
+    let (leaves, comes) = (consumer.login("leaves").await, consumer.login("comes").await);
+    h.brokers.let_fetch(&leaves, &topic, ProbeOutcome::Allowed).await;
+
+    writable(&h, false).await;
+    // Whatever is told next does not get on record.
+    consumer.apply(&client("noticed")).await;
+    let platform = h.platform();
+    until(UNTIL_NOTICED, &[], "the AuditTrail says that it is lost", || async {
+        let trail = platform.get::<AuditTrail>("default").await.and_then(|t| t.status).unwrap_or_default();
+        let lost = trail.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "False");
+        if lost { Ok(()) } else { Err(format!("{:#?}", trail.conditions)) }
+    })
+    .await;
+    consumer.apply(&binding("comes", &owner.name, "reader", "comes")).await;
+    consumer.delete_and_wait::<RoleBinding>("leaves").await;
+    h.brokers.let_fetch(&leaves, &topic, ProbeOutcome::Denied).await;
+    consumer.says::<RoleBinding>("comes", "Ready", "False", Reason::AuditUnavailable, &["AuditTrail default"]).await;
+    assert_eq!(h.brokers.fetch(&comes, &topic).await, Ok(ProbeOutcome::Denied));
+    // Who looks sees it all the same.
+    let revoked = consumer.told(Action::AccessRevoked, 1).await.remove(0);
+    assert_eq!(revoked.metadata.labels.unwrap()["weir.dev/unrecorded"], "true");
+
+    writable(&h, true).await;
+    until(UNTIL_NOTICED, &[&consumer.name], "what waited is given", || async {
+        let outcome = h.brokers.fetch(&comes, &topic).await?;
+        if outcome == ProbeOutcome::Allowed { Ok(()) } else { Err(format!("{outcome:?}")) }
+    })
+    .await;
+    consumer.ready::<RoleBinding>("comes").await;
+    consumer.ready::<StreamClient>("noticed").await;
+    let own = h.own_namespace();
+    for action in [Action::AuditTrailLost, Action::AuditTrailRestored] {
+        own.until(&format!("{action:?} is told"), || async {
+            if own.security_events(action).await.is_empty() { Err("it is not".to_owned()) } else { Ok(()) }
+        })
+        .await;
+    }
+    let uid = revoked.spec.uid;
+    consumer
+        .until("the revocation is on record, once, and no longer marked", || async {
+            let record = recorded("AccessRevoked", &consumer.name).await;
+            let times = record.iter().filter(|e| e["uid"] == uid).count();
+            let events = consumer.security_events(Action::AccessRevoked).await;
+            let marked =
+                |e: &weir::api::SecurityEvent| e.metadata.labels.as_ref().unwrap().contains_key("weir.dev/unrecorded");
+            if times == 1 && events.len() == 1 && !marked(&events[0]) {
+                Ok(())
+            } else {
+                Err(format!("{times}: {events:#?}"))
+            }
+        })
+        .await;
+    consumer.end().await;
+    owner.end().await;
+    let (proven, said) = verify(&[]).await;
+    assert!(proven, "{said}");
+}

@@ -1,0 +1,103 @@
+//! Ten thousand refusals a second: SecurityEvents stay within their bounds, nothing is lost from the counts, and Weir does its work.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use weir::api::{Action, RoleBinding};
+use weir_e2e::lab::kafka::intake_token;
+use weir_e2e::lab::pki::INTAKE;
+
+use crate::events::export;
+use crate::harness::Harness;
+use crate::harness::manifests::{binding, client};
+use crate::harness::shell::try_run;
+
+/// How many refusals are posted each second, and for how long.
+const A_SECOND: usize = 10_000;
+const SECONDS: usize = 12;
+/// In so many posts.
+const POSTS: usize = 10;
+
+/// One post: a principal that no other post has, and topics that no other record has, as somebody would send who wants to fill
+/// etcd.
+fn post(second: usize, post: usize) -> String {
+    let record = |n: usize| {
+        let message = format!(
+            "Principal = User:storm-{} is Denied operation = READ from host = 192.0.2.{} on resource = \
+             Topic:LITERAL:storm.{second}.{post}.{n} for request = Fetch with resourceRefCount = 1 based on rule DefaultDeny",
+            n % 50,
+            n % 250
+        );
+        json!({"logger": "kafka.authorizer.logger", "message": message})
+    };
+    let records: Vec<_> = (0..A_SECOND / POSTS).map(record).collect();
+    json!(records).to_string()
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn a_storm_of_refusals_stays_within_bounds_and_is_counted() {
+    let h = Harness::start().await;
+    let (owner, consumer) = h.owner_and_consumer().await;
+    let own = h.own_namespace();
+    let before = own.names::<weir::api::SecurityEvent>().await.len();
+    let (ca, token) = (h.lab.kafka.ca.display().to_string(), intake_token(&h.lab.state).unwrap());
+    let url = format!("https://{INTAKE}/v1/clusters/main/logs");
+    let header = format!("Authorization: Bearer {token}");
+    let start = Instant::now();
+    let mut put_off = 0;
+    for second in 0..SECONDS {
+        let began = Instant::now();
+        for number in 0..POSTS {
+            let body = post(second, number);
+            // Put off, it is sent again, as a shipper would.
+            loop {
+                let arguments = ["-sS", "--cacert", &ca, "-H", &header, "-H", "Content-Type: application/json"];
+                let status = ["-o", "/dev/null", "-w", "%{http_code}", "--data-binary", "@-", &url];
+                let (_, said) = try_run("curl", &[&arguments[..], &status[..]].concat(), &body).await;
+                if said.trim() == "200" {
+                    break;
+                }
+                assert_eq!(said.trim(), "503");
+                put_off += 1;
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1).saturating_sub(began.elapsed())).await;
+        if second == SECONDS / 2 {
+            // Meanwhile somebody wants access.
+            consumer.apply(&client("app")).await;
+            consumer.apply(&binding("b", &owner.name, "reader", "app")).await;
+            let asked = Instant::now();
+            consumer.ready::<RoleBinding>("b").await;
+            eprintln!("amid the storm a binding is Ready after {:.1} s", asked.elapsed().as_secs_f64());
+        }
+    }
+    let took = start.elapsed();
+    let sent = A_SECOND * SECONDS;
+    eprintln!(
+        "{sent} refusals in {:.1} s: {:.0} a second; {put_off} posts were put off",
+        took.as_secs_f64(),
+        sent as f64 / took.as_secs_f64()
+    );
+    // Windows close within ten seconds; then everything is on record.
+    own.until("all of it is counted on record", || async {
+        let counted: i64 = export()
+            .await
+            .iter()
+            .map(|e| &e["unmapped"]["event"])
+            .filter(|e| e["action"] == "AccessDenied" && e["actor"]["name"].as_str().unwrap().starts_with("storm-"))
+            .map(|e| e["count"].as_i64().unwrap())
+            .sum();
+        if counted == i64::try_from(sent).unwrap() { Ok(()) } else { Err(format!("{counted} of {sent}")) }
+    })
+    .await;
+    let after = own.names::<weir::api::SecurityEvent>().await.len();
+    // A burst of 500, and ten a second since.
+    let most = 700 + 10 * usize::try_from(start.elapsed().as_secs()).unwrap();
+    eprintln!("{} SecurityEvents were made of it", after.saturating_sub(before));
+    assert!(after.saturating_sub(before) <= most, "{before} before, {after} after, {most} at most");
+    let summed = own.security_events(Action::EventsSummarised).await;
+    eprintln!("summed up: {:?}", summed.iter().map(|e| e.spec.message.as_str()).collect::<Vec<_>>());
+    consumer.end().await;
+    owner.end().await;
+}

@@ -1,0 +1,117 @@
+//! A receiver of CloudEvents over HTTPS: batches in JSON (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md>,
+//! section 3.3), with a bearer token. Redirects are not followed.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{self, HeaderValue};
+use hyper::{Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::domain::secret::Secret;
+use crate::tls::{TlsError, Versions, client_config};
+
+/// How long a call may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where it is, and how to be known there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receiver {
+    /// An `https://` address.
+    pub url: String,
+    /// The authority of its certificate, in PEM; `None` trusts the system's.
+    pub ca_pem: Option<String>,
+    /// The bearer token, where it wants one.
+    pub token: Option<Secret>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It was taken.
+    Taken,
+    /// It is refused, and would be again.
+    Refused(String),
+    /// It may be taken later.
+    PutOff(String),
+}
+
+/// See the module.
+pub struct Webhook {
+    url: String,
+    authorization: Option<HeaderValue>,
+    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl Webhook {
+    /// To a receiver.
+    ///
+    /// # Errors
+    /// The authority or the token cannot be used.
+    pub fn new(receiver: &Receiver) -> Result<Self, TlsError> {
+        let tls = client_config(receiver.ca_pem.as_deref(), None, Versions::SinceTls12)?;
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
+        let bearer = |token: &Secret| {
+            let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+            value.map_err(|_| TlsError::new("the token holds what no header can"))
+        };
+        let mut authorization = receiver.token.as_ref().map(bearer).transpose()?;
+        authorization.iter_mut().for_each(|value| value.set_sensitive(true));
+        let http = Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self { url: receiver.url.clone(), authorization, http })
+    }
+
+    /// Posts events, each a CloudEvent in JSON.
+    pub async fn post(&self, events: &[Value]) -> Delivery {
+        let body = Full::new(Bytes::from(Value::from(events.to_vec()).to_string()));
+        let mut request =
+            Request::post(&self.url).header(header::CONTENT_TYPE, "application/cloudevents-batch+json; charset=utf-8");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let request = match request.body(body) {
+            Ok(request) => request,
+            Err(error) => return Delivery::PutOff(format!("{}: {error}", self.url)),
+        };
+        match timeout(PATIENCE, self.http.request(request)).await {
+            Ok(Ok(response)) => judge(response.status()),
+            Ok(Err(error)) => Delivery::PutOff(format!("{} was not reached: {error}", self.url)),
+            Err(_) => Delivery::PutOff(format!("{} did not answer within {} s", self.url, PATIENCE.as_secs())),
+        }
+    }
+}
+
+/// What a status says. Whoever does not let Weir in may do so later; a receiver that cannot read what is sent will not learn to.
+fn judge(status: StatusCode) -> Delivery {
+    let said = format!("it answered {status}");
+    match status.as_u16() {
+        200..=299 => Delivery::Taken,
+        400 | 413 | 415 | 422 => Delivery::Refused(said),
+        _ => Delivery::PutOff(said),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::StatusCode;
+
+    use super::{Delivery, judge};
+
+    #[test]
+    fn only_what_is_refused_for_itself_is_given_up() {
+        let of = |code: u16| judge(StatusCode::from_u16(code).unwrap());
+        assert_eq!([of(200), of(204)], [Delivery::Taken, Delivery::Taken]);
+        for code in [400, 413, 415, 422] {
+            assert!(matches!(of(code), Delivery::Refused(_)), "{code}");
+        }
+        for code in [301, 307, 401, 403, 404, 408, 429, 500, 502, 503, 504] {
+            assert!(matches!(of(code), Delivery::PutOff(_)), "{code}");
+        }
+    }
+}
