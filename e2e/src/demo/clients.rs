@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Step;
@@ -51,7 +52,8 @@ fn clients(stage: &mut Stage) -> Result<()> {
     billing_reads_exactly_refunded(stage, &refunded)?;
     fraud_is_denied_the_rest(stage)?;
     billing_is_denied_the_rest(stage)?;
-    the_broker_says_so_too(stage)
+    the_broker_says_so_too(stage)?;
+    payments_sees_it(stage)
 }
 
 /// Compiles the Java clients against the lab's Kafka, and starts the pods.
@@ -216,6 +218,33 @@ fn the_broker_says_so_too(stage: &Stage) -> Result<()> {
         let said = line.split_once("Principal").map_or(line.as_str(), |(_, rest)| rest);
         stage.seen(&format!("kafka-{broker}'s authorizer: Principal{said}"));
     }
+    Ok(())
+}
+
+/// The broker's log4j2 shipped the refusal to Weir's intake: the owner of the topic sees it as a SecurityEvent.
+fn payments_sees_it(stage: &Stage) -> Result<()> {
+    let principal = principal_of("billing", "invoicer")?;
+    let told = stage.until("a SecurityEvent of the denial", Duration::from_secs(30), || {
+        let ask = "kubectl -n payments get se -l weir.dev/action=AccessDenied -o json";
+        let list: Value = serde_json::from_str(&try_sh(ask).1).map_err(|e| e.to_string())?;
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let is = |e: &&Value| {
+            e["spec"]["actor"]["name"] == principal.as_str() && e["spec"]["client"]["resourceName"] == PLACED
+        };
+        items.iter().find(is).cloned().ok_or_else(|| format!("{} events", items.len()))
+    })?;
+    let spec = &told["spec"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let shown = |at: &Value| text(at).parse::<Timestamp>().map_err(|e| anyhow::anyhow!("{e}: {at}"));
+    let after = shown(&told["metadata"]["creationTimestamp"])?.duration_since(shown(&spec["window"]["start"])?);
+    stage.seen(&format!(
+        "kubectl -n payments get se: {} {}, from {}, {} times; {} s after the first",
+        text(&spec["action"]),
+        text(&spec["message"]),
+        text(&spec["client"]["address"]),
+        spec["count"],
+        after.as_secs()
+    ));
     Ok(())
 }
 

@@ -12,8 +12,8 @@ use super::stage::Stage;
 
 /// The step.
 pub const STEP: Step = Step {
-    title: "What happened stands in SecurityEvents",
-    shows: "One event for each change of a binding or a credential: granted, issued, rotated, revoked. They never change.",
+    title: "What happened stands in SecurityEvents, and on record",
+    shows: "One event for each change of a binding or a credential: granted, issued, rotated, revoked; and for what a broker refused. They never change. Before that, each is on record in a Kafka topic, which weir audit proves.",
     look: "kubectl get se --all-namespaces --sort-by=.spec.time",
     state: &[
         "kubectl get se --all-namespaces --sort-by=.spec.time",
@@ -51,7 +51,17 @@ fn told(stage: &mut Stage) -> Result<()> {
         if missing.is_empty() { Ok(()) } else { Err(format!("no event {}", missing.join(", no event "))) }
     })?;
     stage.seen(&sh("kubectl get se --all-namespaces --sort-by=.spec.time")?);
-    immutable(stage)
+    immutable(stage)?;
+    on_record(stage)
+}
+
+/// All of it is on record: what happened to one share, and that nobody changed anything.
+fn on_record(stage: &Stage) -> Result<()> {
+    stage.doing("weir audit evidence -n payments externalshare/rates-out");
+    stage.seen(&sh("weir audit evidence -n payments externalshare/rates-out")?);
+    stage.doing("weir audit verify");
+    stage.seen(&sh("weir audit verify")?);
+    Ok(())
 }
 
 /// Action, namespace and name of the object, of the events since `since`.

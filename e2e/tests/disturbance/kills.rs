@@ -11,7 +11,7 @@ use weir::domain::rotation::ROTATE;
 use crate::harness::brokers::{groups, reads};
 use crate::harness::manifests::{account, binding, client_with, product_with, role};
 use crate::harness::operator::Operator;
-use crate::harness::{Harness, Tenant, condition, until};
+use crate::harness::{Harness, Tenant, condition, trail, until};
 use crate::{binding_of_robot, brokers_show, robots};
 
 /// Of so many subjects, the lower half are ServiceAccounts, the others clients that come and go with their binding.
@@ -271,6 +271,7 @@ async fn an_operator_killed_again_and_again_leaves_the_brokers_exact() {
     operator.governing().await;
     wishes.come_true(&h).await;
     eprintln!("{:6.1} s  the brokers are exact", start.elapsed().as_secs_f32());
+    trail::is_whole(&h, &[&wishes.consumer, &wishes.owner]).await;
     wishes.consumer.end().await;
     wishes.owner.end().await;
 }

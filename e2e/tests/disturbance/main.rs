@@ -89,6 +89,7 @@ async fn a_leader_that_was_stopped_writes_nothing_when_it_goes_on() {
     })
     .await;
     brokers_show(&h, &consumer, &BTreeSet::new()).await;
+    harness::trail::is_whole(&h, &[&consumer, &owner]).await;
     consumer.end().await;
     owner.end().await;
 }

@@ -23,6 +23,7 @@ pub mod sharing;
 pub mod shell;
 pub mod strimzi;
 pub mod tenant;
+pub mod trail;
 mod wait;
 
 use std::time::Duration;

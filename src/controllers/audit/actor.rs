@@ -76,7 +76,7 @@ enum Topic {
     Unwanted,
     /// It is not open.
     Closed,
-    Opening(Opening),
+    Opening(Box<Opening>),
     Open(Box<Chain>),
 }
 
@@ -200,6 +200,7 @@ impl Actor {
         match std::mem::replace(&mut self.topic, Topic::Closed) {
             Topic::Opening(opening) if !opening.task.is_finished() => self.topic = Topic::Opening(opening),
             Topic::Opening(opening) => {
+                let opening = *opening;
                 match opening.task.await.unwrap_or_else(|e| Err(Closed::Unavailable(e.to_string()))) {
                     Ok(opened) => self.opened(trail, opening.of, opening.signer, opened).await,
                     Err(closed) => self.not_open(trail, closed.reason(), closed.to_string()).await,
@@ -248,7 +249,7 @@ impl Actor {
         });
         let confirmed = trail.annotations().get(CONFIRM_ANNOTATION).cloned();
         let task = tokio::spawn(open(of.place.clone(), known, confirmed));
-        self.topic = Topic::Opening(Opening { of, signer: Arc::new(signer), task });
+        self.topic = Topic::Opening(Box::new(Opening { of, signer: Arc::new(signer), task }));
     }
 
     async fn opened(&mut self, trail: &AuditTrail, of: Wanted, signer: Arc<Signer>, opened: Opened) {

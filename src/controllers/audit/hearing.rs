@@ -12,9 +12,11 @@ use tracing::warn;
 
 use crate::audit::intake::{Heard, Tokens};
 use crate::controllers::context::Context;
-use crate::domain::audit::denied::{happening, is_canary};
+use crate::domain::audit::bursts::Bursts;
+use crate::domain::audit::denied::{burst, happening, is_canary};
 use crate::domain::audit::heard::Refusal;
 use crate::domain::audit::windows::Windows;
+use crate::domain::event::Happening;
 
 /// How often it is looked for windows that are over.
 const EVERY: Duration = Duration::from_secs(1);
@@ -24,7 +26,7 @@ const TOKENS_EVERY: Duration = Duration::from_secs(10);
 /// Counts what is heard, for ever. What comes from `own`, this instance's own address, is Weir's own trying.
 pub async fn hear(context: Arc<Context>, mut heard: mpsc::Receiver<Heard>, own: Option<IpAddr>) {
     let own = own.map(|address| address.to_canonical().to_string());
-    let mut windows = Windows::default();
+    let (mut windows, mut bursts) = (Windows::default(), Bursts::default());
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -33,10 +35,17 @@ pub async fn hear(context: Arc<Context>, mut heard: mpsc::Receiver<Heard>, own: 
             post = heard.recv() => {
                 let Some(Heard { cluster, refusals }) = post else { return };
                 let now = Timestamp::now();
+                let mut told = Vec::new();
                 for refusal in refusals.iter().filter(|r| !is_own(r, own.as_deref())) {
                     windows.take(&cluster, refusal, now);
+                    told.extend(bursts.take(&cluster, refusal, now));
                     context.trail.counts.refusals.fetch_add(1, Ordering::Relaxed);
                 }
+                let told: Vec<_> = {
+                    let index = context.world.index();
+                    told.iter().map(|b| burst(&index, b)).collect()
+                };
+                record(&context, told).await;
             }
         }
     }
@@ -52,6 +61,10 @@ async fn tell(context: &Context, windows: &mut Windows) {
         let index = context.world.index();
         windows.close(Timestamp::now()).iter().map(|closed| happening(&index, closed)).collect()
     };
+    record(context, told).await;
+}
+
+async fn record(context: &Context, told: Vec<(Happening, String)>) {
     let told = told.into_iter().map(|(happening, key)| async move { context.record(happening, &key).await });
     futures::future::join_all(told).await;
 }

@@ -3,9 +3,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::ResourceExt;
 
+use super::bursts::Burst;
 use super::heard::Refused;
 use super::windows::Closed;
-use crate::api::{Action, ActorType, ClientRequest, EventWindow, ObjectRef, Outcome};
+use crate::api::{Action, ActorType, ClientRequest, EventSource, EventWindow, ObjectRef, Outcome};
 use crate::domain::canary;
 use crate::domain::event::{Happening, micros};
 use crate::domain::index::Index;
@@ -53,6 +54,32 @@ pub fn happening(index: &Index, closed: &Closed) -> (Happening, String) {
     happening.window = Some(EventWindow { start: window(closed.first), end: window(closed.last) });
     let key = format!("{kind:?}/{}", closed.opened);
     (happening, key)
+}
+
+/// The event of a burst, and the key that tells it from all others.
+pub fn burst(index: &Index, burst: &Burst) -> (Happening, String) {
+    let Burst { cluster, principal, count, different, address, since } = burst;
+    let home = home(index, principal);
+    let object = match &home {
+        Some((key, uid)) => ObjectRef {
+            kind: if service_account_of(principal).is_some() { "ServiceAccount" } else { "StreamClient" }.into(),
+            namespace: Some(key.namespace.clone()),
+            name: key.name.clone(),
+            uid: uid.clone(),
+        },
+        None => ObjectRef { kind: "StreamCluster".into(), namespace: None, name: cluster.clone(), uid: None },
+    };
+    let from = address.as_ref().map(|a| format!(", the last time from {a}")).unwrap_or_default();
+    let message = format!("{principal} was refused {count} times within a minute, {different} different things{from}");
+    let mut happening = Happening::new(Action::DenialBurst, object, "TooManyRefusals", message)
+        .by(ActorType::Principal, principal)
+        .ended(Outcome::Failure)
+        .on(cluster)
+        .of(vec![principal.clone()]);
+    happening.count = i64::try_from(*count).unwrap_or(i64::MAX);
+    happening.source = EventSource::BrokerLog;
+    happening.client = Some(ClientRequest { address: address.clone(), ..ClientRequest::default() });
+    (happening, format!("{principal}/{since}"))
 }
 
 /// The StreamClient or ServiceAccount of a principal, with its UID as far as it is known.

@@ -5,10 +5,12 @@
 //! | [`chain`] | each record tells the hash of the one before |
 //! | [`checkpoint`] | the head of the chain, signed |
 //! | [`heard`] | what brokers tell of clients that they refused |
+//! | [`bursts`] | who is refused too much |
 //! | [`denied`] | closed windows as events |
 //! | [`windows`] | equal refusals are one |
 //! | [`proof`] | a whole chain against the checkpoints: proven, or the first break |
 
+pub mod bursts;
 pub mod chain;
 pub mod checkpoint;
 pub mod denied;

@@ -93,9 +93,9 @@ fn json_of_every_shipper_is_understood() {
     }]}]}]});
     let dated = Refusal { at: Some(at.parse().unwrap()), ..denied() };
     let one = |value: &serde_json::Value| json(value.to_string().as_bytes()).unwrap().refusals;
-    assert_eq!(one(&own), [dated.clone()]);
+    assert_eq!(one(&own), std::slice::from_ref(&dated));
     assert_eq!(one(&whole_line), [denied()]);
-    assert_eq!(one(&nested), [dated.clone()]);
+    assert_eq!(one(&nested), std::slice::from_ref(&dated));
     assert_eq!(one(&otlp), [Refusal { at: Some("2026-11-28T05:18:47.92Z".parse().unwrap()), ..denied() }]);
     let array = json(json!([own, whole_line]).to_string().as_bytes()).unwrap();
     let many = json(format!("{own}\n{whole_line}\n").as_bytes()).unwrap();

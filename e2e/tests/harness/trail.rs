@@ -1,0 +1,50 @@
+//! What must hold of the record at any time, whatever befell its writer.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use weir::api::{SecurityEvent, UNRECORDED_LABEL};
+
+use super::shell::{run, try_run};
+use super::{Harness, SOON, Tenant, until};
+
+/// Every event on record since the topic was made, in OCSF.
+pub async fn export() -> Vec<Value> {
+    let text = run("weir", &["audit", "export"]).await;
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
+
+/// Whether `weir audit verify` with these arguments proves the topic; what it says.
+pub async fn verify(arguments: &[&str]) -> (bool, String) {
+    try_run("weir", &[&["audit", "verify"], arguments].concat(), "").await
+}
+
+/// The record has no gap and no fork, no event is in it twice, and everything that these namespaces are shown is in it.
+pub async fn is_whole(h: &Harness, namespaces: &[&Tenant]) {
+    let what = "everything that is shown is on record, once, and the chain is proven";
+    let records = until(SOON * 2, &[], what, || async {
+        let all = export().await;
+        let uids: Vec<_> = all.iter().map(|e| e["metadata"]["uid"].as_str().unwrap().to_owned()).collect();
+        let known: BTreeSet<_> = uids.iter().cloned().collect();
+        assert_eq!(known.len(), uids.len(), "an event is on record twice");
+        let begin = all.first().map(|e| e["unmapped"]["event"]["time"].clone()).unwrap_or_default();
+        for tenant in namespaces.iter().copied().chain([&h.own_namespace()]) {
+            for event in tenant.all::<SecurityEvent>().await {
+                let (uid, time) = (&event["spec"]["uid"], &event["spec"]["time"]);
+                let uid = uid.as_str().unwrap_or_default();
+                // One from before this topic was made is on record elsewhere, if anywhere.
+                if time.as_str() < begin.as_str() {
+                    continue;
+                }
+                let waits = event["metadata"]["labels"].get(UNRECORDED_LABEL).is_some();
+                if waits || !known.contains(uid) {
+                    return Err(format!("{event:#}"));
+                }
+            }
+        }
+        let (proven, said) = verify(&[]).await;
+        if proven { Ok(uids.len()) } else { Err(said) }
+    })
+    .await;
+    eprintln!("the record is whole: {records} events");
+}
