@@ -218,13 +218,15 @@ async fn lead(
     readiness.set(true);
     tasks.spawn(audit::run(context.clone(), told));
     tasks.spawn(audit::deliver(context.clone()));
-    if let Some((listener, certificates)) = intake {
+    let (heard, to_count) = intake::channel();
+    if let Some(intake) = intake {
         let tokens = Tokens::default();
-        let heard = intake::take(listener, certificates, tokens.clone(), &registry, shutdown.clone())
+        intake::take(intake, tokens.clone(), heard.clone(), &registry, shutdown.clone())
             .context("failed to register metrics")?;
         tasks.spawn(audit::tokens(context.clone(), tokens));
-        tasks.spawn(audit::hear(context.clone(), heard, settings.address));
     }
+    tasks.spawn(audit::follow(context.clone(), heard));
+    tasks.spawn(audit::hear(context.clone(), to_count, settings.address));
     let (at_once, soon) = (Duration::from_millis(1), Duration::from_millis(300));
     tasks.spawn(reconcile_kind(context.clone(), cluster_store, cluster_queue, at_once, stream_cluster::reconcile));
     tasks.spawn(reconcile_kind(context.clone(), product_store, product_queue, soon, data_product::reconcile));

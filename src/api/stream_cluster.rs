@@ -70,8 +70,7 @@ pub struct StreamClusterSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub replication_engines: Vec<ReplicationEngine>,
-    /// Who may post logs of this cluster's brokers to the intake; without it nobody. Of them, refusals of clients become
-    /// SecurityEvents.
+    /// Where logs of this cluster's brokers come from. Of them, refusals of clients become SecurityEvents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broker_logs: Option<BrokerLogs>,
     /// What to do about entries on governed topics that no resource asks for.
@@ -100,13 +99,20 @@ fn default_resync_interval() -> Duration {
     Duration::from(std::time::Duration::from_secs(600))
 }
 
-/// Logs of brokers, which somebody posts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// Logs of brokers, which somebody posts, or writes into topics.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.tokenSecretRef) || (has(self.topics) && size(self.topics) > 0)").message("brokerLogs names a tokenSecretRef, or topics"))]
 pub struct BrokerLogs {
-    /// Secret in the operator's namespace: the value of each of its keys is a bearer token that is taken, so that one can be
-    /// replaced by the next. Whoever has one can tell of refusals on this cluster, and nothing else.
-    pub token_secret_ref: SecretRef,
+    /// Secret in the operator's namespace: the value of each of its keys is a bearer token with which logs may be posted to the
+    /// intake, so that one can be replaced by the next. Whoever has one can tell of refusals on this cluster, and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_secret_ref: Option<SecretRef>,
+    /// Topics of this cluster that logs are written into, as `confluent-audit-log-events`. Whoever may write there can tell of
+    /// refusals on this cluster.
+    #[schemars(length(max = 8), inner(length(min = 1, max = 249)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<String>,
 }
 
 /// Transport security towards the brokers. Host names are always verified.

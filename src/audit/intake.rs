@@ -112,21 +112,25 @@ pub async fn pass_on(listener: &TcpListener, leader: Leader, leading: Cancellati
     }
 }
 
-/// Takes what is posted until `shutdown`; gives it to what this returns.
+/// What is heard, on its way to whoever counts it.
+pub fn channel() -> (mpsc::Sender<Heard>, mpsc::Receiver<Heard>) {
+    mpsc::channel(QUEUE)
+}
+
+/// Takes what is posted until `shutdown`, and passes it to `heard`.
 ///
 /// # Errors
 /// The metrics are there already.
 pub fn take(
-    listener: TcpListener,
-    certificates: Certificates,
+    (listener, certificates): (TcpListener, Certificates),
     tokens: Tokens,
+    heard: mpsc::Sender<Heard>,
     registry: &Registry,
     shutdown: CancellationToken,
-) -> prometheus::Result<mpsc::Receiver<Heard>> {
+) -> prometheus::Result<()> {
     let help = "Records posted to the intake, by what became of them";
     let records = IntCounterVec::new(Opts::new("weir_intake_records_total", help), &["result"])?;
     registry.register(Box::new(records.clone()))?;
-    let (heard, outbox) = mpsc::channel(QUEUE);
     let intake = Intake { tokens, heard, records, bodies: Arc::new(Semaphore::new(AT_ONCE)) };
     let router = Router::new()
         .route("/v1/clusters/{cluster}/logs", post(take_logs))
@@ -134,7 +138,7 @@ pub fn take(
         .layer(RequestDecompressionLayer::new())
         .with_state(intake);
     tokio::spawn(serve(listener, certificates, BOUNDS, shutdown, move |_, _| router.clone()));
-    Ok(outbox)
+    Ok(())
 }
 
 /// The intake's certificate. Callers show none: they have tokens.

@@ -1,9 +1,11 @@
-//! Follows a topic of one partition on behalf of a consumer group: what was done with is remembered by the brokers. librdkafka's calls
-//! block; they run on the blocking pool.
+//! Follows a topic on behalf of a consumer group: what was done with is remembered by the brokers. librdkafka's calls block; they run on
+//! the blocking pool.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -20,13 +22,31 @@ pub struct Follower {
     topic: String,
 }
 
+/// Where a follower begins that has no position yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// With the first record.
+    First,
+    /// With the next one.
+    Next,
+}
+
+/// What came.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// In the order of their partitions.
+    pub records: Vec<Stored>,
+    /// By partition, the last offset among them.
+    last: BTreeMap<i32, i64>,
+}
+
 impl Follower {
-    /// Follows `topic` from where `group` has come, or from its first record. Must be called inside of the runtime. The principal
-    /// needs Read and Describe on the topic, and Read on the group.
+    /// Follows all partitions of `topic` from where `group` has come. Must be called inside of the runtime. The principal needs Read
+    /// and Describe on the topic, and Read on the group.
     ///
     /// # Errors
-    /// The cluster does not answer.
-    pub async fn open(endpoint: &KafkaEndpoint, topic: &str, group: &str) -> Result<Self, TopicError> {
+    /// The cluster does not answer, or has no such topic.
+    pub async fn open(endpoint: &KafkaEndpoint, topic: &str, group: &str, begin: Begin) -> Result<Self, TopicError> {
         let mut config = client_config(endpoint, group);
         config
             .set("group.id", group)
@@ -37,15 +57,24 @@ impl Follower {
         let name = topic.to_owned();
         let consumer = blocking(move || {
             let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(unavailable)?;
-            let mut partition = TopicPartitionList::new();
-            partition.add_partition(&name, 0);
-            let committed = consumer.committed_offsets(partition, TIMEOUT).map_err(unavailable)?;
-            let from = match committed.elements().first().map(|e| e.offset()) {
-                Some(Offset::Offset(at)) => Offset::Offset(at),
-                _ => Offset::Beginning,
-            };
+            let metadata = consumer.fetch_metadata(Some(&name), TIMEOUT).map_err(unavailable)?;
+            let mut partitions = TopicPartitionList::new();
+            for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+                partitions.add_partition(&name, partition.id());
+            }
+            if partitions.count() == 0 {
+                return Err(TopicError::Unavailable(format!("there is no topic {name:?}")));
+            }
+            let committed = consumer.committed_offsets(partitions, TIMEOUT).map_err(unavailable)?;
             let mut assignment = TopicPartitionList::new();
-            assignment.add_partition_offset(&name, 0, from).map_err(unavailable)?;
+            for element in committed.elements() {
+                let from = match (element.offset(), begin) {
+                    (Offset::Offset(at), _) => Offset::Offset(at),
+                    (_, Begin::First) => Offset::Beginning,
+                    (_, Begin::Next) => Offset::End,
+                };
+                assignment.add_partition_offset(&name, element.partition(), from).map_err(unavailable)?;
+            }
             consumer.assign(&assignment).map_err(unavailable)?;
             Ok(consumer)
         });
@@ -56,14 +85,17 @@ impl Follower {
     ///
     /// # Errors
     /// What was read cannot be gone on with.
-    pub async fn next(&self, most: usize, wait: Duration) -> Result<Vec<Stored>, TopicError> {
+    pub async fn next(&self, most: usize, wait: Duration) -> Result<Batch, TopicError> {
         let consumer = self.consumer.clone();
         blocking(move || {
-            let (deadline, mut records) = (Instant::now() + wait, Vec::new());
-            while records.len() < most {
+            let (deadline, mut batch) = (Instant::now() + wait, Batch::default());
+            while batch.records.len() < most {
                 let left = deadline.saturating_duration_since(Instant::now());
                 match consumer.poll(left) {
-                    Some(Ok(message)) => records.push(stored(&message)),
+                    Some(Ok(message)) => {
+                        batch.last.insert(message.partition(), message.offset());
+                        batch.records.push(stored(&message));
+                    }
                     Some(Err(e @ rdkafka::error::KafkaError::MessageConsumptionFatal(_))) => {
                         return Err(unavailable(e));
                     }
@@ -74,21 +106,23 @@ impl Follower {
                     break;
                 }
             }
-            Ok(records)
+            Ok(batch)
         })
         .await
     }
 
-    /// Remembers that everything up to `offset` is done with, itself included.
+    /// Remembers that everything up to a batch is done with, itself included.
     ///
     /// # Errors
     /// The brokers do not answer.
-    pub async fn done(&self, offset: i64) -> Result<(), TopicError> {
-        let (consumer, topic) = (self.consumer.clone(), self.topic.clone());
+    pub async fn done(&self, batch: &Batch) -> Result<(), TopicError> {
+        let (consumer, topic, last) = (self.consumer.clone(), self.topic.clone(), batch.last.clone());
         blocking(move || {
             let mut at = TopicPartitionList::new();
-            at.add_partition_offset(&topic, 0, Offset::Offset(offset + 1)).map_err(unavailable)?;
-            consumer.commit(&at, CommitMode::Sync).map_err(unavailable)
+            for (partition, offset) in last {
+                at.add_partition_offset(&topic, partition, Offset::Offset(offset + 1)).map_err(unavailable)?;
+            }
+            if at.count() == 0 { Ok(()) } else { consumer.commit(&at, CommitMode::Sync).map_err(unavailable) }
         })
         .await
     }

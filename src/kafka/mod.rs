@@ -31,7 +31,7 @@ use self::batch::reading;
 use self::cluster::{Cluster, To};
 pub use self::codes::{ERROR_NAMES, METADATA_VERSIONS, disposition, error_name};
 use self::connection::lock;
-pub use self::follower::Follower;
+pub use self::follower::{Begin, Follower};
 pub use self::ledger::KafkaLedger;
 pub use self::probe::KafkaProbe;
 use crate::domain::acl::AclEntry;

@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Case> {
         bindings(),
         subjects(),
         events(),
+        broker_logs(),
         trails(),
         approvals::rules(),
         shares::rules(),
@@ -490,6 +491,22 @@ pub fn stored_trail() -> String {
 fn trail(name: &str, spec: &str) -> String {
     let key = "checkpoints: {signingKeyRef: {name: weir-audit}}";
     object("AuditTrail", "", name, &format!("spec: {{clusterRef: {{name: main}}, {key}{spec}}}"))
+}
+
+fn broker_logs() -> Vec<Case> {
+    let names = "brokerLogs names a tokenSecretRef, or topics";
+    let logs = |logs: &str| {
+        cluster(&format!("adminCredentials: {{type: Plain, secretRef: {{name: a}}}}, brokerLogs: {{{logs}}}"))
+    };
+    about(
+        names,
+        [
+            ("a token", Platform, Create, logs("tokenSecretRef: {name: kafka-logs}"), Accepted),
+            ("a topic", Platform, Create, logs("topics: [confluent-audit-log-events]"), Accepted),
+            ("nothing", Platform, Create, logs(""), Refused(names)),
+            ("no topics", Platform, Create, logs("topics: []"), Refused(names)),
+        ],
+    )
 }
 
 fn trails() -> Vec<Case> {

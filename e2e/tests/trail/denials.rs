@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use weir::api::{Action, ActorType, EventSource, SecurityEvent};
+use serde_json::{Value, json};
+use weir::api::{Action, ActorType, EventSource, SecurityEvent, StreamCluster};
 use weir::domain::secret::Secret;
 use weir::ports::{KafkaSasl, ProbeOutcome};
 
 use crate::events::{recorded, verify};
 use crate::harness::manifests::{binding, client};
-use crate::harness::{Harness, SOON, Tenant, until};
+use crate::harness::{CLUSTER, Harness, SOON, Tenant, records, until};
 
 /// The first event of an action in a namespace that `is` it.
 async fn seen(tenant: &Tenant, action: Action, is: impl Fn(&SecurityEvent) -> bool) -> SecurityEvent {
@@ -98,4 +99,46 @@ async fn a_retired_credential_that_is_still_tried_is_called_that() {
     })
     .await;
     consumer.end().await;
+}
+
+/// Confluent Server cannot be had here: its audit log is played by records that are as it publishes them.
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn logs_that_are_written_into_a_topic_are_read_there() {
+    let h = Harness::start().await;
+    let (owner, consumer) = h.owner_and_consumer().await;
+    let logs = format!("{}-logs", consumer.name);
+    h.brokers.make_topic(&logs).await;
+    let platform = h.platform();
+    let with = |topics: Value| json!({"spec": {"brokerLogs": {"topics": topics}}});
+    platform.patch::<StreamCluster>(CLUSTER, with(json!([logs]))).await;
+    let topic = format!("{}.orders.placed", owner.name);
+    let event = json!({
+        "specversion": "1.0", "id": "1", "source": "crn:///kafka=abc", "type": "io.confluent.kafka.server/authorization",
+        "datacontenttype": "application/json", "subject": format!("crn:///kafka=abc/topic={topic}"),
+        "time": jiff::Timestamp::now().to_string(), "route": "confluent-audit-log-events",
+        "data": {
+            "serviceName": "crn:///kafka=abc", "methodName": "kafka.Metadata", "resourceName": format!("crn:///kafka=abc/topic={topic}"),
+            "authenticationInfo": {"principal": "User:alice", "principalResourceId": ""},
+            "authorizationInfo": {"granted": false, "operation": "Describe", "resourceType": "Topic", "resourceName": topic,
+                "patternType": "LITERAL"},
+            "request": {"correlation_id": "53", "client_id": "console-producer"},
+            "requestMetadata": {"client_address": "/172.21.0.1"},
+        },
+    });
+    // Followed from the next record on: until it is, what is written is not heard.
+    let told = until(SOON, &[&owner.name], "what stands in the topic is told", || async {
+        let login = h.brokers.login();
+        let (logs, values) = (logs.clone(), vec![event.to_string()]);
+        tokio::task::spawn_blocking(move || records::write(&login, &logs, 0, &values, None)).await.unwrap();
+        let all = owner.security_events(Action::AccessDenied).await;
+        all.into_iter().find(|e| e.spec.actor.name == "alice").ok_or_else(|| "nothing".to_owned())
+    })
+    .await;
+    assert_eq!(told.spec.source, EventSource::ConfluentAuditLog);
+    assert_eq!(told.spec.client.unwrap().address.as_deref(), Some("172.21.0.1"));
+    platform.patch::<StreamCluster>(CLUSTER, with(Value::Null)).await;
+    h.brokers.delete_topic(&logs).await;
+    consumer.end().await;
+    owner.end().await;
 }

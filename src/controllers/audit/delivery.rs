@@ -14,7 +14,7 @@ use crate::audit::webhook::{Delivery, Receiver, Webhook};
 use crate::controllers::context::Context;
 use crate::domain::audit::chain::{self, Record};
 use crate::domain::event::cloudevent;
-use crate::kafka::{AuditLog, Follower, KafkaAdminClient, Stored};
+use crate::kafka::{AuditLog, Begin, Follower, KafkaAdminClient, Stored};
 use crate::ports::{KafkaEndpoint, TopicError};
 
 /// The most events in a batch.
@@ -81,8 +81,8 @@ async fn wanted(context: &Context) -> Result<Option<Wanted>, String> {
 async fn send(context: &Context, wanted: &Wanted) -> Result<(), String> {
     let said = |e: TopicError| e.to_string();
     let webhook = Webhook::new(&wanted.receiver).map_err(|e| e.to_string())?;
-    let follower =
-        Follower::open(&wanted.endpoint, &wanted.topic, &format!("{}-webhook", wanted.topic)).await.map_err(said)?;
+    let group = format!("{}-webhook", wanted.topic);
+    let follower = Follower::open(&wanted.endpoint, &wanted.topic, &group, Begin::First).await.map_err(said)?;
     info!(url = wanted.receiver.url, "sending events to the webhook");
     let mut looked = Instant::now();
     loop {
@@ -96,11 +96,13 @@ async fn send(context: &Context, wanted: &Wanted) -> Result<(), String> {
             return Ok(());
         }
         let batch = follower.next(BATCH, GATHER).await.map_err(said)?;
-        let Some(last) = batch.last().map(|s| s.offset) else { continue };
-        post(context, wanted, &webhook, &batch).await?;
-        follower.done(last).await.map_err(said)?;
+        if batch.records.is_empty() {
+            continue;
+        }
+        post(context, wanted, &webhook, &batch.records).await?;
+        follower.done(&batch).await.map_err(said)?;
         context.trail.set_sending(Sending::Working);
-        context.trail.counts.sent.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        context.trail.counts.sent.fetch_add(batch.records.len() as u64, Ordering::Relaxed);
     }
 }
 

@@ -76,7 +76,7 @@ pub async fn tokens(context: Arc<Context>, tokens: Tokens) {
         let secrets: Vec<_> = {
             let index = context.world.index();
             let of = |name: &str| {
-                let secret = index.cluster_spec(name)?.broker_logs.as_ref()?.token_secret_ref.name.clone();
+                let secret = index.cluster_spec(name)?.broker_logs.as_ref()?.token_secret_ref.as_ref()?.name.clone();
                 Some((name.to_owned(), secret))
             };
             index.clusters().filter_map(of).collect()

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`actor`] | takes events, and looks after the topic |
 //! | [`delivery`] | the webhook |
+//! | [`following`] | logs of brokers in topics |
 //! | [`hearing`] | what brokers refuse clients |
 //! | [`opening`] | the topic as it is found: where the chain goes on, or where it is broken |
 //! | [`shown`] | SecurityEvents, within bounds |
@@ -15,6 +16,7 @@
 
 mod actor;
 mod delivery;
+mod following;
 mod hearing;
 mod opening;
 pub mod retention;
@@ -31,6 +33,7 @@ use tokio::time::timeout;
 
 pub use self::actor::run;
 pub use self::delivery::{Sending, deliver};
+pub use self::following::follow;
 pub use self::hearing::{hear, tokens};
 use crate::api::{Reason, SecurityEventSpec};
 use crate::domain::event::{Happening, event};

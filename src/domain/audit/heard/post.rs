@@ -38,6 +38,18 @@ pub fn lines(body: &[u8]) -> Post {
     post
 }
 
+/// One record of a topic: JSON, or one line of a log.
+pub fn record(value: &[u8]) -> Post {
+    match json(value) {
+        Ok(post) => post,
+        Err(_) => {
+            let mut post = Post::default();
+            post.add(told(None, String::from_utf8_lossy(value).trim()));
+            post
+        }
+    }
+}
+
 /// JSON: values one after the other, each a record, an array of records, or an export of OTLP.
 ///
 /// # Errors
