@@ -40,6 +40,8 @@ const AT_ONCE: usize = 4;
 const BOUNDS: Bounds = Bounds { connections: 128, longest: Duration::from_secs(600) };
 /// Posts that wait to be counted.
 const QUEUE: usize = 64;
+/// How long a body may take.
+const BODY: Duration = Duration::from_secs(30);
 /// How long it may take to reach the leader.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that are passed on at once.
@@ -160,16 +162,20 @@ async fn take_logs(
     let token = value.and_then(|v| v.strip_prefix("Bearer "));
     if !token.is_some_and(|token| intake.tokens.has(&cluster, token)) {
         count("unauthorized", 1);
-        read(request, 0, OF_STRANGERS).await;
+        let _ = timeout(PATIENCE, read(request, 0, OF_STRANGERS)).await;
         let why = "this takes the header Authorization: Bearer TOKEN, with a token of the StreamCluster";
         return refused(StatusCode::UNAUTHORIZED, why);
     }
     // Never closed.
     let _place = intake.bodies.acquire().await;
-    let Some(body) = read(request, LARGEST, HEARD_OUT).await else {
-        count("unreadable", 1);
-        let why = format!("the body cannot be read, or has more than {LARGEST} bytes: send smaller batches");
-        return refused(StatusCode::PAYLOAD_TOO_LARGE, &why);
+    let body = match timeout(BODY, read(request, LARGEST, HEARD_OUT)).await {
+        Ok(Some(body)) => body,
+        Ok(None) => {
+            count("unreadable", 1);
+            let why = format!("the body cannot be read, or has more than {LARGEST} bytes: send smaller batches");
+            return refused(StatusCode::PAYLOAD_TOO_LARGE, &why);
+        }
+        Err(_) => return put_off("the body did not come in time: send it again"),
     };
     let post = match parse(&headers, &body) {
         Ok(post) => post,
@@ -181,8 +187,7 @@ async fn take_logs(
     let (refusals, others) = (post.refusals.len(), post.others);
     if refusals > 0 && intake.heard.try_send(Heard { cluster, refusals: post.refusals }).is_err() {
         count("put-off", refusals);
-        let answer = refused(StatusCode::SERVICE_UNAVAILABLE, "there is too much to take just now: send it again");
-        return ([(header::RETRY_AFTER, "1")], answer).into_response();
+        return put_off("there is too much to take just now: send it again");
     }
     count("refusal", refusals);
     count("other", others);
@@ -220,6 +225,11 @@ fn parse(headers: &HeaderMap, body: &[u8]) -> Result<post::Post, (StatusCode, St
             Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why))
         }
     }
+}
+
+/// Whoever can, sends it again.
+fn put_off(why: &str) -> Response {
+    ([(header::RETRY_AFTER, "1")], refused(StatusCode::SERVICE_UNAVAILABLE, why)).into_response()
 }
 
 fn refused(status: StatusCode, why: &str) -> Response {

@@ -136,14 +136,46 @@ const UNRECORDED: &str = ".unrecorded";
 
 /// The same happening has the same name.
 fn name_of(spec: &SecurityEventSpec) -> String {
-    let object = format!("{}.{}", spec.object.kind, spec.object.name).to_lowercase();
-    // A name holds what DNS does; those of Kafka's resources hold more.
-    let fit = |c: char| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '-' };
-    let object: String = object.chars().map(fit).take(200).collect();
-    format!("{}.{}", object.trim_matches(['.', '-']), hex::encode(&Sha256::digest(&spec.uid)[..8]))
+    // Labels of a DNS name begin and end with what is no hyphen; names of Kafka's resources hold anything.
+    let label = |text: &str| {
+        let fit = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let label: String = text.chars().map(fit).take(100).collect();
+        label.trim_matches('-').to_owned()
+    };
+    let (kind, name) = (label(&spec.object.kind), label(&spec.object.name));
+    let parts = [kind, name, hex::encode(&Sha256::digest(&spec.uid)[..8])];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".")
 }
 
 /// A namespace that is going takes no new objects.
 pub(super) fn is_terminating(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated"))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::name_of;
+    use crate::api::{Action, ObjectRef};
+    use crate::domain::event::{Happening, event, labels};
+
+    #[test]
+    fn whatever_a_resource_is_called_its_events_have_valid_names_and_labels() {
+        for name in ["orders.placed", "a..b", "-a-", "...", "", "Ünïcode\u{202e}", "a_b", &"x".repeat(500), "--x.-"] {
+            let object = ObjectRef { kind: "Topic".into(), namespace: None, name: name.to_owned(), uid: None };
+            let spec = event(Happening::new(Action::AccessDenied, object, "r", "m"), "k", Timestamp::UNIX_EPOCH);
+            let made = name_of(&spec);
+            assert!(made.len() <= 253, "{made}");
+            for label in made.split('.') {
+                let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+                assert!(!label.is_empty() && label.chars().all(inner), "{made}");
+                assert!(!label.starts_with('-') && !label.ends_with('-'), "{made}");
+            }
+            for value in labels(&spec).values() {
+                let ends = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+                assert!(value.len() <= 63 && ends(value.chars().next()) && ends(value.chars().next_back()), "{value}");
+            }
+        }
+    }
 }

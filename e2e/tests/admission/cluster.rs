@@ -365,9 +365,13 @@ impl Cluster {
 
 /// A SecurityEvent.
 pub fn event(namespace: &str, name: &str) -> String {
-    let spec = "spec: {time: '2026-01-01T00:00:00Z', actor: {name: weir}, action: AccessGranted, object: {kind: RoleBinding, \
-                name: bound}, outcome: Success, reason: Applied, message: access began, severity: Informational}";
-    crate::cases::object("SecurityEvent", namespace, name, spec)
+    // An old one would be removed at once where Weir runs.
+    let spec = format!(
+        "spec: {{time: '{}', actor: {{name: weir}}, action: AccessGranted, object: {{kind: RoleBinding, name: bound}}, outcome: \
+         Success, reason: Applied, message: access began, severity: Informational}}",
+        jiff::Timestamp::now()
+    );
+    crate::cases::object("SecurityEvent", namespace, name, &spec)
 }
 
 /// Reads a manifest.

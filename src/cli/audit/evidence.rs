@@ -35,7 +35,7 @@ pub async fn evidence(client: &Client, namespace: &str, of: Evidence) -> anyhow:
     };
     let topic = find(client, &of.at, None).await?;
     let walk = Walk {
-        proof: Proof::new(Some(topic.public_key), topic.known, topic.is_whole),
+        proof: Proof::new(topic.public_keys, topic.known, topic.is_whole),
         broken: None,
         namespace: namespace.to_owned(),
         kind,

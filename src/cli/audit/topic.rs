@@ -8,7 +8,7 @@ use clap::Args;
 use kube::{Api, Client};
 
 use crate::api::{AuditTrail, StreamCluster};
-use crate::domain::audit::checkpoint::{Checkpoint, Signer, verify};
+use crate::domain::audit::checkpoint::{Checkpoint, Signer, key_id, thumbprint, verify};
 use crate::k8s::credentials::Secrets;
 use crate::kafka::{AuditLog, KafkaAdminClient};
 
@@ -26,8 +26,9 @@ pub struct Topic {
     pub name: String,
     /// It.
     pub log: AuditLog,
-    /// The key that checkpoints verify with: Ed25519 in base64url.
-    pub public_key: String,
+    /// The keys that checkpoints verify with, Ed25519 in base64url: the Secret's, and the one that the AuditTrail names, which is
+    /// another one until the first checkpoint after the Secret has changed.
+    pub public_keys: Vec<String>,
     /// The last checkpoint that the AuditTrail has.
     pub known: Option<Checkpoint>,
     /// Whether nothing is ever removed from it.
@@ -50,9 +51,11 @@ pub async fn find(client: &Client, at: &Where, other: Option<String>) -> anyhow:
     let key = &trail.spec.checkpoints.signing_key_ref.name;
     let signer = Signer::from_pem(&secrets.signing_key(key).await?)
         .map_err(|why| anyhow::anyhow!("Secret {key}, key signing.key: {why}"))?;
-    let public_key = signer.public_key();
-    let known = match trail.status.and_then(|s| s.checkpoint) {
-        Some(text) => Some(verify(&text, &public_key).map_err(anyhow::Error::msg).context("AuditTrail default")?),
+    let status = trail.status.unwrap_or_default();
+    let mut public_keys = vec![signer.public_key()];
+    public_keys.extend(status.public_key.filter(|key| *key != public_keys[0]));
+    let known = match status.checkpoint {
+        Some(text) => Some(verified(&text, &public_keys).context("AuditTrail default")?),
         None => None,
     };
     let retention = trail.spec.retention.map(Duration::from);
@@ -61,5 +64,16 @@ pub async fn find(client: &Client, at: &Where, other: Option<String>) -> anyhow:
     let name = other.unwrap_or(trail.spec.topic);
     let retention_ms = retention.and_then(|r| i64::try_from(r.as_millis()).ok());
     let log = AuditLog::new(&access.endpoint, Arc::new(admin), &name, retention_ms)?;
-    Ok(Topic { name, log, public_key, known, is_whole: retention.is_none() })
+    Ok(Topic { name, log, public_keys, known, is_whole: retention.is_none() })
+}
+
+/// What a checkpoint says that was signed with one of these keys.
+///
+/// # Errors
+/// It was not.
+pub fn verified(text: &str, public_keys: &[String]) -> anyhow::Result<Checkpoint> {
+    let kid = key_id(text);
+    let key = public_keys.iter().find(|key| kid.as_ref() == Some(&thumbprint(key)));
+    let key = key.context("the checkpoint was signed with a key that is not known: give it by --public-key")?;
+    verify(text, key).map_err(anyhow::Error::msg)
 }

@@ -6,8 +6,8 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use kube::Client;
 
-use super::topic::{Where, find};
-use crate::domain::audit::checkpoint::{Checkpoint, verify as verify_checkpoint};
+use super::topic::{Where, find, verified};
+use crate::domain::audit::checkpoint::Checkpoint;
 use crate::domain::audit::proof::{Break, Proof, Proven};
 use crate::ports::TopicError;
 
@@ -20,9 +20,9 @@ pub struct Verify {
     /// File with checkpoints that were kept elsewhere, one a line: each has to agree with the topic
     #[arg(long)]
     checkpoints: Option<PathBuf>,
-    /// Public key that checkpoints verify with (Ed25519 in base64url), instead of that of the Secret
+    /// Public key that checkpoints verify with, too (Ed25519 in base64url), as one that signed before; several may be given
     #[arg(long)]
-    public_key: Option<String>,
+    public_key: Vec<String>,
     /// Another topic of the same cluster, as a copy
     #[arg(long)]
     topic: Option<String>,
@@ -36,16 +36,16 @@ pub struct Verify {
 /// The first break; or what does not let one find out.
 pub async fn verify(client: &Client, of: Verify) -> anyhow::Result<()> {
     let topic = find(client, &of.at, of.topic).await?;
-    let public_key = of.public_key.unwrap_or(topic.public_key);
+    let public_keys = [topic.public_keys, of.public_key].concat();
     let mut outside: Vec<Checkpoint> = topic.known.into_iter().collect();
     if let Some(file) = &of.checkpoints {
         let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
         for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-            let checkpoint = verify_checkpoint(line, &public_key);
-            outside.push(checkpoint.map_err(|why| anyhow!("{}, line {number}: {why}", file.display()))?);
+            let checkpoint = verified(line, &public_keys);
+            outside.push(checkpoint.with_context(|| format!("{}, line {number}", file.display()))?);
         }
     }
-    let proof = Proof::new(Some(public_key), outside, topic.is_whole);
+    let proof = Proof::new(public_keys, outside, topic.is_whole);
     let walk = Walk { proof, taken: 0, broken: None };
     let walk = topic.log.read(walk, |walk, stored| walk.take(stored)).await;
     let walk = walk.map_err(|e| anyhow!("failed to read topic {}: {e}", topic.name))?;
@@ -90,6 +90,10 @@ fn say(topic: &str, proven: &Proven) {
             "{} records are covered by a checkpoint, signed at {at:.0}; {} came after it",
             proven.signed,
             proven.records.saturating_sub(proven.signed)
+        ),
+        None if proven.of_other_keys > 0 => println!(
+            "{} checkpoints were signed with keys that are not known, and prove nothing: give these by --public-key",
+            proven.of_other_keys
         ),
         None => {
             println!("no checkpoint covers any of them: that the end is there, and was not written anew, is not proven")

@@ -30,8 +30,10 @@ use crate::ports::TopicError;
 
 /// How often the topic is looked after.
 const EVERY: Duration = Duration::from_millis(300);
-/// How long after a failure it is opened again.
+/// How long after a failure it is opened again; after each further one so much later.
 const AFTER_FAILURE: Duration = Duration::from_secs(3);
+/// So many failures make no further difference.
+const MOST_FAILURES: u32 = 10;
 /// How often it is looked whether the topic is still the one that is asked for.
 const WHILE_OPEN: Duration = Duration::from_secs(30);
 /// How long events wait for a topic that is being opened, before they are kept elsewhere.
@@ -90,6 +92,8 @@ struct Actor {
     look_due: Instant,
     /// Since when it is known that it cannot be.
     lost: Option<Timestamp>,
+    /// How often in a row it could not be opened, or written.
+    failures: u32,
     recent: Recent,
     /// Wait for a topic that is being opened.
     waiting: Vec<Told>,
@@ -131,6 +135,7 @@ pub async fn run(context: Arc<Context>, mut inbox: mpsc::Receiver<Told>) {
         closed_since: Instant::now(),
         look_due: Instant::now(),
         lost: None,
+        failures: 0,
         recent: Recent::default(),
         waiting: Vec::new(),
         summary_due: Instant::now() + SUMMARY_EVERY,
@@ -220,7 +225,8 @@ impl Actor {
                 Err(Problem { reason, message, .. }) => self.not_open(trail, reason, message).await,
             },
         }
-        if !matches!(self.topic, Topic::Open(_)) && self.closed_since.elapsed() > GRACE {
+        let is_late = self.lost.is_some() || self.closed_since.elapsed() > GRACE;
+        if !matches!(self.topic, Topic::Open(_)) && is_late {
             let waiting = std::mem::take(&mut self.waiting);
             self.put_aside(waiting).await;
         }
@@ -260,9 +266,13 @@ impl Actor {
         let signed_at = Instant::now().checked_sub(of.every).unwrap_or_else(Instant::now);
         self.topic = Topic::Open(Box::new(Chain { of, log, head, signer, signed: 0, signed_at }));
         self.look_due = Instant::now() + WHILE_OPEN;
-        self.context.trail.set_standing(Standing::Open);
         last.iter().for_each(|event| self.recent.insert(&event.uid));
-        self.first_words(trail, is_new, broken.map(|b| b.to_string())).await;
+        if self.first_words(trail, is_new, broken.map(|b| b.to_string())).await.is_err() {
+            // It can be read, and not be written: nothing has changed.
+            return;
+        }
+        self.context.trail.set_standing(Standing::Open);
+        (self.lost, self.failures) = (None, 0);
         self.kept().await;
         let waiting = std::mem::take(&mut self.waiting);
         self.take(waiting).await;
@@ -272,23 +282,23 @@ impl Actor {
         self.report(trail, None).await;
     }
 
-    /// What is told of the topic itself, once it is open.
-    async fn first_words(&mut self, trail: &AuditTrail, is_new: bool, broken: Option<String>) {
-        if is_new {
-            self.tell_of(trail, Action::AuditTrailBegun, "Begun", "the audit topic's chain begins here".into()).await;
-        }
-        if let Some(what) = broken {
-            self.tell_of(trail, Action::AuditTrailBroken, "Confirmed", what).await;
-        }
-        if let Some(since) = self.lost.take() {
-            let words = format!("the audit topic is written again; it was not since {since:.0}");
-            self.tell_of(trail, Action::AuditTrailRestored, "Restored", words).await;
-        }
-    }
-
-    async fn tell_of(&mut self, trail: &AuditTrail, action: Action, reason: &str, words: String) {
+    /// What is told of the topic itself, once it is open: only then is it known that it can be written.
+    async fn first_words(&mut self, trail: &AuditTrail, is_new: bool, broken: Option<String>) -> Result<(), ()> {
+        let begun = is_new.then(|| "the audit topic's chain begins here".to_owned());
+        let restored = self.lost.map(|since| format!("the audit topic is written again; it was not since {since:.0}"));
+        let words = [
+            (Action::AuditTrailBegun, "Begun", begun),
+            (Action::AuditTrailBroken, "Confirmed", broken),
+            (Action::AuditTrailRestored, "Restored", restored),
+        ];
         let now = Timestamp::now();
-        self.tell(event(Happening::new(action, about(trail), reason, words), &now.to_string(), now)).await;
+        let told = words.into_iter().filter_map(|(action, reason, words)| {
+            Some(event(Happening::new(action, about(trail), reason, words?), &now.to_string(), now))
+        });
+        let told: Vec<_> = told.collect();
+        self.append(&told).await?;
+        told.into_iter().for_each(|event| self.shown.show(event));
+        Ok(())
     }
 
     /// Puts on record what was kept until it could be.
@@ -331,7 +341,7 @@ impl Actor {
                     self.shown.show(event);
                 }
             }
-            _ if self.closed_since.elapsed() <= GRACE => self.waiting.extend(told),
+            _ if self.lost.is_none() && self.closed_since.elapsed() <= GRACE => self.waiting.extend(told),
             _ => self.put_aside(told).await,
         }
     }
@@ -371,6 +381,9 @@ impl Actor {
             records.push(record);
             head = after;
         }
+        if records.is_empty() {
+            return Ok(());
+        }
         match chain.log.append(&records).await {
             Ok(()) => {
                 chain.head = head;
@@ -406,7 +419,8 @@ impl Actor {
 
     /// Takes note that the topic cannot be written.
     async fn lose(&mut self, trail: &AuditTrail, reason: Reason, why: String) {
-        self.look_due = Instant::now() + AFTER_FAILURE;
+        self.failures = (self.failures + 1).min(MOST_FAILURES);
+        self.look_due = Instant::now() + AFTER_FAILURE * self.failures;
         let standing = Standing::Lost(reason, why.clone());
         if self.context.trail.standing() != standing {
             warn!(why, "the audit topic cannot be written: what widens access waits");

@@ -99,7 +99,7 @@ pub async fn open(place: Place, known: Option<Checkpoint>, confirmed: Option<Str
 
 /// The events of the last records, and the first break among them.
 fn look(tail: &[Stored], known: Option<Checkpoint>) -> (Vec<SecurityEventSpec>, Option<Break>) {
-    let mut proof = Proof::new(None, known, false);
+    let mut proof = Proof::new(Vec::new(), known, false);
     let mut broken = None;
     for stored in tail {
         if let Err(what) = proof.take(stored.offset, &stored.record) {

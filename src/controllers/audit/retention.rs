@@ -9,7 +9,7 @@ use kube::{Api, ResourceExt};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::api::SecurityEvent;
+use crate::api::{EventSource, SecurityEvent};
 use crate::controllers::context::Context;
 use crate::domain::event::past_retention;
 
@@ -35,20 +35,21 @@ pub async fn run(context: Arc<Context>) {
 
 async fn prune(context: &Context) -> Result<usize, kube::Error> {
     let all: Api<SecurityEvent> = Api::all(context.client.clone());
-    let mut by_namespace: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    let mut by_namespace: BTreeMap<(String, bool), Vec<_>> = BTreeMap::new();
     let mut page = ListParams::default().limit(PAGE);
     loop {
         let list = all.list(&page).await?;
         let next = list.metadata.continue_.clone().filter(|token| !token.is_empty());
         for event in list {
-            let namespace = by_namespace.entry(event.namespace().unwrap_or_default()).or_default();
+            let origin = event.spec.source == EventSource::Weir;
+            let namespace = by_namespace.entry((event.namespace().unwrap_or_default(), origin)).or_default();
             namespace.push((event.spec.time.0, event.name_any()));
         }
         let Some(token) = next else { break };
         page = page.continue_token(&token);
     }
     let mut deleted = 0;
-    for (namespace, events) in by_namespace {
+    for ((namespace, _), events) in by_namespace {
         let api: Api<SecurityEvent> = Api::namespaced(context.client.clone(), &namespace);
         for name in past_retention(events, jiff::Timestamp::now()) {
             match api.delete(&name, &DeleteParams::default()).await {

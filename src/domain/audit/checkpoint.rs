@@ -81,8 +81,15 @@ pub fn verify(jws: &str, public_key: &str) -> Result<Checkpoint, String> {
     serde_json::from_slice(&decode(payload)?).map_err(|e| not(&e.to_string()))
 }
 
+/// The thumbprint of the key that a checkpoint says it was signed with.
+pub fn key_id(jws: &str) -> Option<String> {
+    let header = URL_SAFE_NO_PAD.decode(jws.trim().split('.').next()?).ok()?;
+    let header: serde_json::Value = serde_json::from_slice(&header).ok()?;
+    header["kid"].as_str().map(str::to_owned)
+}
+
 /// The thumbprint of a public key (RFC 7638, with the members of RFC 8037).
-fn thumbprint(public_key: &str) -> String {
+pub fn thumbprint(public_key: &str) -> String {
     let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{public_key}"}}"#);
     URL_SAFE_NO_PAD.encode(Sha256::digest(members))
 }

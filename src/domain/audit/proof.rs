@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::chain::{self, Head, Link, Record};
-use super::checkpoint::{Checkpoint, verify};
+use super::checkpoint::{Checkpoint, key_id, thumbprint, verify};
 use crate::api::{Action, SecurityEventSpec};
 
 /// Where a chain is not what Weir wrote.
@@ -136,11 +136,13 @@ pub struct Proven {
     pub signed_at: Option<Timestamp>,
     /// When the last record was written of.
     pub last_time: Option<Timestamp>,
+    /// Checkpoints among them that another key signed.
+    pub of_other_keys: u64,
 }
 
 /// Takes the records of a topic in their order.
 pub struct Proof {
-    public_key: Option<String>,
+    public_keys: Vec<String>,
     /// By how many records they know: checkpoints from outside of the topic.
     outside: BTreeMap<u64, Checkpoint>,
     /// Nothing is past a retention: the first record must be there.
@@ -150,11 +152,11 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// Of a chain whose checkpoints verify with `public_key`, where one is given, and agree with those of `outside`. One that
-    /// `is_whole` has no retention: its first record must be there.
-    pub fn new(public_key: Option<String>, outside: impl IntoIterator<Item = Checkpoint>, is_whole: bool) -> Self {
+    /// Of a chain whose checkpoints verify with one of `public_keys`, and agree with those of `outside`. One that `is_whole` has no
+    /// retention: its first record must be there. Checkpoints of other keys prove nothing, and break nothing.
+    pub fn new(public_keys: Vec<String>, outside: impl IntoIterator<Item = Checkpoint>, is_whole: bool) -> Self {
         let outside = outside.into_iter().map(|c| (c.records, c)).collect();
-        Self { public_key, outside, is_whole, head: None, proven: Proven::default() }
+        Self { public_keys, outside, is_whole, head: None, proven: Proven::default() }
     }
 
     /// Takes the next record; gives back the event that it tells.
@@ -213,7 +215,11 @@ impl Proof {
 
     /// A checkpoint in the topic is of the record right before it.
     fn checkpoint(&mut self, offset: i64, event: &SecurityEventSpec, sequence: u64) -> Result<(), Break> {
-        let Some(public_key) = &self.public_key else { return Ok(()) };
+        let kid = key_id(&event.message);
+        let Some(public_key) = self.public_keys.iter().find(|key| kid.as_ref() == Some(&thumbprint(key))) else {
+            self.proven.of_other_keys += 1;
+            return Ok(());
+        };
         let bad = |why: String| Break::BadCheckpoint { offset, why };
         let checkpoint = verify(&event.message, public_key).map_err(bad)?;
         if checkpoint.records != sequence {

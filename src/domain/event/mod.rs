@@ -180,7 +180,7 @@ pub fn uuid(mut bytes: [u8; 16]) -> String {
     [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
 }
 
-/// How many events a namespace keeps as resources.
+/// How many events of one origin a namespace keeps as resources: what clients have themselves refused pushes nothing of Weir's own out.
 pub const KEPT: usize = 1000;
 /// How long one is kept at most.
 pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
