@@ -18,12 +18,11 @@ const SECONDS: usize = 12;
 /// In so many posts.
 const POSTS: usize = 10;
 
-/// One post: a principal that no other post has, and topics that no other record has, as somebody would send who wants to fill
-/// etcd.
-fn post(second: usize, post: usize) -> String {
+/// One post: fifty principals, and topics that no other record has, as somebody would send who wants to fill etcd.
+fn post(run: &str, second: usize, post: usize) -> String {
     let record = |n: usize| {
         let message = format!(
-            "Principal = User:storm-{} is Denied operation = READ from host = 192.0.2.{} on resource = \
+            "Principal = User:{run}-{} is Denied operation = READ from host = 192.0.2.{} on resource = \
              Topic:LITERAL:storm.{second}.{post}.{n} for request = Fetch with resourceRefCount = 1 based on rule DefaultDeny",
             n % 50,
             n % 250
@@ -44,12 +43,13 @@ async fn a_storm_of_refusals_stays_within_bounds_and_is_counted() {
     let (ca, token) = (h.lab.kafka.ca.display().to_string(), intake_token(&h.lab.state).unwrap());
     let url = format!("https://{INTAKE}/v1/clusters/main/logs");
     let header = format!("Authorization: Bearer {token}");
+    let run = format!("storm-{}", jiff::Timestamp::now().as_millisecond());
     let start = Instant::now();
     let mut put_off = 0;
     for second in 0..SECONDS {
         let began = Instant::now();
         for number in 0..POSTS {
-            let body = post(second, number);
+            let body = post(&run, second, number);
             // Put off, it is sent again, as a shipper would.
             loop {
                 let arguments = ["-sS", "--cacert", &ca, "-H", &header, "-H", "Content-Type: application/json"];
@@ -85,7 +85,7 @@ async fn a_storm_of_refusals_stays_within_bounds_and_is_counted() {
             .await
             .iter()
             .map(|e| &e["unmapped"]["event"])
-            .filter(|e| e["action"] == "AccessDenied" && e["actor"]["name"].as_str().unwrap().starts_with("storm-"))
+            .filter(|e| e["action"] == "AccessDenied" && e["actor"]["name"].as_str().unwrap().starts_with(&run))
             .map(|e| e["count"].as_i64().unwrap())
             .sum();
         if counted == i64::try_from(sent).unwrap() { Ok(()) } else { Err(format!("{counted} of {sent}")) }

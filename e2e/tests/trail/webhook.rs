@@ -80,6 +80,9 @@ async fn a_receiver_gets_each_event_in_order_and_what_it_cannot_read_is_a_dead_l
         async move { status }
     });
     let (url, ca, serving) = https::serve(app).await;
+    // What was put on record before comes, too: names of this run's own.
+    let run = jiff::Timestamp::now().as_millisecond();
+    let named = |name: &str| format!("{name}-{run}");
     h.own_namespace()
         .apply_value(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "siem"},
             "stringData": {"token": TOKEN, "ca.crt": ca}}))
@@ -88,30 +91,30 @@ async fn a_receiver_gets_each_event_in_order_and_what_it_cannot_read_is_a_dead_l
     let webhook = |webhook: Value| json!({"spec": {"webhook": webhook}});
     platform.patch::<AuditTrail>("default", webhook(json!({"url": url, "secretRef": {"name": "siem"}}))).await;
     let consumer = h.tenant("consumer").await;
-    consumer.apply(&client("first")).await;
-    consumer.ready::<StreamClient>("first").await;
-    arrives(&receiver, "streamclient/first").await;
+    consumer.apply(&client(&named("first"))).await;
+    consumer.ready::<StreamClient>(&named("first")).await;
+    arrives(&receiver, &named("first")).await;
     platform.says::<AuditTrail>("default", "WebhookDelivered", "True", Reason::Ready, &[]).await;
 
     // It is away for a while: events wait, and nothing is lost.
     receiver.answers.store(503, Ordering::SeqCst);
-    consumer.apply(&client("second")).await;
-    consumer.ready::<StreamClient>("second").await;
+    consumer.apply(&client(&named("second"))).await;
+    consumer.ready::<StreamClient>(&named("second")).await;
     platform.says::<AuditTrail>("default", "WebhookDelivered", "False", Reason::WebhookWaiting, &["503"]).await;
-    assert!(!receiver.has("streamclient/second"));
+    assert!(!receiver.has(&named("second")));
     receiver.answers.store(200, Ordering::SeqCst);
-    arrives(&receiver, "streamclient/second").await;
+    arrives(&receiver, &named("second")).await;
 
     // One that it cannot read holds nothing up.
-    *receiver.cannot_read.lock().unwrap() = Some("streamclient/third".into());
-    consumer.apply(&client("third")).await;
-    consumer.ready::<StreamClient>("third").await;
-    consumer.apply(&client("fourth")).await;
-    consumer.ready::<StreamClient>("fourth").await;
-    arrives(&receiver, "streamclient/fourth").await;
-    assert!(!receiver.has("streamclient/third"));
+    *receiver.cannot_read.lock().unwrap() = Some(named("third"));
+    consumer.apply(&client(&named("third"))).await;
+    consumer.ready::<StreamClient>(&named("third")).await;
+    consumer.apply(&client(&named("fourth"))).await;
+    consumer.ready::<StreamClient>(&named("fourth")).await;
+    arrives(&receiver, &named("fourth")).await;
+    assert!(!receiver.has(&named("third")));
     let letters = records::read(&h.brokers.login(), "weir-e2e-letters", "weir-audit-dead-letters").unwrap();
-    assert!(letters.values().flatten().any(|l| l.contains("\"third\"")), "{letters:#?}");
+    assert!(letters.values().flatten().any(|l| l.contains(&named("third"))), "{letters:#?}");
     *receiver.cannot_read.lock().unwrap() = None;
 
     let sequences = receiver.sequences();
