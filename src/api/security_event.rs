@@ -120,8 +120,6 @@ pub enum EventSource {
     BrokerLog,
     /// Confluent Server's audit log.
     ConfluentAuditLog,
-    /// Positions and members of consumer groups, which the brokers tell.
-    ConsumerGroups,
 }
 
 /// What a client asked a broker for.
@@ -233,12 +231,6 @@ pub enum Action {
     DenialBurst,
     /// A credential that was retired is still being tried.
     RetiredCredentialUsed,
-    /// A principal reads from an address that it was never seen at.
-    NewAddressSeen,
-    /// What a binding gives was not used for long.
-    GrantUnused,
-    /// What consumers read, summed up.
-    AccessUsed,
     /// Another instance of Weir leads.
     LeaderChanged,
     /// The audit topic's chain begins.

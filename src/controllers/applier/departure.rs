@@ -392,7 +392,7 @@ impl Session<'_> {
     /// Puts on record that versions left, and what was proven of them.
     async fn tell_of(&mut self, key: &ObjectKey, uid: String, principals: Vec<String>) {
         let message = format!("every broker was seen without {}", principals.join(", "));
-        let happening = Happening::new(Action::CredentialRevoked, object_of(key, uid), "Retired", message)
+        let happening = Happening::new(Action::CredentialRevoked, self.object_of(key, uid), "Retired", message)
             .on(self.cluster)
             .of(principals.clone());
         self.context.record(happening.clone(), &principals.join(",")).await;
@@ -410,15 +410,22 @@ impl Session<'_> {
             self.context.record(proof, &format!("probed/{principal}")).await;
         }
     }
-}
 
-/// What a version was issued to: a client, or a share, for a partner or for copying; or a cluster, for the workers that copy to it.
-fn object_of(key: &ObjectKey, uid: String) -> ObjectRef {
-    if let Some((share, _)) = share_of_guest(key) {
-        return object_ref("ExternalShare", &share, None);
-    }
-    match engine_of_worker(key) {
-        Some(engine) => object_ref("StreamCluster", &ObjectKey::new("", engine.cluster), None),
-        None => object_ref("StreamClient", key, Some(uid)),
+    /// What a version was issued to: a client, or a share, for a partner or for copying; or a cluster, for the workers that copy to
+    /// it.
+    fn object_of(&self, key: &ObjectKey, uid: String) -> ObjectRef {
+        let index = self.context.world.index();
+        if let Some((share, _)) = share_of_guest(key) {
+            // So that it is found among what happened to the share.
+            let uid = index.share(&share).and_then(|s| s.uid());
+            return object_ref("ExternalShare", &share, uid);
+        }
+        match engine_of_worker(key) {
+            Some(engine) => {
+                let uid = index.cluster(&engine.cluster).and_then(|c| c.uid());
+                object_ref("StreamCluster", &ObjectKey::new("", engine.cluster), uid)
+            }
+            None => object_ref("StreamClient", key, Some(uid)),
+        }
     }
 }

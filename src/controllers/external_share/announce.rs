@@ -3,7 +3,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use crate::api::{self, ExternalShare, ExternalShareStatus, ReplicationStatus, SharePhase, SharedWith};
+use crate::api::{
+    self, ExternalShare, ExternalShareStatus, PARTNER_REVIEWER, ReplicationStatus, SharePhase, SharedWith,
+};
 use crate::controllers::context::Context;
 use crate::domain::approval::requesters;
 use crate::domain::event::Happening;
@@ -18,7 +20,10 @@ pub async fn announce(context: &Context, share: &ExternalShare, key: &ObjectKey,
         let was = before.partners.iter().find(|p| p.name == now.name);
         let version = share.resource_version().unwrap_or_default();
         for (action, reason, message) in steps(was, now) {
-            let happening = happening(share, key, now, (action, reason, &message));
+            let mut happening = happening(share, key, now, (action, reason, &message));
+            if action == api::Action::CredentialFetched {
+                happening = happening.by(api::ActorType::Partner, format!("{PARTNER_REVIEWER}{}", now.name));
+            }
             // What is seen twice before the status is written is one step, though the principal may be gone the second time.
             let is_of_version = matches!(action, api::Action::CredentialIssued | api::Action::CredentialRotated);
             let principal = now.principal.as_deref().filter(|_| is_of_version).unwrap_or_default();

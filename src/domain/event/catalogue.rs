@@ -24,8 +24,6 @@ pub enum Class {
     ApplicationLifecycle(u32),
     /// 6003 API Activity; the activity follows from Kafka's operation.
     ApiActivity,
-    /// 6005 Datastore Activity: 1 Read.
-    DatastoreActivity(u32),
 }
 
 /// Activities of findings.
@@ -51,7 +49,6 @@ impl Class {
             Self::UserAccess(_) => 3005,
             Self::ApplicationLifecycle(_) => 6002,
             Self::ApiActivity => 6003,
-            Self::DatastoreActivity(_) => 6005,
         }
     }
 
@@ -66,7 +63,6 @@ impl Class {
             Self::UserAccess(_) => "user_access",
             Self::ApplicationLifecycle(_) => "application_lifecycle",
             Self::ApiActivity => "api_activity",
-            Self::DatastoreActivity(_) => "datastore_activity",
         }
     }
 
@@ -79,7 +75,6 @@ impl Class {
                 | Self::EntityManagement(_)
                 | Self::UserAccess(_)
                 | Self::ApiActivity
-                | Self::DatastoreActivity(_)
         )
     }
 
@@ -94,7 +89,6 @@ impl Class {
             Self::UserAccess(_) => "user, privileges, resources",
             Self::ApplicationLifecycle(_) => "app",
             Self::ApiActivity => "api, src_endpoint, resources, action_id, disposition_id, authorizations",
-            Self::DatastoreActivity(_) => "table, src_endpoint",
         }
     }
 }
@@ -126,8 +120,6 @@ pub const fn event_type(action: Action) -> &'static EventType {
 
 const WEIR: &[EventSource] = &[EventSource::Weir];
 const BROKERS: &[EventSource] = &[EventSource::BrokerLog, EventSource::ConfluentAuditLog];
-const GROUPS: &[EventSource] = &[EventSource::ConsumerGroups];
-const ANY: &[EventSource] = &[EventSource::ConsumerGroups, EventSource::BrokerLog, EventSource::ConfluentAuditLog];
 
 const fn row(
     action: Action,
@@ -147,8 +139,8 @@ const fn on_record_only(row: EventType) -> EventType {
 /// Every type, in the order of [`Action`].
 pub const CATALOGUE: &[EventType] = {
     use Class::{
-        AccountChange, ApiActivity, ApplicationLifecycle, Authentication, ComplianceFinding, DatastoreActivity,
-        DetectionFinding, EntityManagement, UserAccess,
+        AccountChange, ApiActivity, ApplicationLifecycle, Authentication, ComplianceFinding, DetectionFinding,
+        EntityManagement, UserAccess,
     };
     use Severity::{Critical, High, Informational, Low, Medium};
     &[
@@ -442,30 +434,6 @@ pub const CATALOGUE: &[EventType] = {
             BROKERS,
             "a credential that was retired is still being tried",
         ),
-        row(
-            Action::NewAddressSeen,
-            "access.new-address",
-            Low,
-            DetectionFinding(Finding::Create),
-            ANY,
-            "a principal came from an address that it was never seen at",
-        ),
-        row(
-            Action::GrantUnused,
-            "access.unused",
-            Low,
-            DetectionFinding(Finding::Create),
-            GROUPS,
-            "what a binding gives was not used for long",
-        ),
-        on_record_only(row(
-            Action::AccessUsed,
-            "access.used",
-            Informational,
-            DatastoreActivity(1),
-            GROUPS,
-            "what consumers read, summed up by binding and topic",
-        )),
         row(
             Action::LeaderChanged,
             "weir.leader-changed",

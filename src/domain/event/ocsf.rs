@@ -134,10 +134,6 @@ fn of_class(class: Class, event: &SecurityEventSpec) -> Vec<(&'static str, Value
             ("disposition_id", json!(26)),
             ("authorizations", json!([{"decision": "Denied"}])),
         ],
-        Class::DatastoreActivity(_) => vec![
-            ("table", json!({"name": client.resource_name.as_deref().unwrap_or("unknown")})),
-            ("src_endpoint", endpoint(&client)),
-        ],
     }
 }
 
@@ -200,8 +196,7 @@ fn activity(class: Class, event: &SecurityEventSpec) -> u32 {
         | Class::Authentication(activity)
         | Class::EntityManagement(activity)
         | Class::UserAccess(activity)
-        | Class::ApplicationLifecycle(activity)
-        | Class::DatastoreActivity(activity) => activity,
+        | Class::ApplicationLifecycle(activity) => activity,
         Class::ApiActivity => match event.client.as_ref().and_then(|c| c.operation.as_deref()) {
             Some("Create") => 1,
             Some("Read" | "Describe" | "DescribeConfigs") => 2,
