@@ -110,8 +110,16 @@ fn each_break_is_called_what_it_is() {
     assert!(matches!(key, Break::Relabelled { what: "key", .. }), "{key}");
     let garbage = with(&|all| all[2].value = b"{}".to_vec());
     assert!(matches!(garbage, Break::Unreadable { offset: 2, .. }), "{garbage}");
-    let unsigned = with(&|all| changed(&mut all[3], "\"message\":\"ey", "\"message\":\"ez"));
+    let unsigned = with(&|all| {
+        let (event, _) = super::chain::read(&all[3].value).unwrap();
+        // Other bits than the last ones, which base64 may not keep.
+        let (text, signature) = event.message.rsplit_once('.').unwrap();
+        let other = if signature.starts_with('A') { "B" } else { "A" };
+        changed(&mut all[3], &event.message, &format!("{text}.{other}{}", &signature[1..]));
+    });
     assert!(matches!(unsigned, Break::BadCheckpoint { offset: 3, .. }), "{unsigned}");
+    let of_nobody = with(&|all| changed(&mut all[3], "\"message\":\"ey", "\"message\":\"ez"));
+    assert!(matches!(of_nobody, Break::Altered { before: 3, .. }), "{of_nobody}");
 }
 
 #[test]
