@@ -69,11 +69,12 @@ fn verdict(context: &Context, uid: &str, grant: &Arc<Grant>) -> Option<Problem> 
     if state.verified.get(principal).and_then(|grants| grants.get(uid)) == Some(grant) {
         return None;
     }
-    if let Some(problem) = state.failed.get(principal) {
-        return Some(problem.clone());
-    }
+    // Whatever was in the way before: now the cluster is.
     if let Some(obstacle) = state.link.obstacle(cluster) {
         return Some(obstacle);
+    }
+    if let Some(problem) = state.failed.get(principal) {
+        return Some(problem.clone());
     }
     Some(if state.held.as_ref().is_some_and(|h| h.principals.contains(principal)) {
         Problem::waiting(

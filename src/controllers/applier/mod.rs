@@ -26,7 +26,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::{Instrument, info_span, warn};
 
 use super::context::Context;
-use crate::domain::names::ObjectKey;
+use crate::domain::names::{ObjectKey, PrincipalKey};
 use crate::domain::secret::Secret;
 use crate::k8s::credentials::AdminAccess;
 use crate::ports::TopicError;
@@ -120,8 +120,11 @@ impl Applier {
                     SessionError::Refused(reason, message) => Link::Refused(*reason, message.clone()),
                     other => Link::Unreachable(other.to_string()),
                 };
-                self.handle.state().link = link;
+                let before = std::mem::replace(&mut self.handle.state().link, link);
                 self.context.world.reconcile_cluster(&self.cluster);
+                if before == Link::Governing {
+                    self.report_failed();
+                }
                 if matches!(error, SessionError::NotLeading | SessionError::Ledger(TopicError::Fenced)) {
                     self.context.step_down();
                     return;
@@ -131,6 +134,18 @@ impl Applier {
         }
         .instrument(span)
         .await;
+    }
+
+    /// What was in the way of these is not what is in their way now.
+    fn report_failed(&self) {
+        let failed: Vec<_> = self.handle.state().failed.keys().cloned().collect();
+        let key = |principal| PrincipalKey { cluster: self.cluster.clone(), principal };
+        let bindings: BTreeSet<_> = {
+            let index = self.context.world.index();
+            let desired = failed.into_iter().map(|principal| index.desired(&key(principal)));
+            desired.flat_map(|d| d.grants.into_values()).map(|grant| grant.binding.clone()).collect()
+        };
+        bindings.iter().for_each(|binding| self.context.world.reconcile_binding(binding));
     }
 
     async fn session(&mut self) -> Result<(), SessionError> {
