@@ -7,15 +7,11 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, StatusCode};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::domain::secret::Secret;
-use crate::tls::{TlsError, Versions, client_config};
+use crate::tls::{HttpsClient, TlsError, Versions, client_config, https_client};
 
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,7 +42,7 @@ pub enum Delivery {
 pub struct Webhook {
     url: String,
     authorization: Option<HeaderValue>,
-    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: HttpsClient,
 }
 
 impl Webhook {
@@ -56,14 +52,13 @@ impl Webhook {
     /// The authority or the token cannot be used.
     pub fn new(receiver: &Receiver) -> Result<Self, TlsError> {
         let tls = client_config(receiver.ca_pem.as_deref(), None, Versions::SinceTls12)?;
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
         let bearer = |token: &Secret| {
             let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
             value.map_err(|_| TlsError::new("the token holds what no header can"))
         };
         let mut authorization = receiver.token.as_ref().map(bearer).transpose()?;
         authorization.iter_mut().for_each(|value| value.set_sensitive(true));
-        let http = Client::builder(TokioExecutor::new()).build(connector);
+        let http = https_client(tls);
         Ok(Self { url: receiver.url.clone(), authorization, http })
     }
 

@@ -1,13 +1,15 @@
 //! The audit topic: records are added, and never changed. What they say is not looked at here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 
+use super::KafkaAdminClient;
 use super::journal::{Entry, Journal};
 use crate::domain::audit::chain::Record;
-use crate::ports::{KafkaAdmin, KafkaEndpoint, KafkaError, TopicError};
+use crate::ports::{KafkaEndpoint, KafkaError, TopicError};
 
 /// The audit topic of one cluster.
 pub struct AuditLog {
@@ -24,14 +26,19 @@ pub struct Stored {
 }
 
 impl AuditLog {
-    /// In `topic` of the cluster at `endpoint`, which `admin` administers, whose records are kept for `retention_ms`; without,
-    /// for ever. See [`Journal::new`] for what the principal needs.
-    pub fn new(
+    /// Enters the cluster at `endpoint`, as a client called `client_id`. Records of `topic` are kept for `retention`; without, for
+    /// ever. See [`Journal::new`] for what the principal needs.
+    ///
+    /// # Errors
+    /// The cluster cannot be entered.
+    pub async fn connect(
         endpoint: &KafkaEndpoint,
-        admin: Arc<dyn KafkaAdmin>,
+        client_id: &str,
         topic: &str,
-        retention_ms: Option<i64>,
+        retention: Option<Duration>,
     ) -> Result<Self, KafkaError> {
+        let admin = Arc::new(KafkaAdminClient::connect(endpoint, client_id).await?);
+        let retention_ms = retention.and_then(|r| i64::try_from(r.as_millis()).ok());
         let settings = [
             ("cleanup.policy", "delete".to_owned()),
             ("retention.ms", retention_ms.unwrap_or(-1).to_string()),

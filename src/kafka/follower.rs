@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::audit_log::{Stored, stored};
-use super::librdkafka::{Context, client_config};
+use super::librdkafka::{Context, blocking, client_config};
 use crate::ports::{KafkaEndpoint, TopicError};
 
 /// How long the brokers may take.
@@ -130,11 +130,4 @@ impl Follower {
 
 fn unavailable(error: rdkafka::error::KafkaError) -> TopicError {
     TopicError::Unavailable(error.to_string())
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, TopicError> + Send + 'static,
-) -> Result<T, TopicError> {
-    let gone = |_| TopicError::Unavailable("the runtime is shutting down".into());
-    tokio::task::spawn_blocking(work).await.map_err(gone)?
 }

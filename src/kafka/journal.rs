@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::Mutex;
 
-use super::librdkafka::{Context, client_config};
+use super::librdkafka::{Context, blocking, client_config};
 use crate::ports::{
     ConfigResource, Disposition, KafkaAdmin, KafkaEndpoint, KafkaError, NewTopic, OffsetSpec, TopicError,
 };
@@ -358,11 +358,4 @@ fn unavailable(e: KafkaError) -> TopicError {
 /// Destroying a producer waits for its threads.
 fn discard(producer: Arc<Producer>) {
     drop(tokio::task::spawn_blocking(move || drop(producer)));
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, TopicError> + Send + 'static,
-) -> Result<T, TopicError> {
-    let gone = |_| TopicError::Unavailable("the runtime is shutting down".into());
-    tokio::task::spawn_blocking(work).await.map_err(gone)?
 }

@@ -12,7 +12,7 @@ use rdkafka::{ClientConfig, ClientContext};
 use tokio::runtime::Handle;
 
 use super::sasl::oauth::TokenSource;
-use crate::ports::{KafkaEndpoint, KafkaError, KafkaSasl};
+use crate::ports::{KafkaEndpoint, KafkaError, KafkaSasl, TopicError};
 
 /// The properties that dial and log in to `endpoint`. They hold secrets: never to be printed.
 pub(super) fn client_config(endpoint: &KafkaEndpoint, client_id: &str) -> ClientConfig {
@@ -106,6 +106,14 @@ impl ProducerContext for Context {
 
     /// A record that was not delivered fails its transaction: there is nothing to do here.
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
+
+/// Does what blocks where that holds nobody up.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TopicError> + Send + 'static,
+) -> Result<T, TopicError> {
+    let gone = |_| TopicError::Unavailable("the runtime is shutting down".into());
+    tokio::task::spawn_blocking(work).await.map_err(gone)?
 }
 
 #[cfg(test)]

@@ -9,10 +9,6 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -23,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::domain::replication::reported::first_line;
 use crate::domain::secret::Secret;
 use crate::ports::{RestEndpoint, RestError};
-use crate::tls::{Versions, client_config};
+use crate::tls::{HttpsClient, Versions, client_config, https_client};
 
 /// How long a call may take. Kafka Connect waits up to 90 s for its own workers; what takes longer is asked for again.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,7 +30,7 @@ const LARGEST: usize = 16 * 1024 * 1024;
 pub struct RestClient {
     base: String,
     authorization: Option<HeaderValue>,
-    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: HttpsClient,
 }
 
 impl RestClient {
@@ -46,8 +42,7 @@ impl RestClient {
         let client = endpoint.client.as_ref().map(|(certificate, key)| (certificate.as_str(), key));
         let tls =
             client_config(endpoint.ca_pem.as_deref(), client, Versions::SinceTls12).map_err(RestError::unanswered)?;
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
-        let http = Client::builder(TokioExecutor::new()).build(connector);
+        let http = https_client(tls);
         let authorization = endpoint.basic.as_ref().map(|(name, password)| basic(name, password)).transpose()?;
         Ok(Self { base: endpoint.url.clone(), authorization, http })
     }

@@ -56,8 +56,8 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
-{{/* Variables of admission policies: who the requesters of a RoleBinding or ExternalShare are, and who made and changed a product or client, one a line. Nobody can tell who made one that has no
-annotation, so it gets none later. */}}
+{{/* Variables of admission policies: who the requesters of a RoleBinding or ExternalShare are, and who made
+and changed a product or client, one a line. Nobody can tell who made one that has no annotation, so it gets none later. */}}
 {{- define "weir.requesters" -}}
 - name: before
   expression: >-

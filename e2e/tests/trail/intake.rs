@@ -11,13 +11,13 @@ use crate::harness::shell::try_run;
 use crate::harness::{Harness, until};
 
 /// Posts with `curl`, as a shipper would; the status, and what is answered.
-struct Poster {
+pub struct Poster {
     ca: String,
     token: String,
 }
 
 impl Poster {
-    fn of(h: &Harness) -> Self {
+    pub fn of(h: &Harness) -> Self {
         Self { ca: h.lab.kafka.ca.display().to_string(), token: intake_token(&h.lab.state).unwrap() }
     }
 
@@ -36,7 +36,7 @@ impl Poster {
         (status.trim().parse().unwrap(), answer.to_owned())
     }
 
-    async fn json(&self, body: &str) -> (u16, String) {
+    pub async fn json(&self, body: &str) -> (u16, String) {
         self.post(&self.token, "main", &["-H", "Content-Type: application/json"], body).await
     }
 }

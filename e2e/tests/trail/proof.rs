@@ -1,11 +1,9 @@
 //! Whoever changes the record is found out. Kafka lets nobody change a record in its place, so what somebody with the brokers' disks
 //! could make of the topic stands in topics of its own.
 
-use std::sync::Arc;
-
 use weir::api::AuditTrail;
 use weir::domain::audit::chain::Record;
-use weir::kafka::{AuditLog, KafkaAdminClient, Stored};
+use weir::kafka::{AuditLog, Stored};
 
 use crate::events::verify;
 use crate::harness::Harness;
@@ -21,9 +19,7 @@ async fn records(h: &Harness) -> Vec<Record> {
 }
 
 async fn log(h: &Harness, topic: &str) -> AuditLog {
-    let login = h.brokers.login();
-    let admin = KafkaAdminClient::connect(&login, "weir-e2e").await.unwrap();
-    AuditLog::new(&login, Arc::new(admin), topic, None).unwrap()
+    AuditLog::connect(&h.brokers.login(), "weir-e2e", topic, None).await.unwrap()
 }
 
 /// Whether a topic with these records is proven, and what is said of it.

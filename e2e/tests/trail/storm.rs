@@ -4,13 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use weir::api::{Action, RoleBinding};
-use weir_e2e::lab::kafka::intake_token;
-use weir_e2e::lab::pki::INTAKE;
 
 use crate::events::export;
 use crate::harness::Harness;
 use crate::harness::manifests::{binding, client};
-use crate::harness::shell::try_run;
+use crate::intake::Poster;
 
 /// How many refusals are posted each second, and for how long.
 const A_SECOND: usize = 10_000;
@@ -40,9 +38,7 @@ async fn a_storm_of_refusals_stays_within_bounds_and_is_counted() {
     let (owner, consumer) = h.owner_and_consumer().await;
     let own = h.own_namespace();
     let before = own.names::<weir::api::SecurityEvent>().await.len();
-    let (ca, token) = (h.lab.kafka.ca.display().to_string(), intake_token(&h.lab.state).unwrap());
-    let url = format!("https://{INTAKE}/v1/clusters/main/logs");
-    let header = format!("Authorization: Bearer {token}");
+    let poster = Poster::of(&h);
     let run = format!("storm-{}", jiff::Timestamp::now().as_millisecond());
     let start = Instant::now();
     let mut put_off = 0;
@@ -52,13 +48,11 @@ async fn a_storm_of_refusals_stays_within_bounds_and_is_counted() {
             let body = post(&run, second, number);
             // Put off, it is sent again, as a shipper would.
             loop {
-                let arguments = ["-sS", "--cacert", &ca, "-H", &header, "-H", "Content-Type: application/json"];
-                let status = ["-o", "/dev/null", "-w", "%{http_code}", "--data-binary", "@-", &url];
-                let (_, said) = try_run("curl", &[&arguments[..], &status[..]].concat(), &body).await;
-                if said.trim() == "200" {
+                let (status, said) = poster.json(&body).await;
+                if status == 200 {
                     break;
                 }
-                assert_eq!(said.trim(), "503");
+                assert_eq!(status, 503, "{said}");
                 put_off += 1;
             }
         }

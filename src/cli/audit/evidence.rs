@@ -1,13 +1,16 @@
 //! Puts together what happened to one thing: who asked, who approved, what was given and when, when it ended, and what was proven.
 
+use std::fmt::Debug;
+
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use kube::{Api, Client, ResourceExt};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 
 use super::topic::{Where, find};
 use crate::api::{ExternalShare, RoleBinding, SecurityEventSpec, StreamClient};
-use crate::domain::audit::chain;
-use crate::domain::audit::proof::{Break, Proof};
+use crate::domain::audit::proof::Proof;
 use crate::kafka::Stored;
 use crate::ports::TopicError;
 
@@ -36,7 +39,6 @@ pub async fn evidence(client: &Client, namespace: &str, of: Evidence) -> anyhow:
     let topic = find(client, &of.at, None).await?;
     let walk = Walk {
         proof: Proof::new(topic.public_keys, topic.known, topic.is_whole),
-        broken: None,
         namespace: namespace.to_owned(),
         kind,
         name: name.to_owned(),
@@ -52,7 +54,7 @@ pub async fn evidence(client: &Client, namespace: &str, of: Evidence) -> anyhow:
     for (sequence, event) in &walk.found {
         say(*sequence, event);
     }
-    match walk.broken.map_or_else(|| walk.proof.end(), Err) {
+    match walk.proof.end() {
         Ok(proven) => println!(
             "\nThe audit topic is proven: chain {}, {} records, {} of them covered by a signed checkpoint.",
             proven.chain, proven.records, proven.signed
@@ -75,26 +77,24 @@ fn parse(thing: &str) -> anyhow::Result<(&'static str, &str)> {
 
 /// The UID of the thing, where it is there.
 async fn uid_of(client: &Client, namespace: &str, kind: &str, name: &str) -> anyhow::Result<Option<String>> {
-    let failed = || format!("failed to read {kind} {namespace}/{name}");
-    Ok(match kind {
-        "RoleBinding" => {
-            let api: Api<RoleBinding> = Api::namespaced(client.clone(), namespace);
-            api.get_opt(name).await.with_context(failed)?.and_then(|o| o.uid())
-        }
-        "ExternalShare" => {
-            let api: Api<ExternalShare> = Api::namespaced(client.clone(), namespace);
-            api.get_opt(name).await.with_context(failed)?.and_then(|o| o.uid())
-        }
-        _ => {
-            let api: Api<StreamClient> = Api::namespaced(client.clone(), namespace);
-            api.get_opt(name).await.with_context(failed)?.and_then(|o| o.uid())
-        }
-    })
+    let uid = match kind {
+        "RoleBinding" => uid::<RoleBinding>(client, namespace, name).await,
+        "ExternalShare" => uid::<ExternalShare>(client, namespace, name).await,
+        _ => uid::<StreamClient>(client, namespace, name).await,
+    };
+    uid.with_context(|| format!("failed to read {kind} {namespace}/{name}"))
+}
+
+async fn uid<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<String>, kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    Ok(api.get_opt(name).await?.and_then(|object| object.uid()))
 }
 
 struct Walk {
     proof: Proof,
-    broken: Option<Break>,
     namespace: String,
     kind: &'static str,
     name: String,
@@ -104,11 +104,8 @@ struct Walk {
 
 impl Walk {
     fn take(&mut self, stored: &Stored) -> Result<(), TopicError> {
-        if self.broken.is_none() {
-            self.broken = self.proof.take(stored.offset, &stored.record).err();
-        }
         // What can be read is told, proven or not.
-        if let Ok((event, link)) = chain::read(&stored.record.value)
+        if let Some((event, link)) = self.proof.take(stored.offset, &stored.record)
             && self.is_about(&event)
         {
             self.found.push((link.sequence, event));

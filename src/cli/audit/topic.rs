@@ -1,6 +1,5 @@
 //! The audit topic, as somebody enters it who may read the Secrets of Weir's namespace.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,7 +9,7 @@ use kube::{Api, Client};
 use crate::api::{AuditTrail, StreamCluster};
 use crate::domain::audit::checkpoint::{Checkpoint, Signer, key_id, thumbprint, verify};
 use crate::k8s::credentials::Secrets;
-use crate::kafka::{AuditLog, KafkaAdminClient};
+use crate::kafka::AuditLog;
 
 /// Where Weir is.
 #[derive(Args, Debug)]
@@ -59,11 +58,9 @@ pub async fn find(client: &Client, at: &Where, other: Option<String>) -> anyhow:
         None => None,
     };
     let retention = trail.spec.retention.map(Duration::from);
-    let admin = KafkaAdminClient::connect(&access.endpoint, "weir-audit-reader").await;
-    let admin = admin.with_context(|| format!("failed to enter StreamCluster {cluster}"))?;
     let name = other.unwrap_or(trail.spec.topic);
-    let retention_ms = retention.and_then(|r| i64::try_from(r.as_millis()).ok());
-    let log = AuditLog::new(&access.endpoint, Arc::new(admin), &name, retention_ms)?;
+    let log = AuditLog::connect(&access.endpoint, "weir-audit-reader", &name, retention).await;
+    let log = log.with_context(|| format!("failed to enter StreamCluster {cluster}"))?;
     Ok(Topic { name, log, public_keys, known, is_whole: retention.is_none() })
 }
 

@@ -8,8 +8,7 @@ use kube::Client;
 
 use super::topic::{Where, find, verified};
 use crate::domain::audit::checkpoint::Checkpoint;
-use crate::domain::audit::proof::{Break, Proof, Proven};
-use crate::ports::TopicError;
+use crate::domain::audit::proof::{Proof, Proven};
 
 /// How often it is told how far it is.
 const TELL_EVERY: u64 = 100_000;
@@ -46,33 +45,20 @@ pub async fn verify(client: &Client, of: Verify) -> anyhow::Result<()> {
         }
     }
     let proof = Proof::new(public_keys, outside, topic.is_whole);
-    let walk = Walk { proof, taken: 0, broken: None };
-    let walk = topic.log.read(walk, |walk, stored| walk.take(stored)).await;
-    let walk = walk.map_err(|e| anyhow!("failed to read topic {}: {e}", topic.name))?;
-    match walk.broken.map_or_else(|| walk.proof.end(), Err) {
+    let walk = topic.log.read((proof, 0_u64), |(proof, taken), stored| {
+        proof.take(stored.offset, &stored.record);
+        *taken += 1;
+        if taken.is_multiple_of(TELL_EVERY) {
+            eprintln!("{taken} records so far");
+        }
+        Ok(())
+    });
+    let (proof, _) = walk.await.map_err(|e| anyhow!("failed to read topic {}: {e}", topic.name))?;
+    match proof.end() {
         Ok(proven) => say(&topic.name, &proven),
         Err(broken) => bail!("topic {} is not what Weir wrote: {broken}", topic.name),
     }
     Ok(())
-}
-
-struct Walk {
-    proof: Proof,
-    taken: u64,
-    broken: Option<Break>,
-}
-
-impl Walk {
-    fn take(&mut self, stored: crate::kafka::Stored) -> Result<(), TopicError> {
-        if self.broken.is_none() {
-            self.broken = self.proof.take(stored.offset, &stored.record).err();
-            self.taken += 1;
-            if self.taken.is_multiple_of(TELL_EVERY) {
-                eprintln!("{} records so far", self.taken);
-            }
-        }
-        Ok(())
-    }
 }
 
 fn say(topic: &str, proven: &Proven) {

@@ -296,7 +296,7 @@ impl Actor {
             Some(event(Happening::new(action, about(trail), reason, words?), &now.to_string(), now))
         });
         let told: Vec<_> = told.collect();
-        self.append(&told).await?;
+        self.append(told.iter()).await?;
         told.into_iter().for_each(|event| self.shown.show(event));
         Ok(())
     }
@@ -308,7 +308,7 @@ impl Actor {
             Err(error) => return warn!(%error, "failed to look for events that are not on record yet"),
         };
         for chunk in kept.chunks(AT_ONCE) {
-            if self.append(chunk).await.is_err() {
+            if self.append(chunk.iter()).await.is_err() {
                 return;
             }
             for event in chunk {
@@ -332,8 +332,7 @@ impl Actor {
                 made.buffer_unordered(MADE_AT_ONCE).collect::<()>().await;
             }
             Topic::Open(_) => {
-                let events: Vec<_> = told.iter().map(|t| t.event.clone()).collect();
-                if self.append(&events).await.is_err() {
+                if self.append(told.iter().map(|t| &t.event)).await.is_err() {
                     return self.put_aside(told).await;
                 }
                 for Told { event, heard } in told {
@@ -349,7 +348,7 @@ impl Actor {
     /// Tells of an event of the actor's own.
     async fn tell(&mut self, event: SecurityEventSpec) {
         let is_unwanted = matches!(self.topic, Topic::Unwanted);
-        if is_unwanted || self.append(std::slice::from_ref(&event)).await.is_ok() {
+        if is_unwanted || self.append(std::iter::once(&event)).await.is_ok() {
             self.shown.show(event);
         } else {
             self.shown.keep(event).await;
@@ -368,15 +367,15 @@ impl Actor {
     }
 
     /// Puts on record what is not there yet, in one transaction.
-    async fn append(&mut self, events: &[SecurityEventSpec]) -> Result<(), ()> {
+    async fn append<'a>(&mut self, events: impl Iterator<Item = &'a SecurityEventSpec> + Clone) -> Result<(), ()> {
         let Topic::Open(chain) = &mut self.topic else { return Err(()) };
         if !self.context.leadership.holds() {
             return Err(());
         }
         let mut head = chain.head.clone();
-        let mut records = Vec::with_capacity(events.len());
+        let mut records = Vec::new();
         let mut uids = BTreeSet::new();
-        for event in events.iter().filter(|e| !self.recent.has(e) && uids.insert(&e.uid)) {
+        for event in events.clone().filter(|e| !self.recent.has(e) && uids.insert(&e.uid)) {
             let (record, after) = head.follow(event);
             records.push(record);
             head = after;
@@ -388,7 +387,7 @@ impl Actor {
             Ok(()) => {
                 chain.head = head;
                 self.context.trail.counts.recorded.fetch_add(records.len() as u64, Ordering::Relaxed);
-                events.iter().for_each(|event| self.recent.insert(&event.uid));
+                events.for_each(|event| self.recent.insert(&event.uid));
                 Ok(())
             }
             Err(TopicError::Fenced) => {
@@ -448,7 +447,7 @@ impl Actor {
         chain.signed = records + 1;
         let happening = Happening::new(Action::AuditCheckpoint, about(trail), "Signed", &text);
         let checkpoint = event(happening, &format!("{records}/{now}"), now);
-        if self.append(&[checkpoint]).await.is_ok() {
+        if self.append(std::iter::once(&checkpoint)).await.is_ok() {
             self.report(trail, Some(Signed { records, at: now, text })).await;
         }
     }

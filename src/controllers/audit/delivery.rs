@@ -14,7 +14,7 @@ use crate::audit::webhook::{Delivery, Receiver, Webhook};
 use crate::controllers::context::Context;
 use crate::domain::audit::chain::{self, Record};
 use crate::domain::event::cloudevent;
-use crate::kafka::{AuditLog, Begin, Follower, KafkaAdminClient, Stored};
+use crate::kafka::{AuditLog, Begin, Follower, Stored};
 use crate::ports::{KafkaEndpoint, TopicError};
 
 /// The most events in a batch.
@@ -157,8 +157,7 @@ fn event(record: &Record) -> Value {
 async fn bury(context: &Context, wanted: &Wanted, record: &Record, why: &str) -> Result<(), String> {
     let topic = format!("{}-dead-letters", wanted.topic);
     warn!(key = record.key, why, topic, "the webhook refuses an event: it is a dead letter");
-    let admin = KafkaAdminClient::connect(&wanted.endpoint, "weir-audit").await.map_err(|e| e.to_string())?;
-    let log = AuditLog::new(&wanted.endpoint, Arc::new(admin), &topic, None).map_err(|e| e.to_string())?;
+    let log = AuditLog::connect(&wanted.endpoint, "weir-audit", &topic, None).await.map_err(|e| e.to_string())?;
     let mut letter = record.clone();
     letter.headers.push(("weir_reason".into(), why.to_owned()));
     log.open(0).await.map_err(|e| e.to_string())?;

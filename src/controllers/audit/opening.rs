@@ -6,11 +6,11 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::api::{Reason, SecurityEventSpec};
-use crate::domain::audit::chain::{self, Head};
+use crate::domain::audit::chain::Head;
 use crate::domain::audit::checkpoint::Checkpoint;
 use crate::domain::audit::proof::{Break, Proof};
-use crate::kafka::{AuditLog, KafkaAdminClient, Stored};
-use crate::ports::{KafkaEndpoint, KafkaError, TopicError};
+use crate::kafka::{AuditLog, Stored};
+use crate::ports::{KafkaEndpoint, TopicError};
 
 /// How many of the last records are read: events that were told twice are found among them.
 const TAIL: i64 = 10_000;
@@ -79,37 +79,39 @@ impl From<TopicError> for Closed {
 /// # Errors
 /// See [`Closed`].
 pub async fn open(place: Place, known: Option<Checkpoint>, confirmed: Option<String>) -> Result<Opened, Closed> {
-    let unavailable = |error: KafkaError| Closed::Unavailable(error.to_string());
-    let admin = Arc::new(KafkaAdminClient::connect(&place.endpoint, "weir-audit").await.map_err(unavailable)?);
-    let retention = place.retention.and_then(|r| i64::try_from(r.as_millis()).ok());
-    let log = Arc::new(AuditLog::new(&place.endpoint, admin, &place.topic, retention).map_err(unavailable)?);
+    let log = AuditLog::connect(&place.endpoint, "weir-audit", &place.topic, place.retention).await;
+    let log = Arc::new(log.map_err(|error| Closed::Unavailable(error.to_string()))?);
     let tail = log.open(TAIL).await?;
-    let (last, broken) = look(&tail, known);
+    let Looked { last, head, broken } = look(&tail, known);
     if let Some(what) = &broken {
         let token = token(what);
         if confirmed.as_ref() != Some(&token) {
             return Err(Closed::Broken { what: what.clone(), token });
         }
     }
-    let head = tail
-        .last()
-        .and_then(|s| chain::read(&s.record.value).ok().map(|(_, link)| Head::behind(&s.record.value, &link)));
     Ok(Opened { log, head: head.unwrap_or_else(|| Head::new(random())), last, broken })
 }
 
-/// The events of the last records, and the first break among them.
-fn look(tail: &[Stored], known: Option<Checkpoint>) -> (Vec<SecurityEventSpec>, Option<Break>) {
+/// What the last records say.
+struct Looked {
+    /// Their events.
+    last: Vec<SecurityEventSpec>,
+    /// Where the chain goes on, if the last record can be read.
+    head: Option<Head>,
+    /// The first break among them.
+    broken: Option<Break>,
+}
+
+fn look(tail: &[Stored], known: Option<Checkpoint>) -> Looked {
     let mut proof = Proof::new(Vec::new(), known, false);
-    let mut broken = None;
+    let (mut last, mut place) = (Vec::with_capacity(tail.len()), None);
     for stored in tail {
-        if let Err(what) = proof.take(stored.offset, &stored.record) {
-            broken = Some(what);
-            break;
-        }
+        let (event, link) = proof.take(stored.offset, &stored.record).unzip();
+        last.extend(event);
+        place = link;
     }
-    let events = tail.iter().filter_map(|s| chain::read(&s.record.value).ok()).map(|(event, _)| event).collect();
-    let broken = broken.or_else(|| proof.end().err());
-    (events, broken)
+    let head = tail.last().zip(place).map(|(stored, link)| Head::behind(&stored.record.value, &link));
+    Looked { last, head, broken: proof.end().err() }
 }
 
 fn token(what: &Break) -> String {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::api::SecurityEventSpec;
-use crate::domain::event::{CONTENT_TYPE, attributes, ocsf};
+use crate::domain::event::{CONTENT_TYPE, attributes, name_of, ocsf};
 
 /// A record as Kafka keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,12 +83,7 @@ pub fn read(value: &[u8]) -> Result<(SecurityEventSpec, Link), String> {
 
 /// The key of an event's record.
 pub fn key(event: &SecurityEventSpec) -> String {
-    let object = &event.object;
-    let name = match &object.namespace {
-        Some(namespace) => format!("{namespace}/{}", object.name),
-        None => object.name.clone(),
-    };
-    format!("{}/{name}", object.kind)
+    format!("{}/{}", event.object.kind, name_of(&event.object))
 }
 
 /// The headers of an event's record (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md>).

@@ -148,6 +148,8 @@ pub struct Proof {
     /// Nothing is past a retention: the first record must be there.
     is_whole: bool,
     head: Option<Head>,
+    /// The first break: behind it nothing is looked at.
+    broken: Option<Break>,
     proven: Proven,
 }
 
@@ -156,26 +158,31 @@ impl Proof {
     /// retention: its first record must be there. Checkpoints of other keys prove nothing, and break nothing.
     pub fn new(public_keys: Vec<String>, outside: impl IntoIterator<Item = Checkpoint>, is_whole: bool) -> Self {
         let outside = outside.into_iter().map(|c| (c.records, c)).collect();
-        Self { public_keys, outside, is_whole, head: None, proven: Proven::default() }
+        Self { public_keys, outside, is_whole, head: None, broken: None, proven: Proven::default() }
     }
 
-    /// Takes the next record; gives back the event that it tells.
-    ///
-    /// # Errors
-    /// It is not what follows.
-    pub fn take(&mut self, offset: i64, record: &Record) -> Result<SecurityEventSpec, Break> {
-        let (event, link) = chain::read(&record.value).map_err(|why| Break::Unreadable { offset, why })?;
+    /// Takes the next record; gives back what it tells, whether or not it is what follows.
+    pub fn take(&mut self, offset: i64, record: &Record) -> Option<(SecurityEventSpec, Link)> {
+        let told = chain::read(&record.value).map_err(|why| Break::Unreadable { offset, why });
+        if self.broken.is_none() {
+            let checked = told.as_ref().map_err(Break::clone);
+            self.broken = checked.and_then(|(event, link)| self.check(offset, record, event, link)).err();
+        }
+        told.ok()
+    }
+
+    fn check(&mut self, offset: i64, record: &Record, event: &SecurityEventSpec, link: &Link) -> Result<(), Break> {
         let sequence = link.sequence;
-        if record.key != chain::key(&event) {
+        if record.key != chain::key(event) {
             return Err(Break::Relabelled { offset, sequence, what: "key" });
         }
-        if record.headers != chain::headers(&event) {
+        if record.headers != chain::headers(event) {
             return Err(Break::Relabelled { offset, sequence, what: "headers" });
         }
-        self.follows(offset, &link)?;
-        let head = Head::behind(&record.value, &link);
+        self.follows(offset, link)?;
+        let head = Head::behind(&record.value, link);
         if event.action == Action::AuditCheckpoint {
-            self.checkpoint(offset, &event, sequence)?;
+            self.checkpoint(offset, event, sequence)?;
         }
         if let Some(outside) = self.outside.get(&head.records) {
             Self::agree(&head, outside)?;
@@ -184,12 +191,12 @@ impl Proof {
         }
         if self.head.is_none() {
             self.proven.first = sequence;
-            self.proven.chain = link.id;
+            self.proven.chain = link.id.clone();
         }
         self.proven.records = head.records;
         self.proven.last_time = Some(event.time.0);
         self.head = Some(head);
-        Ok(event)
+        Ok(())
     }
 
     fn follows(&self, offset: i64, link: &Link) -> Result<(), Break> {
@@ -247,8 +254,11 @@ impl Proof {
     /// The end of the topic.
     ///
     /// # Errors
-    /// Checkpoints know more.
+    /// The first break; or checkpoints know more.
     pub fn end(self) -> Result<Proven, Break> {
+        if let Some(broken) = self.broken {
+            return Err(broken);
+        }
         let last = self.outside.last_key_value().map(|(_, c)| c.clone());
         match (&self.head, last) {
             (None, Some(c)) => Err(Break::Empty { expected: c.records, time: c.time }),

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::catalogue::{CATALOGUE, Class, EventType, Finding, event_type};
 pub use self::cloudevent::{CONTENT_TYPE, attributes, cloudevent};
-pub use self::ocsf::{VERSION, class_address, ocsf};
+pub use self::ocsf::{VERSION, class_address, name_of, ocsf};
 use crate::api::{
     ACTION_LABEL, Action, Actor, ActorType, ClientRequest, EventSource, EventWindow, OBJECT_LABEL, ObjectRef, Outcome,
     SEVERITY_LABEL, SecurityEventSpec, Severity,

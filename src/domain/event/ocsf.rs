@@ -174,7 +174,8 @@ fn entity(object: &ObjectRef) -> Value {
     entity
 }
 
-fn name_of(object: &ObjectRef) -> String {
+/// `namespace/name`, or the name of what has no namespace.
+pub fn name_of(object: &ObjectRef) -> String {
     match &object.namespace {
         Some(namespace) => format!("{namespace}/{}", object.name),
         None => object.name.clone(),

@@ -107,13 +107,27 @@ impl Post {
     }
 }
 
+/// What the parts of a record say, by whatever names a shipper gives them.
+struct Parts<'a> {
+    logger: Option<&'a str>,
+    message: &'a str,
+    at: Option<Timestamp>,
+}
+
+impl<'a> Parts<'a> {
+    /// `None` without a message.
+    fn of(record: &'a Value) -> Option<Self> {
+        let text = |names: &[&str]| names.iter().find_map(|name| record[*name].as_str());
+        let at = text(&TIME).and_then(|t| t.parse().ok());
+        Some(Self { logger: text(&LOGGER), message: text(&MESSAGE)?, at })
+    }
+}
+
 /// A record with a message, and with the logger's name or with the whole line as its message; or one in which another record, or an
 /// event, stands as text.
 fn structured(record: &Value) -> Option<Refusal> {
-    let text = |names: &[&str]| names.iter().find_map(|name| record[*name].as_str());
-    let message = text(&MESSAGE)?;
-    let at = text(&TIME).and_then(|t| t.parse::<Timestamp>().ok());
-    told(text(&LOGGER), message).map(|r| Refusal { at: r.at.or(at), ..r })
+    let Parts { logger, message, at } = Parts::of(record)?;
+    told(logger, message).map(|r| Refusal { at: r.at.or(at), ..r })
 }
 
 fn told(logger: Option<&str>, text: &str) -> Option<Refusal> {
@@ -123,15 +137,12 @@ fn told(logger: Option<&str>, text: &str) -> Option<Refusal> {
     if text.starts_with('{')
         && let Ok(inner) = serde_json::from_str::<Value>(text)
     {
+        if confluent::is(&inner) {
+            return confluent::event(&inner);
+        }
         // Once is enough: what stands in a record's text holds no further record.
-        return if confluent::is(&inner) {
-            confluent::event(&inner)
-        } else {
-            let logger = LOGGER.iter().find_map(|name| inner[*name].as_str())?;
-            let message = MESSAGE.iter().find_map(|name| inner[*name].as_str())?;
-            let at = TIME.iter().find_map(|name| inner[*name].as_str()).and_then(|t| t.parse().ok());
-            kafka::message(logger, message).map(|r| Refusal { at, ..r })
-        };
+        let Parts { logger, message, at } = Parts::of(&inner)?;
+        return kafka::message(logger?, message).map(|r| Refusal { at, ..r });
     }
     kafka::line(text)
 }
