@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -127,9 +129,15 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Res
         () = shutdown.cancelled() => return Ok(()),
     }
     readiness.set(false);
+    let leading = lead(client, &settings, installation, &candidate, (readiness, registry, intake), shutdown.clone());
+    let mut leading = pin!(leading);
     let outcome = tokio::select! {
-        () = candidate.keep() => Err(anyhow::anyhow!("leadership was lost: another instance takes over")),
-        outcome = lead(client, &settings, installation, &candidate, (readiness, registry, intake), shutdown.clone()) => outcome,
+        () = candidate.keep() => {
+            shutdown.cancel();
+            // What was told is kept; nothing is written to a cluster any more.
+            leading.await.and(Err(anyhow::anyhow!("leadership was lost: another instance takes over")))
+        }
+        outcome = &mut leading => outcome,
     };
     shutdown.cancel();
     candidate.release().await;
@@ -216,7 +224,7 @@ async fn lead(
     let enforced = look_at_policies(&context).await;
     info!(enforced, "synchronised with the API server");
     readiness.set(true);
-    tasks.spawn(audit::run(context.clone(), told));
+    let mut recording = tokio::spawn(audit::run(context.clone(), told));
     tasks.spawn(audit::deliver(context.clone()));
     let (heard, to_count) = intake::channel();
     if let Some(intake) = intake {
@@ -226,7 +234,7 @@ async fn lead(
         tasks.spawn(audit::tokens(context.clone(), tokens));
     }
     tasks.spawn(audit::follow(context.clone(), heard));
-    tasks.spawn(audit::hear(context.clone(), to_count, settings.address));
+    let mut hearing = tokio::spawn(audit::hear(context.clone(), to_count, settings.address));
     let (at_once, soon) = (Duration::from_millis(1), Duration::from_millis(300));
     tasks.spawn(reconcile_kind(context.clone(), cluster_store, cluster_queue, at_once, stream_cluster::reconcile));
     tasks.spawn(reconcile_kind(context.clone(), product_store, product_queue, soon, data_product::reconcile));
@@ -243,13 +251,35 @@ async fn lead(
     tasks.spawn(fences::run(context.clone()));
     tasks.spawn(audit::retention::run(context.clone()));
     tasks.spawn(keep_looking_at_policies(context.clone()));
-    tasks.spawn(expire(context));
-    tokio::select! {
-        () = shutdown.cancelled() => Ok(()),
-        ended = tasks.join_next() => {
-            error!(?ended, "a task ended that never should");
+    tasks.spawn(expire(context.clone()));
+    let ended = tokio::select! {
+        () = shutdown.cancelled() => None,
+        ended = tasks.join_next() => Some(format!("{ended:?}")),
+        ended = &mut recording => Some(format!("{ended:?}")),
+        ended = &mut hearing => Some(format!("{ended:?}")),
+    };
+    shutdown.cancel();
+    tasks.shutdown().await;
+    wind_up(&context, hearing, recording).await;
+    match ended {
+        None => Ok(()),
+        Some(ended) => {
+            error!(ended, "a task ended that never should");
             anyhow::bail!("a task ended that never should")
         }
+    }
+}
+
+/// What was heard is told, and what was told is on record, or kept.
+async fn wind_up(context: &Context, mut hearing: JoinHandle<()>, mut recording: JoinHandle<()>) {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    if !hearing.is_finished() && timeout(PATIENCE, &mut hearing).await.is_err() {
+        warn!("what brokers told last was not counted in time");
+        hearing.abort();
+    }
+    context.trail.finish();
+    if !recording.is_finished() && timeout(PATIENCE, &mut recording).await.is_err() {
+        warn!("the last events were not put on record in time");
     }
 }
 

@@ -241,6 +241,8 @@ pub enum Action {
     AuditTrailRestored,
     /// The audit topic is not what Weir wrote.
     AuditTrailBroken,
+    /// The AuditTrail was deleted.
+    AuditTrailEnded,
     /// The head of the chain, signed.
     AuditCheckpoint,
     /// More happened than SecurityEvents are kept of.

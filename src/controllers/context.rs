@@ -1,21 +1,23 @@
 //! What every controller is given.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::applier::SessionError;
-use super::audit::Trail;
+use super::audit::{Standing, Trail};
 use super::copies::Copies;
 use super::fences::Fences;
 use super::patience::Patience;
 use super::publisher::Publisher;
 use super::usages::Usages;
 use super::world::World;
-use crate::domain::event::Happening;
+use crate::domain::event::{Happening, event};
 use crate::domain::ledger::Installation;
 use crate::k8s::bundles::Bundles;
 use crate::k8s::credentials::{AdminAccess, Secrets};
@@ -75,9 +77,18 @@ impl Context {
         self.shutdown.cancel();
     }
 
-    /// Tells of what happened; see [`Trail::record`].
+    /// Tells of what happened; returns once it is on record, or kept until it can be. `key` says which happening it is: the same one
+    /// is told once, also after a crash.
     pub async fn record(&self, happening: Happening, key: &str) {
-        self.trail.record(happening, key).await;
+        let event = event(happening, key, Timestamp::now());
+        if self.trail.tell(event.clone()).await.is_some() || self.trail.standing() == Standing::Unwanted {
+            return;
+        }
+        // Nobody took it in time. Kept twice, it is put on record once.
+        if let Err(error) = self.events.keep(&event).await {
+            warn!(%error, uid = event.uid, "failed to keep an event");
+            self.trail.counts.lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Whether a cluster was looked at as a whole since this process began; before that, nothing new can be said of it. One that

@@ -54,24 +54,31 @@ impl Events {
     /// a namespace that is gone, or going.
     ///
     /// # Errors
-    /// The API server refused one, or did not answer.
+    /// The API server refused one, or did not answer; the others are made all the same.
     pub async fn show(&self, event: &SecurityEventSpec) -> Result<(), kube::Error> {
+        let mut outcome = Ok(());
         for namespace in self.namespaces(event) {
-            self.create(&namespace, name_of(event), event, labels(event)).await?;
+            outcome = outcome.and(self.create(&namespace, name_of(event), event, labels(event)).await.map(drop));
         }
-        Ok(())
+        outcome
     }
 
-    /// Keeps an event until the audit topic has it: a SecurityEvent that says so.
+    /// Keeps an event until the audit topic has it: a SecurityEvent that says so, in Weir's namespace and in each that it concerns.
     ///
     /// # Errors
-    /// The API server refused it, or did not answer.
+    /// The API server did not take the one in Weir's namespace, which outlives all others.
     pub async fn keep(&self, event: &SecurityEventSpec) -> Result<(), kube::Error> {
         let mut labels = labels(event);
         labels.insert(UNRECORDED_LABEL.to_owned(), "true".to_owned());
+        let name = format!("{}{UNRECORDED}", name_of(event));
+        match self.create(&self.own_namespace, name.clone(), event, labels.clone()).await? {
+            Made::There => {}
+            Made::NoNamespace(error) => return Err(error),
+        }
         for namespace in self.namespaces(event) {
-            let name = format!("{}{UNRECORDED}", name_of(event));
-            self.create(&namespace, name, event, labels.clone()).await?;
+            if let Err(error) = self.create(&namespace, name.clone(), event, labels.clone()).await {
+                warn!(%error, namespace, uid = event.uid, "failed to show an event that is not on record yet");
+            }
         }
         Ok(())
     }
@@ -93,19 +100,20 @@ impl Events {
     /// Shows an event that was kept, now that the audit topic has it.
     ///
     /// # Errors
-    /// The API server refused, or did not answer.
+    /// The API server refused, or did not answer; where it is kept in Weir's namespace is left for last.
     pub async fn release(&self, event: &SecurityEventSpec) -> Result<(), kube::Error> {
-        self.show(event).await?;
-        for namespace in self.namespaces(event) {
+        let mut outcome = self.show(event).await;
+        let name = format!("{}{UNRECORDED}", name_of(event));
+        let others = self.namespaces(event).into_iter().filter(|ns| *ns != self.own_namespace);
+        for namespace in others.chain([self.own_namespace.clone()]) {
             let api: Api<SecurityEvent> = Api::namespaced(self.client.clone(), &namespace);
-            let name = format!("{}{UNRECORDED}", name_of(event));
             match api.delete(&name, &DeleteParams::default()).await {
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) => return Err(error),
+                Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        Ok(())
+        outcome
     }
 
     async fn create(
@@ -114,7 +122,7 @@ impl Events {
         name: String,
         spec: &SecurityEventSpec,
         labels: BTreeMap<String, String>,
-    ) -> Result<(), kube::Error> {
+    ) -> Result<Made, kube::Error> {
         let metadata = ObjectMeta {
             name: Some(name),
             namespace: Some(namespace.to_owned()),
@@ -123,12 +131,24 @@ impl Events {
         };
         let api: Api<SecurityEvent> = Api::namespaced(self.client.clone(), namespace);
         match api.create(&as_weir(), &SecurityEvent { metadata, spec: spec.clone() }).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(()),
-            Err(error) if is_terminating(&error) => Ok(()),
+            Ok(_) => Ok(Made::There),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Made::There),
+            Err(error @ kube::Error::Api(_)) if is_gone(&error) => Ok(Made::NoNamespace(error)),
             Err(error) => Err(error),
         }
     }
+}
+
+/// What came of making a SecurityEvent.
+enum Made {
+    /// It is there.
+    There,
+    /// Its namespace is gone, or going.
+    NoNamespace(kube::Error),
+}
+
+fn is_gone(error: &kube::Error) -> bool {
+    is_terminating(error) || matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
 /// What the name of a SecurityEvent ends in until the audit topic has it.

@@ -64,7 +64,8 @@ impl AuditLog {
                 all.push(stored(message));
                 Ok(())
             };
-            let records = if from == end { Vec::new() } else { self.journal.read(from, Vec::new(), take).await? };
+            let records =
+                if from == end { Vec::new() } else { self.journal.read((from, end), Vec::new(), take).await? };
             // Transactions that were aborted take offsets and show nothing.
             if from == first || i64::try_from(records.len()).unwrap_or(i64::MAX) >= tail {
                 return Ok(records);
@@ -99,7 +100,7 @@ impl AuditLog {
         if first == end {
             return Ok(made);
         }
-        self.journal.read(first, made, move |made, message| each(made, stored(message))).await
+        self.journal.read((first, end), made, move |made, message| each(made, stored(message))).await
     }
 }
 

@@ -11,12 +11,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use tokio::sync::Mutex;
 
 use super::librdkafka::{Context, blocking, client_config};
 use crate::ports::{
-    ConfigResource, Disposition, KafkaAdmin, KafkaEndpoint, KafkaError, NewTopic, OffsetSpec, TopicError,
+    ConfigDelta, ConfigResource, Disposition, KafkaAdmin, KafkaEndpoint, KafkaError, NewTopic, OffsetSpec, TopicError,
 };
 
 /// How long opening, and a transaction, may take.
@@ -75,7 +75,8 @@ impl Journal {
         })
     }
 
-    /// Creates the topic where it is missing, and refuses one that forgets in another way.
+    /// Creates the topic where it is missing, refuses one that forgets in another way, and has it keep its records for as long as it
+    /// should.
     async fn ensure_topic(&self) -> Result<(), TopicError> {
         let created = self.admin.create_topics(&[self.new_topic()], false).await.map_err(unavailable)?;
         for result in created {
@@ -94,14 +95,22 @@ impl Journal {
         let config = config.into_iter().next().unwrap_or_else(|| Ok(BTreeMap::new())).map_err(unavailable)?;
         let policy = config.get("cleanup.policy").and_then(|entry| entry.value.as_deref()).unwrap_or_default();
         let due = self.settings.get("cleanup.policy").map_or("delete", String::as_str);
-        if policy == due {
+        if policy != due {
+            let words = format!(
+                "the topic {:?} has cleanup.policy={policy}, which forgets what must be kept: set it to {due}",
+                self.topic
+            );
+            return Err(TopicError::Unavailable(words));
+        }
+        let now = |key: &str| config.get(key).and_then(|entry| entry.value.as_deref());
+        let wrong = self.settings.iter().filter(|(key, due)| key.starts_with("retention.") && now(key) != Some(due));
+        let changes: BTreeMap<_, _> = wrong.map(|(key, due)| (key.clone(), Some(due.clone()))).collect();
+        if changes.is_empty() {
             return Ok(());
         }
-        let words = format!(
-            "the topic {:?} has cleanup.policy={policy}, which forgets what must be kept: set it to {due}",
-            self.topic
-        );
-        Err(TopicError::Unavailable(words))
+        let delta = ConfigDelta { resource: ConfigResource::Topic(self.topic.clone()), changes };
+        let results = self.admin.alter_configs(&[delta], false).await.map_err(unavailable)?;
+        results.into_iter().try_for_each(|result| result.map_err(unavailable))
     }
 
     fn new_topic(&self) -> NewTopic {
@@ -208,10 +217,11 @@ impl Journal {
         written
     }
 
-    /// Gives each record from offset `from` to the end of what is committed to `each`, which may fail; returns what it made.
+    /// Gives each committed record of the offsets `from` to `end` to `each`, which may fail; returns what it made. Somebody else's open
+    /// transaction before `end` hides what lies behind it: then it fails in the end.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        from: i64,
+        (from, end): (i64, i64),
         mut made: T,
         mut each: impl FnMut(&mut T, &BorrowedMessage<'_>) -> Result<(), TopicError> + Send + 'static,
     ) -> Result<T, TopicError> {
@@ -227,19 +237,19 @@ impl Journal {
             .set("auto.offset.reset", "earliest");
         let (context, topic) = (self.context.clone(), self.topic.clone());
         blocking(move || {
-            read_all(&config, context, &topic, from, |message| each(&mut made, message))?;
+            read_all(&config, context, &topic, (from, end), |message| each(&mut made, message))?;
             Ok(made)
         })
         .await
     }
 }
 
-/// Reads from an offset to the end of what is committed.
+/// Reads from an offset up to another.
 fn read_all(
     config: &ClientConfig,
     context: Context,
     topic: &str,
-    from: i64,
+    (from, end): (i64, i64),
     mut each: impl FnMut(&BorrowedMessage<'_>) -> Result<(), TopicError>,
 ) -> Result<(), TopicError> {
     let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(|e| failed(&e))?;
@@ -250,12 +260,16 @@ fn read_all(
     let mut last = Instant::now();
     loop {
         match consumer.poll(Duration::from_millis(100)) {
+            // Written since it was asked for: somebody else's.
+            Some(Ok(message)) if message.offset() >= end => return Ok(()),
             Some(Ok(message)) => {
                 last = Instant::now();
                 each(&message)?;
             }
-            // The end, or the first record of a transaction that is still open.
-            Some(Err(ClientError::PartitionEOF(_))) => return Ok(()),
+            // The first record of a transaction that is still open looks like the end, and so does what a new leader of the partition
+            // does not show yet.
+            Some(Err(ClientError::PartitionEOF(_))) if position(&consumer) >= end => return Ok(()),
+            Some(Err(ClientError::PartitionEOF(_))) => {}
             Some(Err(e @ ClientError::MessageConsumptionFatal(_))) => return Err(failed(&e)),
             // librdkafka goes on by itself after everything else.
             Some(Err(e)) => tracing::debug!(error = %e, topic, "reading a topic"),
@@ -264,6 +278,15 @@ fn read_all(
         if last.elapsed() > SILENCE {
             return Err(TopicError::Unavailable(format!("the topic {topic:?} could not be read to its end in time")));
         }
+    }
+}
+
+/// The offset that is read next, as far as is known: markers of transactions count.
+fn position(consumer: &BaseConsumer<Context>) -> i64 {
+    let elements = consumer.position().map(|at| at.elements().first().map(|e| e.offset()));
+    match elements {
+        Ok(Some(Offset::Offset(at))) => at,
+        _ => -1,
     }
 }
 

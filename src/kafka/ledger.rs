@@ -44,7 +44,7 @@ impl KafkaLedger {
         if seen.end == end {
             return Ok(seen);
         }
-        self.journal.read(seen.end, seen, take).await
+        self.journal.read((seen.end, end), seen, take).await
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use jiff::Timestamp;
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -38,7 +39,7 @@ pub async fn evidence(client: &Client, namespace: &str, of: Evidence) -> anyhow:
     };
     let topic = find(client, &of.at, None).await?;
     let walk = Walk {
-        proof: Proof::new(topic.public_keys, topic.known, topic.is_whole),
+        proof: Proof::new(topic.public_keys, topic.known, topic.retention),
         namespace: namespace.to_owned(),
         kind,
         name: name.to_owned(),
@@ -54,7 +55,7 @@ pub async fn evidence(client: &Client, namespace: &str, of: Evidence) -> anyhow:
     for (sequence, event) in &walk.found {
         say(*sequence, event);
     }
-    match walk.proof.end() {
+    match walk.proof.end(Timestamp::now()) {
         Ok(proven) => println!(
             "\nThe audit topic is proven: chain {}, {} records, {} of them covered by a signed checkpoint.",
             proven.chain, proven.records, proven.signed

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use jiff::SignedDuration;
 use kube::{Api, Client};
 
 use crate::api::{AuditTrail, StreamCluster};
@@ -30,8 +31,8 @@ pub struct Topic {
     pub public_keys: Vec<String>,
     /// The last checkpoint that the AuditTrail has.
     pub known: Option<Checkpoint>,
-    /// Whether nothing is ever removed from it.
-    pub is_whole: bool,
+    /// How long records are kept; without, for ever.
+    pub retention: Option<SignedDuration>,
 }
 
 /// Finds it by the AuditTrail, or the topic that is called `other` on the same cluster.
@@ -61,7 +62,8 @@ pub async fn find(client: &Client, at: &Where, other: Option<String>) -> anyhow:
     let name = other.unwrap_or(trail.spec.topic);
     let log = AuditLog::connect(&access.endpoint, "weir-audit-reader", &name, retention).await;
     let log = log.with_context(|| format!("failed to enter StreamCluster {cluster}"))?;
-    Ok(Topic { name, log, public_keys, known, is_whole: retention.is_none() })
+    let retention = retention.map(|r| SignedDuration::try_from(r).unwrap_or(SignedDuration::MAX));
+    Ok(Topic { name, log, public_keys, known, retention })
 }
 
 /// What a checkpoint says that was signed with one of these keys.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use jiff::Timestamp;
 use kube::Client;
 
 use super::topic::{Where, find, verified};
@@ -32,7 +33,7 @@ pub struct Verify {
 /// Proves it, and says what was proven.
 ///
 /// # Errors
-/// The first break; or what does not let one find out.
+/// Breaks that nobody confirmed; or what does not let one find out.
 pub async fn verify(client: &Client, of: Verify) -> anyhow::Result<()> {
     let topic = find(client, &of.at, of.topic).await?;
     let public_keys = [topic.public_keys, of.public_key].concat();
@@ -44,7 +45,7 @@ pub async fn verify(client: &Client, of: Verify) -> anyhow::Result<()> {
             outside.push(checkpoint.with_context(|| format!("{}, line {number}", file.display()))?);
         }
     }
-    let proof = Proof::new(public_keys, outside, topic.is_whole);
+    let proof = Proof::new(public_keys, outside, topic.retention);
     let walk = topic.log.read((proof, 0_u64), |(proof, taken), stored| {
         proof.take(stored.offset, &stored.record);
         *taken += 1;
@@ -54,7 +55,7 @@ pub async fn verify(client: &Client, of: Verify) -> anyhow::Result<()> {
         Ok(())
     });
     let (proof, _) = walk.await.map_err(|e| anyhow!("failed to read topic {}: {e}", topic.name))?;
-    match proof.end() {
+    match proof.end(Timestamp::now()) {
         Ok(proven) => say(&topic.name, &proven),
         Err(broken) => bail!("topic {} is not what Weir wrote: {broken}", topic.name),
     }
@@ -68,6 +69,9 @@ fn say(topic: &str, proven: &Proven) {
     }
     println!("topic {topic}, chain {}: records {} to {}", proven.chain, proven.first, proven.records - 1);
     println!("each is behind the one that it was written behind; none is missing in between");
+    for what in &proven.confirmed {
+        println!("it was broken, and somebody confirmed it, as is on record behind: {what}");
+    }
     if proven.first > 0 {
         println!("those before record {} are past the topic's retention", proven.first);
     }

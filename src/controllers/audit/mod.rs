@@ -5,11 +5,13 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`actor`] | takes events, and looks after the topic |
+//! | [`actor`] | takes events, and puts them on record |
+//! | [`tending`] | looks after the topic: opens it, again where that failed, and tells how it is |
 //! | [`delivery`] | the webhook |
 //! | [`following`] | logs of brokers in topics |
 //! | [`hearing`] | what brokers refuse clients |
 //! | [`opening`] | the topic as it is found: where the chain goes on, or where it is broken |
+//! | [`recent`] | what is on record of late |
 //! | [`shown`] | SecurityEvents, within bounds |
 //! | [`retention`] | SecurityEvents go when their time is over |
 //! | [`status`] | what the AuditTrail says |
@@ -19,9 +21,11 @@ mod delivery;
 mod following;
 mod hearing;
 mod opening;
+mod recent;
 pub mod retention;
 mod shown;
 mod status;
+mod tending;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
@@ -29,18 +33,23 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 pub use self::actor::run;
 pub use self::delivery::{Sending, deliver};
 pub use self::following::follow;
 pub use self::hearing::{hear, tokens};
-use crate::api::{Reason, SecurityEventSpec};
+use crate::api::{EventSource, Reason, SecurityEventSpec};
 use crate::domain::event::{Happening, event};
 use crate::domain::problem::Problem;
 
 /// How long whoever tells of an event waits for it at most.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the topic may take for what is being written, until it is not waited for any more.
+const STUCK: Duration = Duration::from_secs(2);
+/// How long is waited for a topic that is stuck.
+const WHILE_STUCK: Duration = Duration::from_millis(50);
 /// Events on their way to the actor; who tells of more waits.
 const QUEUE: usize = 4096;
 
@@ -72,6 +81,10 @@ pub struct Trail {
     sending: Mutex<Sending>,
     /// SecurityEvents were made: there may be too many.
     shown: Notify,
+    /// Since when something is being written.
+    writing: Mutex<Option<Instant>>,
+    /// What was told is put on record, and then nothing more.
+    finish: CancellationToken,
     /// What was counted since this instance began.
     pub counts: Counts,
 }
@@ -87,6 +100,8 @@ pub struct Counts {
     pub summed: AtomicU64,
     /// Refusals of clients that brokers told of.
     pub refusals: AtomicU64,
+    /// Events that could be neither put on record nor kept.
+    pub lost: AtomicU64,
     /// Events that the webhook took.
     pub sent: AtomicU64,
     /// Events that it will never take.
@@ -102,15 +117,29 @@ impl Trail {
             standing: Mutex::default(),
             sending: Mutex::default(),
             shown: Notify::new(),
+            writing: Mutex::default(),
+            finish: CancellationToken::new(),
             counts: Counts::default(),
         };
         (trail, outbox)
     }
 
-    /// Tells of what happened; returns once it is on record, or kept until it can be. `key` says which happening it is: the same one
-    /// is told once, also after a crash.
-    pub async fn record(&self, happening: Happening, key: &str) {
-        self.tell(event(happening, key, Timestamp::now())).await;
+    /// Tells of an event. Returns whether it is on record, or kept until it can be; `None` where nobody took it in time: then it may
+    /// still be.
+    ///
+    /// What brokers told waits for as long as it takes: whoever sends more of it is put off meanwhile.
+    pub async fn tell(&self, event: SecurityEventSpec) -> Option<bool> {
+        let patience = match (event.source, self.is_stuck()) {
+            (EventSource::Weir, true) => WHILE_STUCK,
+            (EventSource::Weir, false) => PATIENCE,
+            _ => Duration::MAX,
+        };
+        let (heard, answer) = oneshot::channel();
+        let told = async {
+            self.inbox.send(Told { event, heard }).await.ok()?;
+            answer.await.ok()
+        };
+        timeout(patience, told).await.ok().flatten()
     }
 
     /// Puts on record what is about to be done.
@@ -122,17 +151,22 @@ impl Trail {
             return Err(unavailable(&why));
         }
         let recorded = self.tell(event(happening, key, Timestamp::now())).await;
-        if recorded { Ok(()) } else { Err(unavailable("it did not take the record in time")) }
+        if recorded == Some(true) { Ok(()) } else { Err(unavailable("it did not take the record in time")) }
     }
 
-    async fn tell(&self, event: SecurityEventSpec) -> bool {
-        let (heard, answer) = oneshot::channel();
-        let told = async {
-            // The actor ends with the process only.
-            let _ = self.inbox.send(Told { event, heard }).await;
-            answer.await.unwrap_or(false)
-        };
-        timeout(PATIENCE, told).await.unwrap_or(false)
+    /// Whether what is being written takes too long.
+    fn is_stuck(&self) -> bool {
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        writing.is_some_and(|since| since.elapsed() > STUCK)
+    }
+
+    fn set_writing(&self, since: Option<Instant>) {
+        *self.writing.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Has what was told put on record, and then nothing more: [`run`] ends.
+    pub fn finish(&self) {
+        self.finish.cancel();
     }
 
     /// How the audit topic is.

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
+use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Reason, SecurityEventSpec};
+use crate::api::{AuditTrailStatus, Reason, SecurityEventSpec};
+use crate::domain::audit::breaks::{Break, Broken};
 use crate::domain::audit::chain::Head;
-use crate::domain::audit::checkpoint::Checkpoint;
-use crate::domain::audit::proof::{Break, Proof};
+use crate::domain::audit::checkpoint::{Checkpoint, verify};
+use crate::domain::audit::proof::Proof;
 use crate::kafka::{AuditLog, Stored};
 use crate::ports::{KafkaEndpoint, TopicError};
 
 /// How many of the last records are read: events that were told twice are found among them.
 const TAIL: i64 = 10_000;
 
-/// Where the topic is, and what is known of it.
+/// Where the topic is, and how long records are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Its cluster.
@@ -26,6 +27,37 @@ pub struct Place {
     pub retention: Option<Duration>,
 }
 
+/// What is known of the chain from elsewhere.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Keys that its checkpoints verify with.
+    pub public_keys: Vec<String>,
+    /// What it was, and must still be.
+    pub checkpoints: Vec<Checkpoint>,
+    /// What cannot be believed of it.
+    pub fault: Option<Break>,
+    /// The token of breaks that a person looked at.
+    pub confirmed: Option<String>,
+}
+
+impl Known {
+    /// What the AuditTrail's status says.
+    pub fn of(status: Option<&AuditTrailStatus>) -> Self {
+        let Some(text) = status.and_then(|s| s.checkpoint.as_ref()) else { return Self::default() };
+        let read = match status.and_then(|s| s.public_key.as_ref()) {
+            Some(key) => verify(text, key).map(|checkpoint| (key.clone(), checkpoint)),
+            None => Err("there is no status.publicKey that it verifies with".to_owned()),
+        };
+        match read {
+            Ok((key, checkpoint)) => Self { public_keys: vec![key], checkpoints: vec![checkpoint], ..Self::default() },
+            Err(why) => {
+                let place = "AuditTrail default, status.checkpoint".to_owned();
+                Self { fault: Some(Break::BadKept { place, why }), ..Self::default() }
+            }
+        }
+    }
+}
+
 /// A topic that is open.
 pub struct Opened {
     /// It.
@@ -34,8 +66,8 @@ pub struct Opened {
     pub head: Head,
     /// The last events on record, oldest first.
     pub last: Vec<SecurityEventSpec>,
-    /// A break that somebody confirmed.
-    pub broken: Option<Break>,
+    /// Breaks that somebody confirmed just now.
+    pub confirmed: Option<Broken>,
 }
 
 /// Why a topic is not open.
@@ -46,15 +78,11 @@ pub enum Closed {
     Unavailable(String),
     /// It is not what Weir wrote.
     #[error(
-        "{what}. Find out who did it; then have Weir go on behind it: kubectl annotate trail default {}={token} --overwrite",
-        crate::api::CONFIRM_ANNOTATION
+        "{0}. Find out who did it; then have Weir go on behind it: kubectl annotate trail default {name}={token} --overwrite",
+        name = crate::api::CONFIRM_ANNOTATION,
+        token = .0.token()
     )]
-    Broken {
-        /// Where.
-        what: Break,
-        /// What a person confirms.
-        token: String,
-    },
+    Broken(Broken),
 }
 
 impl Closed {
@@ -62,7 +90,7 @@ impl Closed {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Unavailable(_) => Reason::AuditUnavailable,
-            Self::Broken { .. } => Reason::AuditBroken,
+            Self::Broken(_) => Reason::AuditBroken,
         }
     }
 }
@@ -73,23 +101,22 @@ impl From<TopicError> for Closed {
     }
 }
 
-/// Becomes the topic's only writer, and finds out where its chain goes on. `known` is the last checkpoint that stands elsewhere;
-/// `confirmed` the token of a break that a person looked at.
+/// Becomes the topic's only writer, and finds out where its chain goes on.
 ///
 /// # Errors
 /// See [`Closed`].
-pub async fn open(place: Place, known: Option<Checkpoint>, confirmed: Option<String>) -> Result<Opened, Closed> {
+pub async fn open(place: Place, known: Known) -> Result<Opened, Closed> {
     let log = AuditLog::connect(&place.endpoint, "weir-audit", &place.topic, place.retention).await;
     let log = Arc::new(log.map_err(|error| Closed::Unavailable(error.to_string()))?);
     let tail = log.open(TAIL).await?;
-    let Looked { last, head, broken } = look(&tail, known);
-    if let Some(what) = &broken {
-        let token = token(what);
-        if confirmed.as_ref() != Some(&token) {
-            return Err(Closed::Broken { what: what.clone(), token });
-        }
+    let confirmed = known.confirmed.clone();
+    let Looked { last, head, broken } = look(&tail, known, place.retention, Timestamp::now());
+    if let Some(broken) = &broken
+        && confirmed != Some(broken.token())
+    {
+        return Err(Closed::Broken(broken.clone()));
     }
-    Ok(Opened { log, head: head.unwrap_or_else(|| Head::new(random())), last, broken })
+    Ok(Opened { log, head: head.unwrap_or_else(|| Head::new(random())), last, confirmed: broken })
 }
 
 /// What the last records say.
@@ -98,12 +125,14 @@ struct Looked {
     last: Vec<SecurityEventSpec>,
     /// Where the chain goes on, if the last record can be read.
     head: Option<Head>,
-    /// The first break among them.
-    broken: Option<Break>,
+    /// Breaks among them that nobody confirmed.
+    broken: Option<Broken>,
 }
 
-fn look(tail: &[Stored], known: Option<Checkpoint>) -> Looked {
-    let mut proof = Proof::new(Vec::new(), known, false);
+fn look(tail: &[Stored], known: Known, retention: Option<Duration>, now: Timestamp) -> Looked {
+    let retention = retention.map(|r| SignedDuration::try_from(r).unwrap_or(SignedDuration::MAX));
+    let mut proof = Proof::new(known.public_keys, known.checkpoints, retention).of_tail();
+    known.fault.into_iter().for_each(|what| proof.fault(what));
     let (mut last, mut place) = (Vec::with_capacity(tail.len()), None);
     for stored in tail {
         let (event, link) = proof.take(stored.offset, &stored.record).unzip();
@@ -111,11 +140,7 @@ fn look(tail: &[Stored], known: Option<Checkpoint>) -> Looked {
         place = link;
     }
     let head = tail.last().zip(place).map(|(stored, link)| Head::behind(&stored.record.value, &link));
-    Looked { last, head, broken: proof.end().err() }
-}
-
-fn token(what: &Break) -> String {
-    hex::encode(&Sha256::digest(what.to_string())[..8])
+    Looked { last, head, broken: proof.end(now).err() }
 }
 
 fn random() -> String {

@@ -11,14 +11,16 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::api::{Action, ObjectRef, SecurityEventSpec, Severity};
+use crate::api::{Action, EventSource, ObjectRef, SecurityEventSpec, Severity};
 use crate::controllers::context::Context;
 use crate::domain::event::{Happening, event, event_type};
 
 /// How many SecurityEvents of routine are made at once, and then each second.
 const ROUTINE: (u32, u32) = (200, 5);
-/// The same of all others.
+/// The same of all others of Weir's own.
 const OTHERS: (u32, u32) = (500, 10);
+/// The same of what brokers, and groups of consumers, tell: who has itself refused hides nothing of Weir's own.
+const HEARD: (u32, u32) = (500, 10);
 /// Events that wait for the API server; what comes beyond is summed up.
 const QUEUE: usize = 1000;
 /// How often it is told how much was summed up.
@@ -30,6 +32,7 @@ pub struct Shown {
     queue: mpsc::Sender<SecurityEventSpec>,
     routine: DefaultDirectRateLimiter,
     others: DefaultDirectRateLimiter,
+    heard: DefaultDirectRateLimiter,
     /// By namespace and action, how many are not shown.
     summed: BTreeMap<(String, &'static str), u64>,
 }
@@ -48,7 +51,8 @@ impl Shown {
             let of = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
             RateLimiter::direct(Quota::per_second(of(rate)).allow_burst(of(burst)))
         };
-        Self { context, queue, routine: limiter(ROUTINE), others: limiter(OTHERS), summed: BTreeMap::new() }
+        let [routine, others, heard] = [ROUTINE, OTHERS, HEARD].map(limiter);
+        Self { context, queue, routine, others, heard, summed: BTreeMap::new() }
     }
 
     /// Shows an event soon, or sums it up.
@@ -76,18 +80,22 @@ impl Shown {
         make(&self.context, &event).await;
     }
 
-    /// Keeps an event until the audit topic has it. What floods is counted.
-    pub async fn keep(&mut self, event: SecurityEventSpec) {
-        self.context.trail.counts.kept.fetch_add(1, Ordering::Relaxed);
-        if !self.may_show(&event) {
-            self.sum_up(&event);
-        } else if let Err(error) = self.context.events.keep(&event).await {
-            warn!(%error, uid = event.uid, "failed to keep an event");
+    /// Whether an event may be kept until the audit topic has it. What floods is summed up; Weir's own is kept in any case.
+    pub fn may_keep(&mut self, event: &SecurityEventSpec) -> bool {
+        if event.source == EventSource::Weir || self.may_show(event) {
+            return true;
         }
+        self.sum_up(event);
+        false
     }
 
     fn may_show(&self, event: &SecurityEventSpec) -> bool {
-        let limiter = if event.severity == Severity::Informational { &self.routine } else { &self.others };
+        let limiter = match (event.source, event.severity) {
+            (_, Severity::Critical) => return true,
+            (EventSource::Weir, Severity::Informational) => &self.routine,
+            (EventSource::Weir, _) => &self.others,
+            _ => &self.heard,
+        };
         let copies = self.context.events.namespaces(event).len();
         let copies = u32::try_from(copies).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
         matches!(limiter.check_n(copies), Ok(Ok(())))

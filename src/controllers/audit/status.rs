@@ -8,24 +8,17 @@ use crate::api::{AuditTrail, AuditTrailStatus, ConditionType, Reason};
 use crate::domain::audit::chain::Head;
 use crate::domain::conditions::{Progress, conditions, merge, whole_seconds};
 
-/// What is known of the chain.
-pub struct Known<'a> {
-    /// Where it goes on.
-    pub head: Option<&'a Head>,
-    /// A checkpoint that was made just now.
-    pub signed: Option<Signed>,
-    /// The key that it verifies with.
-    pub public_key: Option<String>,
-}
-
-/// A checkpoint.
+/// The last checkpoint.
+#[derive(Clone, Debug)]
 pub struct Signed {
-    /// How many records it covers.
-    pub records: u64,
+    /// The head of the chain that it is of.
+    pub head: Head,
     /// When it was made.
     pub at: Timestamp,
     /// It.
     pub text: String,
+    /// The key that it verifies with.
+    pub public_key: String,
 }
 
 /// The status to write. Numbers are those of the last checkpoint, so that it changes no more often.
@@ -33,7 +26,7 @@ pub fn status(
     trail: &AuditTrail,
     standing: &Standing,
     sending: &Sending,
-    known: Known<'_>,
+    signed: Option<&Signed>,
     now: Timestamp,
 ) -> AuditTrailStatus {
     let before = trail.status.clone().unwrap_or_default();
@@ -56,17 +49,17 @@ pub fn status(
     let mut after = AuditTrailStatus {
         observed_generation: generation,
         conditions: merge(&before.conditions, all, generation, now),
-        public_key: known.public_key.or(before.public_key),
         ..before
     };
-    if let Some(head) = known.head {
+    // A checkpoint and what it verifies with are written together, or not at all.
+    if let Some(Signed { head, at, text, public_key }) = signed {
         after.chain = Some(head.id.clone());
-    }
-    if let Some(Signed { records, at, text }) = known.signed {
-        after.records = known.head.and_then(|h| i64::try_from(h.records).ok());
-        after.signed_records = i64::try_from(records).ok();
-        after.checkpoint_time = Some(Time(whole_seconds(at)));
-        after.checkpoint = Some(text);
+        // The checkpoint is a record, too.
+        after.records = i64::try_from(head.records + 1).ok();
+        after.signed_records = i64::try_from(head.records).ok();
+        after.checkpoint_time = Some(Time(whole_seconds(*at)));
+        after.checkpoint = Some(text.clone());
+        after.public_key = Some(public_key.clone());
     }
     after
 }

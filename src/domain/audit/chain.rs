@@ -58,7 +58,7 @@ impl Head {
 
     /// Where a chain goes on behind a record of it.
     pub fn behind(value: &[u8], link: &Link) -> Self {
-        Self { id: link.id.clone(), records: link.sequence + 1, hash: hash(value) }
+        Self { id: link.id.clone(), records: link.sequence.saturating_add(1), hash: hash(value) }
     }
 }
 

@@ -8,8 +8,10 @@
 //! | [`bursts`] | who is refused too much |
 //! | [`denied`] | closed windows as events |
 //! | [`windows`] | equal refusals are one |
-//! | [`proof`] | a whole chain against the checkpoints: proven, or the first break |
+//! | [`proof`] | a whole chain against the checkpoints: proven, or its breaks |
+//! | [`breaks`] | how a chain is broken |
 
+pub mod breaks;
 pub mod bursts;
 pub mod chain;
 pub mod checkpoint;

@@ -1,125 +1,18 @@
-//! Proves a chain, record by record, or names the first break.
+//! Proves a chain, record by record, or names its breaks. Behind a break it is looked on as if it began there: one break hides no other.
+//!
+//! A break that a person confirmed counts no more once it is on record that it was, and a checkpoint covers that record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::breaks::{Break, Broken, Found};
 use super::chain::{self, Head, Link, Record};
 use super::checkpoint::{Checkpoint, key_id, thumbprint, verify};
 use crate::api::{Action, SecurityEventSpec};
 
-/// Where a chain is not what Weir wrote.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Break {
-    /// The record cannot be read.
-    #[error("offset {offset}: the record is not Weir's: {why}")]
-    Unreadable {
-        /// Its offset in the topic.
-        offset: i64,
-        /// Why.
-        why: String,
-    },
-    /// Key or headers do not say what the record says.
-    #[error("offset {offset}: record {sequence} is labelled with another {what} than it says itself")]
-    Relabelled {
-        /// Its offset in the topic.
-        offset: i64,
-        /// Its place.
-        sequence: u64,
-        /// The key, or headers.
-        what: &'static str,
-    },
-    /// A record of another chain stands in between.
-    #[error("offset {offset}: another chain begins ({found}), and the one before ({expected}) was not at its end")]
-    Forked {
-        /// Its offset in the topic.
-        offset: i64,
-        /// The chain so far.
-        expected: String,
-        /// The chain of the record.
-        found: String,
-    },
-    /// Records are missing.
-    #[error(
-        "offset {offset}: record {found} follows where {expected} should: records were removed, or put in another order"
-    )]
-    Gap {
-        /// The offset of the record behind the gap.
-        offset: i64,
-        /// The place that should come.
-        expected: u64,
-        /// The place that came.
-        found: u64,
-    },
-    /// A record stands a second time, or behind a later one.
-    #[error(
-        "offset {offset}: record {found} comes where {expected} should: records were repeated, or put in another order"
-    )]
-    Repeated {
-        /// Its offset in the topic.
-        offset: i64,
-        /// The place that should come.
-        expected: u64,
-        /// The place that came.
-        found: u64,
-    },
-    /// The record before is not the one that was there when this one was written.
-    #[error(
-        "offset {offset}: record {before} is not the one that record {sequence} was written behind: it was changed"
-    )]
-    Altered {
-        /// The offset of the record behind.
-        offset: i64,
-        /// The place of the changed record.
-        before: u64,
-        /// The place of the record behind.
-        sequence: u64,
-    },
-    /// A checkpoint knows records that are not there.
-    #[error("the chain ends behind {found} records, and a checkpoint of {time} knows {expected}: its end was cut off")]
-    CutOff {
-        /// Records that are there.
-        found: u64,
-        /// Records that the checkpoint knows.
-        expected: u64,
-        /// When it was signed.
-        time: Timestamp,
-    },
-    /// A checkpoint knows another record at its place.
-    #[error("record {sequence} is not the one that a checkpoint of {time} was made of: the chain was written anew")]
-    Rewritten {
-        /// Which one.
-        sequence: u64,
-        /// When it was signed.
-        time: Timestamp,
-    },
-    /// A checkpoint is of another chain.
-    #[error("a checkpoint of {time} is of chain {expected}, and the topic has chain {found}: the topic was replaced")]
-    Replaced {
-        /// The checkpoint's.
-        expected: String,
-        /// The topic's.
-        found: String,
-        /// When it was signed.
-        time: Timestamp,
-    },
-    /// A checkpoint in the topic does not verify.
-    #[error("offset {offset}: {why}")]
-    BadCheckpoint {
-        /// Its offset in the topic.
-        offset: i64,
-        /// Why.
-        why: String,
-    },
-    /// There is no record, and a checkpoint knows some.
-    #[error("the topic has no record, and a checkpoint of {time} knows {expected}")]
-    Empty {
-        /// Records that the checkpoint knows.
-        expected: u64,
-        /// When it was signed.
-        time: Timestamp,
-    },
-}
+/// The reason of an event that says that somebody confirmed breaks; it names their tokens.
+pub const CONFIRMED: &str = "Confirmed";
 
 /// What was proven.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -138,70 +31,112 @@ pub struct Proven {
     pub last_time: Option<Timestamp>,
     /// Checkpoints among them that another key signed.
     pub of_other_keys: u64,
+    /// Breaks that a person confirmed, as is on record and signed.
+    pub confirmed: Vec<Break>,
 }
 
 /// Takes the records of a topic in their order.
 pub struct Proof {
     public_keys: Vec<String>,
-    /// By how many records they know: checkpoints from outside of the topic.
-    outside: BTreeMap<u64, Checkpoint>,
-    /// Nothing is past a retention: the first record must be there.
-    is_whole: bool,
+    /// By how many records they know: checkpoints from outside of the topic that it has not been seen to agree with.
+    outside: BTreeMap<u64, Vec<Checkpoint>>,
+    retention: Option<SignedDuration>,
     head: Option<Head>,
-    /// The first break: behind it nothing is looked at.
-    broken: Option<Break>,
+    /// Nothing was taken yet.
+    is_fresh: bool,
+    is_tail: bool,
+    found: Found,
+    /// Tokens of breaks that the record says were confirmed, since the last break: they count once a checkpoint covers it.
+    told: BTreeSet<String>,
+    /// Those that count.
+    confirmed: BTreeSet<String>,
     proven: Proven,
 }
 
 impl Proof {
-    /// Of a chain whose checkpoints verify with one of `public_keys`, and agree with those of `outside`. One that `is_whole` has no
-    /// retention: its first record must be there. Checkpoints of other keys prove nothing, and break nothing.
-    pub fn new(public_keys: Vec<String>, outside: impl IntoIterator<Item = Checkpoint>, is_whole: bool) -> Self {
-        let outside = outside.into_iter().map(|c| (c.records, c)).collect();
-        Self { public_keys, outside, is_whole, head: None, broken: None, proven: Proven::default() }
+    /// Of a chain whose checkpoints verify with one of `public_keys`, and agree with those of `outside`. Records are kept for
+    /// `retention`; without, its first record must be there. Checkpoints of other keys prove nothing, and break nothing.
+    pub fn new(
+        public_keys: Vec<String>,
+        outside: impl IntoIterator<Item = Checkpoint>,
+        retention: Option<SignedDuration>,
+    ) -> Self {
+        let mut by_records: BTreeMap<u64, Vec<Checkpoint>> = BTreeMap::new();
+        outside.into_iter().for_each(|c| by_records.entry(c.records).or_default().push(c));
+        Self {
+            public_keys,
+            outside: by_records,
+            retention,
+            head: None,
+            is_fresh: true,
+            is_tail: false,
+            found: Found::default(),
+            told: BTreeSet::new(),
+            confirmed: BTreeSet::new(),
+            proven: Proven::default(),
+        }
+    }
+
+    /// The same of a topic's last records only, which nobody writes just now: that there are none before is no break, and that somebody
+    /// confirmed breaks is one where no checkpoint covers it.
+    pub fn of_tail(self) -> Self {
+        Self { is_fresh: false, is_tail: true, ..self }
+    }
+
+    /// Something is wrong with what is known from outside.
+    pub fn fault(&mut self, what: Break) {
+        self.found.add(0, what);
     }
 
     /// Takes the next record; gives back what it tells, whether or not it is what follows.
     pub fn take(&mut self, offset: i64, record: &Record) -> Option<(SecurityEventSpec, Link)> {
-        let told = chain::read(&record.value).map_err(|why| Break::Unreadable { offset, why });
-        if self.broken.is_none() {
-            let checked = told.as_ref().map_err(Break::clone);
-            self.broken = checked.and_then(|(event, link)| self.check(offset, record, event, link)).err();
+        match chain::read(&record.value) {
+            Ok((event, link)) => {
+                self.check(offset, record, &event, &link);
+                Some((event, link))
+            }
+            // What lies behind follows upon what lies before, or else it is a break of its own.
+            Err(why) => {
+                self.is_fresh = false;
+                self.found.add(offset, Break::Unreadable { offset, why });
+                None
+            }
         }
-        told.ok()
     }
 
-    fn check(&mut self, offset: i64, record: &Record, event: &SecurityEventSpec, link: &Link) -> Result<(), Break> {
+    fn check(&mut self, offset: i64, record: &Record, event: &SecurityEventSpec, link: &Link) {
         let sequence = link.sequence;
         if record.key != chain::key(event) {
-            return Err(Break::Relabelled { offset, sequence, what: "key" });
-        }
-        if record.headers != chain::headers(event) {
-            return Err(Break::Relabelled { offset, sequence, what: "headers" });
-        }
-        self.follows(offset, link)?;
-        let head = Head::behind(&record.value, link);
-        if event.action == Action::AuditCheckpoint {
-            self.checkpoint(offset, event, sequence)?;
-        }
-        if let Some(outside) = self.outside.get(&head.records) {
-            Self::agree(&head, outside)?;
-            self.proven.signed = head.records;
-            self.proven.signed_at = Some(outside.time);
+            self.found.add(offset, Break::Relabelled { offset, sequence, what: "key" });
+        } else if record.headers != chain::headers(event) {
+            self.found.add(offset, Break::Relabelled { offset, sequence, what: "headers" });
         }
         if self.head.is_none() {
             self.proven.first = sequence;
-            self.proven.chain = link.id.clone();
         }
+        if let Err(what) = self.follows(offset, link) {
+            self.found.add(offset, what);
+            // Checkpoints behind a break cover nothing before it.
+            self.told.clear();
+        }
+        if event.action == Action::AuditCheckpoint {
+            self.checkpoint(offset, event, sequence);
+        }
+        let head = Head::behind(&record.value, link);
+        self.meet(offset, &head);
+        if event.action == Action::AuditTrailBroken && event.reason == CONFIRMED {
+            self.told.extend(event.entries.iter().cloned());
+        }
+        self.is_fresh = false;
+        self.proven.chain.clone_from(&link.id);
         self.proven.records = head.records;
         self.proven.last_time = Some(event.time.0);
         self.head = Some(head);
-        Ok(())
     }
 
     fn follows(&self, offset: i64, link: &Link) -> Result<(), Break> {
         let Some(head) = &self.head else {
-            let is_cut = self.is_whole && link.sequence > 0;
+            let is_cut = self.is_fresh && self.retention.is_none() && link.sequence > 0;
             return if is_cut { Err(Break::Gap { offset, expected: 0, found: link.sequence }) } else { Ok(()) };
         };
         let (expected, found) = (head.records, link.sequence);
@@ -221,54 +156,81 @@ impl Proof {
     }
 
     /// A checkpoint in the topic is of the record right before it.
-    fn checkpoint(&mut self, offset: i64, event: &SecurityEventSpec, sequence: u64) -> Result<(), Break> {
+    fn checkpoint(&mut self, offset: i64, event: &SecurityEventSpec, sequence: u64) {
         let kid = key_id(&event.message);
         let Some(public_key) = self.public_keys.iter().find(|key| kid.as_ref() == Some(&thumbprint(key))) else {
             self.proven.of_other_keys += 1;
-            return Ok(());
+            return;
         };
         let bad = |why: String| Break::BadCheckpoint { offset, why };
-        let checkpoint = verify(&event.message, public_key).map_err(bad)?;
-        if checkpoint.records != sequence {
-            return Err(bad("the checkpoint is of another place in the chain".into()));
+        let checkpoint = match verify(&event.message, public_key) {
+            Ok(checkpoint) if checkpoint.records == sequence => checkpoint,
+            Ok(_) => return self.found.add(offset, bad("the checkpoint is of another place in the chain".into())),
+            Err(why) => return self.found.add(offset, bad(why)),
+        };
+        match &self.head {
+            Some(head) if head.id != checkpoint.chain => {
+                self.found.add(offset, bad("the checkpoint is of another chain".into()));
+            }
+            Some(head) if head.records == checkpoint.records && head.hash != checkpoint.hash => {
+                let sequence = checkpoint.records.saturating_sub(1);
+                self.found.add(offset, Break::Rewritten { sequence, time: checkpoint.time });
+            }
+            _ => self.covered(&checkpoint),
         }
-        if let Some(head) = &self.head {
-            Self::agree(head, &checkpoint)?;
-        }
-        self.proven.signed = checkpoint.records;
-        self.proven.signed_at = Some(checkpoint.time);
-        Ok(())
     }
 
-    fn agree(head: &Head, checkpoint: &Checkpoint) -> Result<(), Break> {
-        let time = checkpoint.time;
-        if head.id != checkpoint.chain {
-            return Err(Break::Replaced { expected: checkpoint.chain.clone(), found: head.id.clone(), time });
+    /// Checkpoints from outside know the chain as it is here, or they do not.
+    fn meet(&mut self, offset: i64, head: &Head) {
+        let Some(known) = self.outside.remove(&head.records) else { return };
+        let (met, others): (Vec<_>, Vec<_>) = known.into_iter().partition(|c| c.chain == head.id);
+        if !others.is_empty() {
+            self.outside.insert(head.records, others);
         }
-        if head.hash != checkpoint.hash {
-            return Err(Break::Rewritten { sequence: head.records.saturating_sub(1), time });
+        for checkpoint in met {
+            if checkpoint.hash == head.hash {
+                self.covered(&checkpoint);
+            } else {
+                let sequence = head.records.saturating_sub(1);
+                self.found.add(offset, Break::Rewritten { sequence, time: checkpoint.time });
+            }
         }
-        Ok(())
+    }
+
+    /// A checkpoint covers all up to here.
+    fn covered(&mut self, checkpoint: &Checkpoint) {
+        self.proven.signed = checkpoint.records;
+        self.proven.signed_at = Some(checkpoint.time);
+        self.confirmed.append(&mut self.told);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        let confirmed = &self.confirmed;
+        self.proven.confirmed.extend(self.found.settle(|what| confirmed.contains(&what.token())));
     }
 
     /// The end of the topic.
     ///
     /// # Errors
-    /// The first break; or checkpoints know more.
-    pub fn end(self) -> Result<Proven, Break> {
-        if let Some(broken) = self.broken {
-            return Err(broken);
+    /// Breaks that nobody confirmed; checkpoints that know more, unless what they know is past the retention `now`.
+    pub fn end(mut self, now: Timestamp) -> Result<Proven, Broken> {
+        let is_past = |c: &Checkpoint| self.retention.is_some_and(|r| now.duration_since(c.time) > r);
+        let unmet: Vec<_> = std::mem::take(&mut self.outside).into_values().flatten().filter(|c| !is_past(c)).collect();
+        for Checkpoint { chain, records, time, .. } in unmet {
+            let what = match &self.head {
+                None => Break::Empty { expected: records, time },
+                Some(head) if head.id != chain => Break::Replaced { expected: chain, found: head.id.clone(), time },
+                Some(head) if head.records < records => Break::CutOff { found: head.records, expected: records, time },
+                // Of records before the first, or of some that a break tells of.
+                Some(_) => continue,
+            };
+            self.found.add(0, what);
         }
-        let last = self.outside.last_key_value().map(|(_, c)| c.clone());
-        match (&self.head, last) {
-            (None, Some(c)) => Err(Break::Empty { expected: c.records, time: c.time }),
-            (Some(head), Some(c)) if head.id != c.chain => {
-                Err(Break::Replaced { expected: c.chain, found: head.id.clone(), time: c.time })
-            }
-            (Some(head), Some(c)) if head.records < c.records => {
-                Err(Break::CutOff { found: head.records, expected: c.records, time: c.time })
-            }
-            _ => Ok(self.proven),
+        if self.is_tail && !self.told.is_empty() {
+            self.found.add(0, Break::Unsigned { records: self.proven.records });
         }
+        self.settle();
+        self.found.none_or().map(|()| self.proven)
     }
 }

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::{prop_assert, prop_assert_eq};
 
+use super::breaks::{Break, Broken};
 use super::chain::{Head, Record};
 use super::checkpoint::{Checkpoint, Signer, verify};
-use super::proof::{Break, Proof, Proven};
+use super::proof::{CONFIRMED, Proof, Proven};
 use crate::api::{Action, ObjectRef, SecurityEventSpec};
 use crate::domain::event::{Happening, event};
 use crate::domain::secret::Secret;
@@ -33,30 +34,47 @@ fn granted(n: usize) -> SecurityEventSpec {
 /// A chain of `n` events with a checkpoint behind every third record; and the last checkpoint.
 fn chain(n: usize) -> (Vec<Record>, Option<String>) {
     let (mut head, mut records, mut last) = (Head::new("c"), Vec::new(), None);
-    let mut push = |event: &SecurityEventSpec, head: &mut Head| {
-        let (record, after) = head.follow(event);
-        records.push(record);
-        *head = after;
-    };
     for place in 0..n {
-        push(&granted(place), &mut head);
+        push(&mut records, &mut head, &granted(place));
         if place % 3 == 2 {
-            let text = signer().sign(&head, Timestamp::UNIX_EPOCH);
-            let object = ObjectRef { kind: "AuditTrail".into(), namespace: None, name: "default".into(), uid: None };
-            let happening = Happening::new(Action::AuditCheckpoint, object, "Signed", &text);
-            push(&event(happening, &head.records.to_string(), Timestamp::UNIX_EPOCH), &mut head);
-            last = Some(text);
+            last = Some(sign(&mut records, &mut head));
         }
     }
     (records, last)
 }
 
-fn prove(records: &[Record], outside: Option<Checkpoint>) -> Result<Proven, Break> {
-    let mut proof = Proof::new(vec![signer().public_key()], outside, true);
+fn prove(records: &[Record], outside: Option<Checkpoint>) -> Result<Proven, Broken> {
+    let mut proof = Proof::new(vec![signer().public_key()], outside, None);
     for (offset, record) in (0..).zip(records) {
         proof.take(offset, record);
     }
-    proof.end()
+    proof.end(Timestamp::UNIX_EPOCH)
+}
+
+/// What an event says behind a head, and the head behind it.
+fn push(records: &mut Vec<Record>, head: &mut Head, event: &SecurityEventSpec) {
+    let (record, after) = head.follow(event);
+    records.push(record);
+    *head = after;
+}
+
+fn of_trail(action: Action, reason: &str, message: &str, entries: Vec<String>, key: &str) -> SecurityEventSpec {
+    let object = ObjectRef { kind: "AuditTrail".into(), namespace: None, name: "default".into(), uid: None };
+    let happening = Happening { entries, ..Happening::new(action, object, reason, message) };
+    event(happening, key, Timestamp::UNIX_EPOCH)
+}
+
+fn sign(records: &mut Vec<Record>, head: &mut Head) -> String {
+    let text = signer().sign(head, Timestamp::UNIX_EPOCH);
+    push(records, head, &of_trail(Action::AuditCheckpoint, "Signed", &text, Vec::new(), &head.records.to_string()));
+    text
+}
+
+/// Where a chain goes on behind its last record.
+fn end_of(records: &[Record]) -> Head {
+    let value = &records.last().unwrap().value;
+    let (_, link) = super::chain::read(value).unwrap();
+    Head::behind(value, &link)
 }
 
 fn outside(last: &Option<String>) -> Option<Checkpoint> {
@@ -85,7 +103,7 @@ fn each_break_is_called_what_it_is() {
     let with = |change: &dyn Fn(&mut Vec<Record>)| {
         let mut records = records.clone();
         change(&mut records);
-        prove(&records, checkpoint.clone()).unwrap_err()
+        prove(&records, checkpoint.clone()).unwrap_err().0.remove(0)
     };
     let changed = |r: &mut Record, from: &str, to: &str| {
         r.value = String::from_utf8(r.value.clone()).unwrap().replace(from, to).into_bytes();
@@ -132,10 +150,79 @@ fn a_chain_that_was_written_anew_does_not_agree_with_a_checkpoint() {
             records.push(record);
             head = after;
         }
-        prove(&records, outside(&last)).unwrap_err()
+        prove(&records, outside(&last)).unwrap_err().0.remove(0)
     };
     assert!(matches!(anew("c"), Break::Rewritten { sequence: 6, .. }));
     assert!(matches!(anew("d"), Break::Replaced { .. }));
+}
+
+#[test]
+fn one_break_hides_no_other() {
+    let (mut records, last) = chain(12);
+    let garble =
+        |r: &mut Record| r.value = String::from_utf8(r.value.clone()).unwrap().replace("began", "beGan").into();
+    garble(&mut records[1]);
+    garble(&mut records[9]);
+    let cut = records[..14].to_vec();
+    let Broken(breaks) = prove(&cut, outside(&last)).unwrap_err();
+    let [Break::Altered { before: 1, .. }, Break::Altered { before: 9, .. }, Break::CutOff { .. }] = breaks[..] else {
+        panic!("{breaks:?}")
+    };
+}
+
+#[test]
+fn a_break_that_somebody_confirmed_counts_no_more_once_that_is_signed_and_a_later_one_counts() {
+    let (mut records, _) = chain(4);
+    drop(records.remove(1));
+    let broken = prove(&records, None).unwrap_err();
+    let tokens: Vec<_> = broken.0.iter().map(Break::token).collect();
+    let confirmed = of_trail(Action::AuditTrailBroken, CONFIRMED, &broken.to_string(), tokens, "1");
+    let mut head = end_of(&records);
+    push(&mut records, &mut head, &confirmed);
+    let mut tail = Proof::new(vec![signer().public_key()], None, None).of_tail();
+    (0..).zip(&records).for_each(|(offset, record)| drop(tail.take(offset, record)));
+    let Broken(unsigned) = tail.end(Timestamp::UNIX_EPOCH).unwrap_err();
+    assert!(matches!(unsigned[..], [Break::Gap { .. }, Break::Unsigned { .. }]), "{unsigned:?}");
+    sign(&mut records, &mut head);
+    let proven = prove(&records, None).unwrap();
+    assert_eq!(proven.confirmed, broken.0);
+    push(&mut records, &mut head, &granted(20));
+    push(&mut records, &mut head, &granted(21));
+    drop(records.remove(records.len() - 2));
+    let Broken(later) = prove(&records, None).unwrap_err();
+    assert!(matches!(later[..], [Break::Gap { .. }]), "{later:?}");
+    // Behind a break nothing of it is covered.
+    let (mut records, _) = chain(4);
+    drop(records.remove(1));
+    let mut head = end_of(&records);
+    push(&mut records, &mut head, &confirmed);
+    push(&mut records, &mut head, &granted(22));
+    drop(records.remove(records.len() - 2));
+    sign(&mut records, &mut head);
+    assert!(prove(&records, None).is_err());
+}
+
+#[test]
+fn many_breaks_are_told_in_few_words() {
+    let (mut records, _) = chain(300);
+    records.retain(|r| !r.key.ends_with("7"));
+    let broken = prove(&records, None).unwrap_err();
+    assert_eq!(broken.0.len(), 20);
+    assert!(matches!(broken.0[19], Break::More { count: 11, .. }), "{}", broken.0[19]);
+    let again = prove(&records, None).unwrap_err();
+    assert_eq!((broken.token(), broken.0[19].token()), (again.token(), again.0[19].token()));
+}
+
+#[test]
+fn what_is_past_retention_is_not_missing() {
+    let (_, last) = chain(3);
+    let hour = jiff::SignedDuration::from_hours(1);
+    let end = |after| {
+        let proof = Proof::new(vec![signer().public_key()], outside(&last), Some(hour));
+        proof.end(Timestamp::UNIX_EPOCH + after)
+    };
+    assert!(end(hour).is_err());
+    assert!(end(hour + hour).is_ok());
 }
 
 /// What somebody may do to a topic.
@@ -192,9 +279,8 @@ proptest! {
     fn a_chain_goes_on_where_it_ended(n in 1..12_usize, stops in proptest::collection::vec(any::<bool>(), 12)) {
         let (mut head, mut records) = (Head::new("c"), Vec::<Record>::new());
         for (place, stop) in (0..n).zip(stops) {
-            if stop && let Some(last) = records.last() {
-                let (_, link) = super::chain::read(&last.value).unwrap();
-                head = Head::behind(&last.value, &link);
+            if stop && !records.is_empty() {
+                head = end_of(&records);
             }
             let (record, after) = head.follow(&granted(place));
             records.push(record);

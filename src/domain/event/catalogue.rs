@@ -474,6 +474,14 @@ pub const CATALOGUE: &[EventType] = {
             WEIR,
             "the audit topic is not what Weir wrote: records were changed or cut off",
         ),
+        row(
+            Action::AuditTrailEnded,
+            "audit.ended",
+            Critical,
+            ApplicationLifecycle(7),
+            WEIR,
+            "the AuditTrail was deleted: what happens from there on is on record nowhere",
+        ),
         on_record_only(row(
             Action::AuditCheckpoint,
             "audit.checkpoint",
