@@ -6,6 +6,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod broken;
 mod denials;
 mod events;
 mod intake;

@@ -55,12 +55,14 @@ pub(super) struct Health {
     failures: u32,
     /// It was open before, in this process.
     was_open: bool,
+    /// The generation of the AuditTrail, and what its annotation confirmed, at the last look.
+    asked: (Option<i64>, Option<String>),
 }
 
 impl Default for Health {
     fn default() -> Self {
         let now = Instant::now();
-        Self { closed_since: now, look_due: now, lost: None, failures: 0, was_open: false }
+        Self { closed_since: now, look_due: now, lost: None, failures: 0, was_open: false, asked: (None, None) }
     }
 }
 
@@ -83,6 +85,11 @@ impl Actor {
             self.topic = Topic::Closed;
             self.health = Health { was_open: self.health.was_open, ..Health::default() };
             self.context.trail.set_standing(Standing::Opening);
+        }
+        let asked = (trail.metadata.generation, trail.annotations().get(CONFIRM_ANNOTATION).cloned());
+        if self.health.asked != asked {
+            self.health.asked = asked;
+            self.health.look_due = Instant::now();
         }
         match std::mem::replace(&mut self.topic, Topic::Closed) {
             Topic::Opening(opening) if !opening.task.is_finished() => self.topic = Topic::Opening(opening),

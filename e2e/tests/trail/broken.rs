@@ -1,0 +1,101 @@
+//! A topic that is not what Weir wrote is not written, until somebody has looked at it and says so; one break hides no other.
+
+use serde_json::json;
+use weir::api::{Action, AuditTrail, Reason, RoleBinding, StreamClient};
+
+use crate::events::verify;
+use crate::harness::manifests::{binding, client};
+use crate::harness::{Harness, SOON, records, until};
+
+/// The token that the AuditTrail names once it is broken by all of `words`.
+async fn broken(h: &Harness, words: &[&str]) -> String {
+    let platform = h.platform();
+    until(SOON * 4, &[], "the AuditTrail says that it is broken, and how to go on", || async {
+        let status = platform.get::<AuditTrail>("default").await.and_then(|t| t.status).unwrap_or_default();
+        let stalled = status.conditions.iter().find(|c| c.reason == Reason::AuditBroken.as_str());
+        let said = stalled.map(|c| c.message.clone()).unwrap_or_default();
+        let token = said.split_once("weir.dev/confirm=").map(|(_, rest)| rest[..16].to_owned());
+        match token {
+            Some(token) if words.iter().all(|w| said.contains(w)) => Ok(token),
+            _ => Err(format!("{:#?}", status.conditions)),
+        }
+    })
+    .await
+}
+
+async fn annotate(h: &Harness, token: Option<&str>) {
+    let annotations = json!({"metadata": {"annotations": {"weir.dev/confirm": token}}});
+    h.platform().patch::<AuditTrail>("default", annotations).await;
+}
+
+/// The topic is opened anew where its retention becomes another one.
+async fn retain(h: &Harness, retention: Option<&str>) {
+    h.platform().patch::<AuditTrail>("default", json!({"spec": {"retention": retention}})).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn a_topic_that_was_deleted_or_written_to_is_found_and_confirmed_break_by_break() {
+    let h = Harness::start().await;
+    let (owner, consumer) = h.owner_and_consumer().await;
+    consumer.apply(&client("app")).await;
+    consumer.ready::<StreamClient>("app").await;
+    let (platform, own) = (h.platform(), h.own_namespace());
+    let known = platform.until("the AuditTrail has a checkpoint", || async {
+        let status = platform.get::<AuditTrail>("default").await.and_then(|t| t.status).unwrap_or_default();
+        status.checkpoint.ok_or_else(|| "it has none".to_owned())
+    });
+    let known = known.await;
+
+    h.brokers.delete_topic("weir-audit").await;
+    consumer.apply(&client("noticed")).await;
+    let token = broken(&h, &["has no record"]).await;
+    consumer.apply(&binding("b", &owner.name, "reader", "app")).await;
+    consumer.says::<RoleBinding>("b", "Ready", "False", Reason::AuditUnavailable, &["AuditTrail default"]).await;
+    annotate(&h, Some(&token)).await;
+    platform.ready::<AuditTrail>("default").await;
+    consumer.ready::<RoleBinding>("b").await;
+    annotate(&h, None).await;
+    let (proven, said) = verify(&[]).await;
+    assert!(proven, "{said}");
+    let kept = std::env::temp_dir().join(format!("weir-kept-{}", std::process::id()));
+    std::fs::write(&kept, &known).unwrap();
+    let (_, said) = verify(&["--checkpoints", kept.to_str().unwrap()]).await;
+    assert!(said.contains("was replaced"), "{said}");
+
+    // Two records of somebody else's, one of them behind a record of Weir's.
+    let login = h.brokers.login();
+    for (n, name) in [(1, "first"), (2, "second")] {
+        records::write(&login, "weir-audit", 0, &[format!("{{\"not\": \"Weir's {n}\"}}")], None);
+        consumer.apply(&client(name)).await;
+        consumer.ready::<StreamClient>(name).await;
+    }
+    let (proven, said) = verify(&[]).await;
+    assert!(!proven && said.matches("is not Weir's").count() == 2, "{said}");
+    retain(&h, Some("8760h")).await;
+    let token = broken(&h, &["is not Weir's", "; offset"]).await;
+    annotate(&h, Some(&token)).await;
+    platform.ready::<AuditTrail>("default").await;
+    annotate(&h, None).await;
+    assert_eq!(h.brokers.topic_config("weir-audit", "retention.ms").await.unwrap(), "31536000000");
+    consumer
+        .until("what was confirmed is proven, and said", || async {
+            let (proven, said) = verify(&[]).await;
+            if proven && said.matches("somebody confirmed it").count() == 2 { Ok(()) } else { Err(said) }
+        })
+        .await;
+    // It is opened again without anybody's confirming anew.
+    retain(&h, None).await;
+    platform
+        .until("the topic keeps its records for ever", || async {
+            let now = h.brokers.topic_config("weir-audit", "retention.ms").await?;
+            if now == "-1" { Ok(()) } else { Err(now) }
+        })
+        .await;
+    platform.ready::<AuditTrail>("default").await;
+    let told = own.security_events(Action::AuditTrailBroken).await;
+    let confirmed = told.iter().filter(|e| e.spec.reason == "Confirmed").count();
+    assert!(confirmed >= 2 && told.len() - confirmed >= 2, "{told:#?}");
+    consumer.end().await;
+    owner.end().await;
+}
