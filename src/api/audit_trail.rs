@@ -45,7 +45,7 @@ pub struct AuditTrailSpec {
     #[serde(default = "default_topic")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("topic is immutable: a chain does not move"))]
     pub topic: String,
-    /// How long records are kept, e.g. `8760h`; without it for ever. Read when the topic is made.
+    /// How long records are kept, e.g. `8760h`; without it for ever. The topic follows when it changes.
     #[schemars(with = "Option<String>", regex(pattern = r"^([0-9]{1,6}(h|m|s))+$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Duration>,

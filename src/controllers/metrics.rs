@@ -33,9 +33,10 @@ const GAUGES: [Gauge; 7] = [
 /// A counter of the trail: its name, what it says, and where it is read.
 type Count = (&'static str, &'static str, fn(&Counts) -> &AtomicU64);
 
-const COUNTS: [Count; 6] = [
+const COUNTS: [Count; 7] = [
     ("weir_audit_records_total", "Events put on record", |c| &c.recorded),
     ("weir_audit_kept_total", "Events kept elsewhere because the audit topic could not be written", |c| &c.kept),
+    ("weir_audit_events_lost_total", "Events that could be neither put on record nor kept", |c| &c.lost),
     ("weir_security_events_summed_total", "SecurityEvents not made because there were too many", |c| &c.summed),
     ("weir_client_refusals_total", "Refusals of clients that brokers told of", |c| &c.refusals),
     ("weir_webhook_events_total", "Events that the webhook took", |c| &c.sent),
