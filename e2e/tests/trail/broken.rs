@@ -3,9 +3,10 @@
 use serde_json::json;
 use weir::api::{Action, AuditTrail, Reason, RoleBinding, StreamClient};
 
-use crate::events::verify;
+use crate::events::{export, verify};
 use crate::harness::manifests::{binding, client};
 use crate::harness::{Harness, SOON, records, until};
+use crate::schema::keep_record;
 
 /// The token that the AuditTrail names once it is broken by all of `words`.
 async fn broken(h: &Harness, words: &[&str]) -> String {
@@ -47,6 +48,7 @@ async fn a_topic_that_was_deleted_or_written_to_is_found_and_confirmed_break_by_
     });
     let known = known.await;
 
+    keep_record().await;
     h.brokers.delete_topic("weir-audit").await;
     consumer.apply(&client("noticed")).await;
     let token = broken(&h, &["has no record"]).await;
@@ -98,4 +100,38 @@ async fn a_topic_that_was_deleted_or_written_to_is_found_and_confirmed_break_by_
     assert!(confirmed >= 2 && told.len() - confirmed >= 2, "{told:#?}");
     consumer.end().await;
     owner.end().await;
+}
+
+/// Whoever takes the AuditTrail away is seen to have, and another one goes on behind.
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn an_audit_trail_that_is_deleted_ends_signed_and_another_goes_on_behind_it() {
+    let h = Harness::start().await;
+    let (platform, own, consumer) = (h.platform(), h.own_namespace(), h.tenant("consumer").await);
+    // What is shown is on record: the topic is open.
+    consumer.apply(&client("app")).await;
+    consumer.told(Action::CredentialIssued, 1).await;
+    let trail = platform.ready::<AuditTrail>("default").await;
+    let began = jiff::Timestamp::now();
+    platform.delete_and_wait::<AuditTrail>("default").await;
+    own.until("its end is told", || async {
+        let told = own.security_events(Action::AuditTrailEnded).await;
+        if told.iter().any(|e| e.spec.time.0 >= began) { Ok(()) } else { Err(format!("{told:#?}")) }
+    })
+    .await;
+    let kind = json!({"apiVersion": "weir.dev/v1alpha1", "kind": "AuditTrail", "metadata": {"name": "default"}});
+    let mut another = kind;
+    another["spec"] = json!(trail.spec);
+    platform.apply_value(another).await;
+    platform.ready::<AuditTrail>("default").await;
+    platform
+        .until("both are one chain, proven", || async {
+            let (proven, said) = verify(&[]).await;
+            let ends: Vec<_> = export().await;
+            let ended = ends.iter().position(|e| e["unmapped"]["event"]["action"] == "AuditTrailEnded");
+            let next = ended.map(|at| ends[at + 1]["unmapped"]["event"]["action"].clone());
+            if proven && next == Some(json!("AuditCheckpoint")) { Ok(()) } else { Err(format!("{next:?} {said}")) }
+        })
+        .await;
+    consumer.end().await;
 }

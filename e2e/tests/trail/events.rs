@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-pub use crate::harness::trail::{export, verify};
+pub use crate::harness::trail::{export, export_as, verify};
 
 /// What was told, as Weir has it: the events of an action about an object of a namespace.
 pub async fn recorded(action: &str, namespace: &str) -> Vec<Value> {

@@ -45,7 +45,7 @@ const COLUMNS: &str = "sequence,time,actor,actorType,action,kind,namespace,name,
 /// Prints them.
 ///
 /// # Errors
-/// The topic cannot be read, or has something that is not Weir's.
+/// The topic cannot be read. What is in it and not Weir's is passed over, and said.
 pub async fn export(client: &Client, of: Export) -> anyhow::Result<()> {
     let since = of.since.as_deref().map(|text| parse_since(text, Timestamp::now())).transpose()?;
     let topic = find(client, &of.at, None).await?;
@@ -78,9 +78,14 @@ struct Print {
 impl Print {
     fn take(&mut self, stored: &Stored) -> Result<(), String> {
         let value = &stored.record.value;
-        let (event, link) = chain::read(value).map_err(|why| {
-            format!("offset {}: the record is not Weir's: {why}; weir audit verify tells more", stored.offset)
-        })?;
+        let (event, link) = match chain::read(value) {
+            Ok(read) => read,
+            Err(why) => {
+                let at = stored.offset;
+                eprintln!("offset {at} is passed over: the record is not Weir's: {why}; weir audit verify tells more");
+                return Ok(());
+            }
+        };
         if self.since.is_some_and(|since| event.time.0 < since) {
             return Ok(());
         }

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::Standing;
 use super::actor::{Actor, Chain, GRACE, Topic, Wanted};
 use super::opening::{Closed, Known, Opened, Place, open};
-use crate::api::{Action, AuditTrail, CONFIRM_ANNOTATION, ObjectRef, Reason};
+use crate::api::{Action, AuditTrail, CONFIRM_ANNOTATION, ObjectRef, Outcome, Reason};
 use crate::domain::audit::breaks::{Break, Broken};
 use crate::domain::audit::checkpoint::{Checkpoint, Signer};
 use crate::domain::audit::proof::CONFIRMED;
@@ -245,7 +245,7 @@ impl Actor {
             let now = Timestamp::now();
             self.health.lost = Some((before.map_or(now, |(since, _)| since), reason));
             let action = if is_broken { Action::AuditTrailBroken } else { Action::AuditTrailLost };
-            let happening = Happening::new(action, about(trail), reason.as_str(), why);
+            let happening = Happening::new(action, about(trail), reason.as_str(), why).ended(Outcome::Failure);
             self.keep(vec![event(happening, &now.to_string(), now)]).await;
         }
         self.report(trail).await;

@@ -7,10 +7,12 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Break {
     /// The record cannot be read.
-    #[error("offset {offset}: the record is not Weir's: {why}")]
+    #[error("offset {offset}: the record is not Weir's: {why} (SHA-256 {digest}...)")]
     Unreadable {
         /// Its offset in the topic.
         offset: i64,
+        /// SHA-256 of its value, the beginning.
+        digest: String,
         /// Why.
         why: String,
     },
@@ -141,14 +143,25 @@ pub enum Break {
 }
 
 impl Break {
-    /// What stands for it where somebody confirms it. Of a checkpoint that knows more, it is the same whatever the topic holds meanwhile.
+    /// What stands for it where somebody confirms it: the same in a copy of the topic, and of a checkpoint that knows more, whatever the
+    /// topic holds meanwhile.
     pub fn token(&self) -> String {
-        match self {
+        let mut anywhere = self.clone();
+        match &mut anywhere {
             Self::CutOff { time, .. } | Self::Replaced { time, .. } | Self::Empty { time, .. } => {
-                short(&format!("a checkpoint of {time} knows more"))
+                return short(format!("a checkpoint of {time} knows more"));
             }
-            other => short(&other.to_string()),
+            Self::Unreadable { offset, .. }
+            | Self::Relabelled { offset, .. }
+            | Self::Forked { offset, .. }
+            | Self::Gap { offset, .. }
+            | Self::Repeated { offset, .. }
+            | Self::Altered { offset, .. }
+            | Self::BadCheckpoint { offset, .. }
+            | Self::More { offset, .. } => *offset = 0,
+            Self::Rewritten { .. } | Self::BadKept { .. } | Self::Unsigned { .. } => {}
         }
+        short(anywhere.to_string())
     }
 }
 
@@ -160,7 +173,7 @@ pub struct Broken(pub Vec<Break>);
 impl Broken {
     /// What a person confirms: exactly these.
     pub fn token(&self) -> String {
-        short(&self.0.iter().map(Break::token).collect::<String>())
+        short(self.0.iter().map(Break::token).collect::<String>())
     }
 }
 
@@ -182,10 +195,10 @@ impl Found {
         }
         let (before, count) = match self.0.pop() {
             Some(Break::More { count, digest, .. }) => (digest, count),
-            Some(last) => (last.to_string(), 1),
+            Some(last) => (last.token(), 1),
             None => (String::new(), 0),
         };
-        self.0.push(Break::More { offset, count: count + 1, digest: short(&format!("{before}{what}")) });
+        self.0.push(Break::More { offset, count: count + 1, digest: short(before + &what.token()) });
     }
 
     /// Takes out those that were confirmed.
@@ -200,6 +213,7 @@ impl Found {
     }
 }
 
-fn short(text: &str) -> String {
-    hex::encode(&Sha256::digest(text)[..8])
+/// SHA-256 of something, the beginning, in hexadecimal.
+pub(super) fn short(of: impl AsRef<[u8]>) -> String {
+    hex::encode(&Sha256::digest(of)[..8])
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::breaks::{Break, Broken, Found};
+use super::breaks::{Break, Broken, Found, short};
 use super::chain::{self, Head, Link, Record};
 use super::checkpoint::{Checkpoint, key_id, thumbprint, verify};
 use crate::api::{Action, SecurityEventSpec};
@@ -62,7 +62,12 @@ impl Proof {
         retention: Option<SignedDuration>,
     ) -> Self {
         let mut by_records: BTreeMap<u64, Vec<Checkpoint>> = BTreeMap::new();
-        outside.into_iter().for_each(|c| by_records.entry(c.records).or_default().push(c));
+        for checkpoint in outside {
+            let known = by_records.entry(checkpoint.records).or_default();
+            if !known.contains(&checkpoint) {
+                known.push(checkpoint);
+            }
+        }
         Self {
             public_keys,
             outside: by_records,
@@ -98,7 +103,7 @@ impl Proof {
             // What lies behind follows upon what lies before, or else it is a break of its own.
             Err(why) => {
                 self.is_fresh = false;
-                self.found.add(offset, Break::Unreadable { offset, why });
+                self.found.add(offset, Break::Unreadable { offset, digest: short(&record.value), why });
                 None
             }
         }
