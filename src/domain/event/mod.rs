@@ -3,6 +3,7 @@
 mod catalogue;
 mod cloudevent;
 mod ocsf;
+mod widening;
 
 use std::collections::BTreeMap;
 
@@ -13,12 +14,13 @@ use sha2::{Digest, Sha256};
 pub use self::catalogue::{CATALOGUE, Class, EventType, Finding, event_type};
 pub use self::cloudevent::{CONTENT_TYPE, attributes, cloudevent};
 pub use self::ocsf::{VERSION, class_address, name_of, ocsf};
+pub use self::widening::{Gain, in_parts};
 use crate::api::{
     ACTION_LABEL, Action, Actor, ActorType, ClientRequest, EventSource, EventWindow, OBJECT_LABEL, ObjectRef, Outcome,
     SEVERITY_LABEL, SecurityEventSpec, Severity,
 };
 
-/// How many principals, and entries, an event names.
+/// How many principals, and entries, an event names that is shown.
 const MOST_NAMED: usize = 20;
 
 /// What happened, before it has a time.
@@ -124,10 +126,12 @@ pub fn event(happening: Happening, key: &str, now: Timestamp) -> SecurityEventSp
     let digest = hash.finalize();
     let mut uid = [0; 16];
     uid.copy_from_slice(&digest[..16]);
-    let mut principals = happening.principals;
-    principals.truncate(MOST_NAMED);
-    let mut entries = happening.entries;
-    entries.truncate(MOST_NAMED);
+    let (mut principals, mut entries) = (happening.principals, happening.entries);
+    // What is on record only is told in parts, and names all.
+    if !event_type(happening.action).record_only {
+        principals.truncate(MOST_NAMED);
+        entries.truncate(MOST_NAMED);
+    }
     SecurityEventSpec {
         uid: uuid(uid),
         time: happening.window.as_ref().map_or_else(|| MicroTime(micros(now)), |w| w.end.clone()),
