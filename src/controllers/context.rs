@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
@@ -15,13 +16,17 @@ use super::patience::Patience;
 use super::publisher::Publisher;
 use super::usages::Usages;
 use super::world::World;
-use crate::domain::event::Happening;
+use crate::domain::event::{Gain, Happening, in_parts};
 use crate::domain::ledger::Installation;
+use crate::domain::problem::Problem;
 use crate::k8s::bundles::Bundles;
 use crate::k8s::credentials::{AdminAccess, Secrets};
 use crate::k8s::events::Events;
 use crate::k8s::lease::Leadership;
 use crate::ports::KafkaEndpoint;
+
+/// How many parts of what is about to be given are put on record at once: together they are a transaction of a few megabytes.
+const PARTS_AT_ONCE: usize = 8;
 
 /// See the module.
 pub struct Context {
@@ -78,6 +83,17 @@ impl Context {
     /// Tells of what happened; see [`Trail::record`].
     pub async fn record(&self, happening: Happening, key: &str) {
         self.trail.record(happening, key).await;
+    }
+
+    /// Puts on record that `gains` are about to be given, all of them; see [`Trail::intend`].
+    ///
+    /// # Errors
+    /// Not all of it is on record: then nothing of it is to be given.
+    pub async fn intend(&self, happening: Happening, gains: &[Gain]) -> Result<(), Problem> {
+        let now = Timestamp::now();
+        let parts = in_parts(&happening, gains).into_iter().enumerate();
+        let told = parts.map(|(n, part)| async move { self.trail.intend(part, &format!("{now}/{n}")).await });
+        futures::stream::iter(told).buffered(PARTS_AT_ONCE).try_collect().await
     }
 
     /// Whether a cluster was looked at as a whole since this process began; before that, nothing new can be said of it. One that
