@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use kube::Client;
@@ -56,6 +57,8 @@ pub struct Context {
     pub installation: Installation,
     /// When this process began.
     pub running_since: Timestamp,
+    /// Since when nobody led before that.
+    pub away_since: Timestamp,
     /// Ends the process.
     pub shutdown: CancellationToken,
     /// What is under way and not worth a status write yet.
@@ -83,6 +86,12 @@ impl Context {
     /// Tells of what happened; see [`Trail::record`].
     pub async fn record(&self, happening: Happening, key: &str) {
         self.trail.record(happening, key).await;
+    }
+
+    /// The same of several, each with its key: who tells waits once for all of them.
+    pub async fn record_all(&self, told: Vec<(Happening, String)>) {
+        let each = told.into_iter().map(|(happening, key)| async move { self.trail.record(happening, &key).await });
+        join_all(each).await;
     }
 
     /// Puts on record that `gains` are about to be given, all of them; see [`Trail::intend`].

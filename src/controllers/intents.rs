@@ -51,6 +51,11 @@ impl Intents {
         self.0.remove(whose);
     }
 
+    /// Forgets what is on record of all whose name begins so.
+    pub fn forget_all(&mut self, beginning: &str) {
+        self.0.retain(|whose, _| !whose.starts_with(beginning));
+    }
+
     fn has(&self, whose: &str, what: &[Gain], now: Instant) -> bool {
         let known = self.0.get(whose).filter(|(_, at)| now.duration_since(*at) < FOR);
         known.is_some_and(|(hash, _)| *hash == hash_of(what))
@@ -94,6 +99,9 @@ mod tests {
         assert!(!intents.has("b", &gains, now));
         intents.forget("a");
         assert!(!intents.has("a", &gains, now));
+        intents.note("link/resume", &gains, now);
+        intents.forget_all("link/");
+        assert!(!intents.has("link/resume", &gains, now));
     }
 
     #[test]
