@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::context::Context;
-use crate::api::{AccessApproval, Action, ActorType, Decision, Invitation, RequestRef, Side};
+use crate::api::{AccessApproval, Action, ActorType, Decision, Invitation, Side};
 use crate::domain::approval::{because, is_in_force, is_there};
 use crate::domain::event::Happening;
 use crate::domain::index::Index;
@@ -63,10 +63,16 @@ impl Decided {
         }
     }
 
-    fn request(&self) -> Option<&RequestRef> {
+    /// When it was made, if that was so long ago that it has to be said.
+    fn made_long_ago(&self) -> Option<Timestamp> {
+        self.made_at().filter(|at| Timestamp::now().duration_since(*at) > LATE)
+    }
+
+    /// Whether it is a new one about a request that is not known, or not yet.
+    fn is_ahead(&self, index: &Index) -> bool {
         match self {
-            Self::Approval(approval) => Some(&approval.spec.request_ref),
-            Self::Deleted(_) | Self::Invitation(_) => None,
+            Self::Approval(approval) => self.made_long_ago().is_none() && !is_there(index, &approval.spec.request_ref),
+            Self::Deleted(_) | Self::Invitation(_) => false,
         }
     }
 
@@ -85,14 +91,13 @@ pub async fn announce(context: Arc<Context>, mut decisions: UnboundedReceiver<De
     let (mut some, mut known) = (Vec::new(), BTreeSet::new());
     while decisions.recv_many(&mut some, AT_ONCE).await > 0 {
         some.retain(|decided: &Decided| decided.made_at().is_none_or(|at| at >= since) && known.insert(decided.id()));
-        let is_unknown = |decided: &Decided| decided.request().is_some_and(|r| !is_there(&context.world.index(), r));
-        if some.iter().any(is_unknown) {
+        let is_ahead = some.iter().any(|decided| decided.is_ahead(&context.world.index()));
+        if is_ahead {
             tokio::time::sleep(BEHIND).await;
         }
         let told = some.drain(..).map(|decided| {
             let (mut happening, key) = decided.happening(&context.world.index());
-            let late = decided.made_at().filter(|at| Timestamp::now().duration_since(*at) > LATE);
-            happening.message.extend(late.map(|at| format!("; decided at {at}")));
+            happening.message.extend(decided.made_long_ago().map(|at| format!("; decided at {at}")));
             (happening, key)
         });
         let told = told.collect();
