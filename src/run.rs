@@ -176,6 +176,7 @@ async fn lead(
         leadership: candidate.leadership(),
         installation,
         running_since: jiff::Timestamp::now(),
+        away_since: candidate.away_since(),
         shutdown: shutdown.clone(),
         patience: Patience::default(),
         access: std::sync::Mutex::default(),
@@ -198,8 +199,9 @@ async fn lead(
     let (decided, decisions_made) = tokio::sync::mpsc::unbounded_channel();
     let invited = decided.clone();
     // The receiver is gone only while the process ends.
+    let of_decisions = context.clone();
     feeds.watch(&mut tasks, move |key, approval: Option<Arc<AccessApproval>>| {
-        approval.iter().for_each(|approval| drop(decided.send(Decided::Approval(approval.clone()))));
+        Decided::of(&of_decisions.world.index(), &key, approval.as_ref()).for_each(|it| drop(decided.send(it)));
         Update::Approval(key, approval)
     });
     feeds.watch(&mut tasks, move |key, invitation: Option<Arc<Invitation>>| {

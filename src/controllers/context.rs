@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use futures::future::join_all;
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
@@ -17,13 +19,17 @@ use super::patience::Patience;
 use super::publisher::Publisher;
 use super::usages::Usages;
 use super::world::World;
-use crate::domain::event::{Happening, event};
+use crate::domain::event::{Gain, Happening, event, in_parts};
 use crate::domain::ledger::Installation;
+use crate::domain::problem::Problem;
 use crate::k8s::bundles::Bundles;
 use crate::k8s::credentials::{AdminAccess, Secrets};
 use crate::k8s::events::Events;
 use crate::k8s::lease::Leadership;
 use crate::ports::KafkaEndpoint;
+
+/// How many parts of what is about to be given are put on record at once: together they are a transaction of a few megabytes.
+const PARTS_AT_ONCE: usize = 8;
 
 /// See the module.
 pub struct Context {
@@ -53,6 +59,8 @@ pub struct Context {
     pub installation: Installation,
     /// When this process began.
     pub running_since: Timestamp,
+    /// Since when nobody led before that.
+    pub away_since: Timestamp,
     /// Ends the process.
     pub shutdown: CancellationToken,
     /// What is under way and not worth a status write yet.
@@ -89,6 +97,23 @@ impl Context {
             warn!(%error, uid = event.uid, "failed to keep an event");
             self.trail.counts.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// The same of several, each with its key: who tells waits once for all of them.
+    pub async fn record_all(&self, told: Vec<(Happening, String)>) {
+        let each = told.into_iter().map(|(happening, key)| async move { self.record(happening, &key).await });
+        join_all(each).await;
+    }
+
+    /// Puts on record that `gains` are about to be given, all of them; see [`Trail::intend`].
+    ///
+    /// # Errors
+    /// Not all of it is on record: then nothing of it is to be given.
+    pub async fn intend(&self, happening: Happening, gains: &[Gain]) -> Result<(), Problem> {
+        let now = Timestamp::now();
+        let parts = in_parts(&happening, gains).into_iter().enumerate();
+        let told = parts.map(|(n, part)| async move { self.trail.intend(part, &format!("{now}/{n}")).await });
+        futures::stream::iter(told).buffered(PARTS_AT_ONCE).try_collect().await
     }
 
     /// Whether a cluster was looked at as a whole since this process began; before that, nothing new can be said of it. One that

@@ -11,6 +11,7 @@ pub mod data_product;
 pub mod decisions;
 pub mod external_share;
 pub mod fences;
+pub mod intents;
 pub mod issuing;
 pub mod live;
 pub mod metrics;

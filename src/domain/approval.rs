@@ -105,6 +105,22 @@ pub fn is_of(approval: &AccessApproval, kind: RequestKind, uid: Option<&str>) ->
     of.kind == kind && Some(of.uid.as_str()) == uid && approval.metadata.deletion_timestamp.is_none()
 }
 
+/// Whether there is this very request, and not only one of its name.
+pub fn is_there(index: &Index, request: &RequestRef) -> bool {
+    let key = ObjectKey::new(&request.namespace, &request.name);
+    let uid = match request.kind {
+        RequestKind::RoleBinding => index.binding(&key).and_then(|binding| binding.uid()),
+        RequestKind::ExternalShare => index.share(&key).and_then(|share| share.uid()),
+    };
+    uid.as_ref() == Some(&request.uid)
+}
+
+/// Whether access may end when `approval` is taken away: it approves something, still, of a request that there is.
+pub fn is_in_force(index: &Index, approval: &AccessApproval, now: Timestamp) -> bool {
+    let scope = approval.spec.scope.as_ref().filter(|_| approval.spec.decision == Decision::Approved);
+    scope.is_some_and(|scope| !is_over(scope, now)) && is_there(index, &approval.spec.request_ref)
+}
+
 /// The reason of a decision, to end a sentence with.
 pub fn because(decision: &AccessApprovalSpec) -> String {
     decision.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default()

@@ -165,6 +165,12 @@ fn subjects_by_consent<'a>(index: &Index, binding: &'a RoleBinding) -> Vec<Alike
     by_namespace.into_iter().collect()
 }
 
+/// Whether the owner of the role that `binding` names lets its namespace ask for it.
+pub fn may_ask(index: &Index, binding: &RoleBinding) -> bool {
+    let (key, own) = (role_of(binding), index.key_of(binding).namespace);
+    index.role(&key).is_some_and(|role| role::bindable(index, &key, role, &own, key.namespace == own).is_ok())
+}
+
 /// What `roles` give to subjects that are alike, by cluster.
 fn access(
     index: &Index,

@@ -244,6 +244,11 @@ impl Index {
         self.bindings.get(key)
     }
 
+    /// A decision.
+    pub fn approval(&self, key: &ObjectKey) -> Option<&Arc<AccessApproval>> {
+        self.approvals.get(key)
+    }
+
     /// The decisions about a binding, also about one of the same name that was before it.
     pub fn approvals_of<'a>(
         &'a self,

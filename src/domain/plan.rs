@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod laws;
+mod narrowing;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
+pub use self::narrowing::so_far;
 use super::acl::{AclEntry, PatternType, Permission, ResourceType};
 use super::index::{DesiredAccess, Index};
 use super::ledger::{Change, GrantKey, GrantRecord};

@@ -48,6 +48,7 @@ pub struct Candidate {
     /// Where this candidate's intake is, for the others.
     intake: Option<SocketAddr>,
     leader_s_intake: watch::Sender<Option<SocketAddr>>,
+    away_since: Mutex<Timestamp>,
 }
 
 impl Candidate {
@@ -60,7 +61,14 @@ impl Candidate {
             leadership: Leadership(Arc::new(Mutex::new(None))),
             intake,
             leader_s_intake: watch::Sender::new(None),
+            away_since: Mutex::new(Timestamp::MIN),
         }
+    }
+
+    /// Since when nobody had led when this candidate began to: the last renewal of whoever did before. The beginning of time where
+    /// that is not known.
+    pub fn away_since(&self) -> Timestamp {
+        *self.away_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Proof of leadership, for those who write.
@@ -141,7 +149,12 @@ impl Candidate {
         if held_by_another && unchanged_for < duration.map_or(DURATION, Duration::from_secs) {
             return Ok(false);
         }
-        self.write(lease).await
+        let away_since = renewed_at(&lease).unwrap_or(Timestamp::MIN);
+        let leads = self.write(lease).await?;
+        if leads {
+            *self.away_since.lock().unwrap_or_else(PoisonError::into_inner) = away_since;
+        }
+        Ok(leads)
     }
 
     async fn renew(&self) -> Result<bool, kube::Error> {
@@ -185,6 +198,10 @@ fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref()
 }
 
+fn renewed_at(lease: &Lease) -> Option<Timestamp> {
+    Some(lease.spec.as_ref()?.renew_time.as_ref()?.0)
+}
+
 /// Where the leader's intake is.
 fn intake(lease: &Lease) -> Option<SocketAddr> {
     lease.metadata.annotations.as_ref()?.get(INTAKE_ANNOTATION)?.parse().ok()
@@ -196,5 +213,23 @@ fn written(result: Result<Lease, kube::Error>) -> Result<bool, kube::Error> {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+    use super::renewed_at;
+
+    #[test]
+    fn whoever_led_was_last_heard_of_when_the_lease_was_renewed_also_where_it_was_given_up() {
+        assert_eq!(renewed_at(&Lease::default()), None);
+        let at = Timestamp::UNIX_EPOCH;
+        let spec =
+            LeaseSpec { renew_time: Some(MicroTime(at)), holder_identity: Some(String::new()), ..Default::default() };
+        assert_eq!(renewed_at(&Lease { spec: Some(spec), ..Lease::default() }), Some(at));
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use weir::api::{Action, AuditTrail, Reason, RoleBinding, StreamClient};
+use weir::api::{Action, AuditTrail, DataProduct, Reason, RoleBinding, StreamClient};
 use weir::ports::{ConfigDelta, ConfigResource, KafkaAdmin, ProbeOutcome};
 
 use crate::events::{recorded, verify};
-use crate::harness::manifests::{binding, client};
+use crate::harness::brokers::Login;
+use crate::harness::manifests::{binding, client, product, role};
+use crate::harness::tenant::Tenant;
 use crate::harness::{Harness, until};
 
 /// A transaction that no broker takes is given up after half a minute at most.
@@ -18,6 +20,60 @@ async fn writable(h: &Harness, is: bool) {
     let changes = BTreeMap::from([("max.message.bytes".to_owned(), (!is).then(|| "200".to_owned()))]);
     let delta = ConfigDelta { resource: ConfigResource::Topic("weir-audit".into()), changes };
     h.brokers.admin.alter_configs(&[delta], false).await.unwrap().into_iter().for_each(|r| r.unwrap());
+}
+
+/// One client that reads one topic, and another one instead of it by the same change.
+struct Swap {
+    principal: String,
+    login: Login,
+    topics: [String; 2],
+}
+
+impl Swap {
+    /// It reads the first.
+    async fn begin(owner: &Tenant, consumer: &Tenant) -> Self {
+        owner.apply(&product("pair", &["first", "second"])).await;
+        owner.apply(&role("one-of-two", "pair", &["first"], "Read")).await;
+        owner.ready::<DataProduct>("pair").await;
+        consumer.apply(&client("swaps")).await;
+        let principal = consumer.principal("swaps").await;
+        consumer.apply(&binding("swaps", &owner.name, "one-of-two", "swaps")).await;
+        consumer.ready::<RoleBinding>("swaps").await;
+        let topics = ["first", "second"].map(|stream| format!("{}.pair.{stream}", owner.name));
+        Self { principal, login: consumer.login("swaps").await, topics }
+    }
+
+    /// The first goes at once, everywhere where that is said; the second waits.
+    async fn half(&self, h: &Harness, owner: &Tenant, consumer: &Tenant) {
+        owner.apply(&role("one-of-two", "pair", &["second"], "Read")).await;
+        let [first, second] = &self.topics;
+        h.brokers.let_fetch(&self.login, first, ProbeOutcome::Denied).await;
+        consumer
+            .says::<RoleBinding>("swaps", "Ready", "False", Reason::AuditUnavailable, &["AuditTrail default"])
+            .await;
+        consumer
+            .until("the ledger has neither topic, and the binding says so", || async {
+                let ledger = h.brokers.ledger().await?;
+                let recorded: Vec<_> =
+                    ledger.grants.get(&self.principal).into_iter().flatten().map(|(_, r)| &r.entries).collect();
+                let binding = consumer.get::<RoleBinding>("swaps").await.ok_or("no binding")?;
+                let shown = binding.status.and_then(|s| s.entries).map(|e| e.sample).unwrap_or_default();
+                let has = |entries: &str| self.topics.iter().any(|topic| entries.contains(topic));
+                let (recorded, shown) = (format!("{recorded:?}"), format!("{shown:?}"));
+                if has(&recorded) || has(&shown) { Err(format!("{recorded}, {shown}")) } else { Ok(()) }
+            })
+            .await;
+        consumer.told(Action::AccessNarrowed, 1).await;
+        assert_eq!(h.brokers.fetch(&self.login, second).await, Ok(ProbeOutcome::Denied));
+    }
+
+    /// The second comes.
+    async fn end(&self, h: &Harness, consumer: &Tenant) {
+        let [first, second] = &self.topics;
+        h.brokers.let_fetch(&self.login, second, ProbeOutcome::Allowed).await;
+        consumer.ready::<RoleBinding>("swaps").await;
+        assert_eq!(h.brokers.fetch(&self.login, first).await, Ok(ProbeOutcome::Denied));
+    }
 }
 
 #[tokio::test]
@@ -32,6 +88,7 @@ async fn while_it_cannot_be_written_narrowing_goes_on_and_widening_waits() {
     }
     consumer.apply(&binding("leaves", &owner.name, "reader", "leaves")).await;
     consumer.ready::<RoleBinding>("leaves").await;
+    let swap = Swap::begin(&owner, &consumer).await;
     let (leaves, comes) = (consumer.login("leaves").await, consumer.login("comes").await);
     h.brokers.let_fetch(&leaves, &topic, ProbeOutcome::Allowed).await;
 
@@ -50,6 +107,7 @@ async fn while_it_cannot_be_written_narrowing_goes_on_and_widening_waits() {
     h.brokers.let_fetch(&leaves, &topic, ProbeOutcome::Denied).await;
     consumer.says::<RoleBinding>("comes", "Ready", "False", Reason::AuditUnavailable, &["AuditTrail default"]).await;
     assert_eq!(h.brokers.fetch(&comes, &topic).await, Ok(ProbeOutcome::Denied));
+    swap.half(&h, &owner, &consumer).await;
     // Who looks sees it all the same.
     let revoked = consumer.told(Action::AccessRevoked, 1).await.remove(0);
     assert_eq!(revoked.metadata.labels.unwrap()["weir.dev/unrecorded"], "true");
@@ -61,6 +119,7 @@ async fn while_it_cannot_be_written_narrowing_goes_on_and_widening_waits() {
     })
     .await;
     consumer.ready::<RoleBinding>("comes").await;
+    swap.end(&h, &consumer).await;
     consumer.ready::<StreamClient>("noticed").await;
     let own = h.own_namespace();
     for action in [Action::AuditTrailLost, Action::AuditTrailRestored] {

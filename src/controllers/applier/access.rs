@@ -7,154 +7,102 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::session::{Session, SessionError, waiting};
-use super::verify::Expectation;
 use super::{Grants, Order};
-use crate::api::{Action, CONFIRM_ANNOTATION, Outcome};
+use crate::api::{Action, CONFIRM_ANNOTATION};
 use crate::domain::acl::AclEntry;
-use crate::domain::event::Happening;
 use crate::domain::index::DesiredAccess;
-use crate::domain::ledger::{Change, GrantRecord};
-use crate::domain::names::ObjectKey;
+use crate::domain::ledger::Change;
 use crate::domain::plan::{self, Observed, PrincipalPlan};
 use crate::domain::problem::Problem;
 use crate::ports::{AclFilter, Disposition, QuotaDelta};
 
-/// What was refused, by principal.
-type Problems = BTreeMap<String, Problem>;
+/// What was refused, or waits, by principal.
+pub(super) type Problems = BTreeMap<String, Problem>;
 
 impl Session<'_> {
     /// Plans for `principals` and carries the plans out: removals, then the ledger, then creations.
     pub(super) async fn access(&mut self, principals: &BTreeSet<String>) -> Result<(), SessionError> {
         // Those that waited before are looked at each time, so that they go on once nothing is taken from them any more.
-        let waiting = self.handle.state().held.as_ref().map(|h| h.principals.clone()).unwrap_or_default();
-        let (mut plans, desired) = self.plans(&principals.union(&waiting).cloned().collect());
-        let waiting = self.hold(&mut plans);
-        let mut failed = BTreeMap::new();
+        let held = self.handle.state().held.as_ref().map(|h| h.principals.clone()).unwrap_or_default();
+        let (mut plans, desired) = self.plans(&principals.union(&held).cloned().collect());
+        let held = self.hold(&mut plans);
+        let mut failed = Problems::new();
         self.remove(&plans, &mut failed).await?;
         self.unset_quotas(&plans, &mut failed).await?;
-        self.put_on_record(&plans, &mut failed).await;
-        let done = |p: &&PrincipalPlan, failed: &Problems| !failed.contains_key(&p.principal);
+        plans.retain(|p| !failed.contains_key(&p.principal));
+        // From here on a plan may be one that only takes away.
+        let mut waits = self.put_on_record(&mut plans).await;
         let mut removed = self.removed_bindings(&plans);
-        self.expect_removals(&plans, &removed, &failed);
-        let record: Vec<_> = plans.iter().filter(|p| done(p, &failed)).flat_map(|p| p.record.iter().cloned()).collect();
+        self.expect_removals(&plans, &removed);
+        let record: Vec<_> = plans.iter().flat_map(|p| p.record.iter().cloned()).collect();
         self.commit(record.clone()).await?;
         self.announce(
             record.into_iter().filter(|c| matches!(c, Change::Grant(_, Some(r)) if r.subject_uid.is_some())).collect(),
         );
-        self.set_quotas(&plans, &mut failed).await?;
-        self.tell_of_restored(&plans, &desired, &failed).await;
-        self.create_entries(&plans, &mut failed).await?;
+        waits.extend(self.give(&plans, &desired).await?);
         let planned: BTreeMap<_, _> = plans.iter().map(|p| (p.principal.as_str(), p)).collect();
-        for (principal, desired) in desired.into_iter().filter(|(principal, _)| !waiting.contains(principal)) {
-            match failed.remove(&principal) {
+        for (principal, desired) in desired.into_iter().filter(|(principal, _)| !held.contains(principal)) {
+            if let Some(problem) = failed.remove(&principal) {
+                // What was removed before is still looked for; nothing else is known of it.
+                if let Some(expectation) = self.pending.get_mut(&principal) {
+                    expectation.desired = None;
+                    expectation.must_not.retain(|e| !desired.entries.contains(e));
+                }
+                self.report_failure(&principal, problem, &desired);
+                continue;
+            }
+            let Some(plan) = planned.get(principal.as_str()) else { continue };
+            let removed = removed.remove(&principal).unwrap_or_default();
+            match waits.remove(&principal) {
                 Some(problem) => {
-                    // What was removed is still looked for; what was not made is not.
-                    if let Some(expectation) = self.pending.get_mut(&principal) {
-                        expectation.desired = None;
-                        expectation.must_not.retain(|e| !desired.entries.contains(e));
-                    }
+                    self.expect_so_far(plan, &desired, removed);
                     self.report_failure(&principal, problem, &desired);
                 }
                 None => {
-                    if let Some(plan) = planned.get(principal.as_str()) {
-                        let removed = removed.remove(&principal).unwrap_or_default();
-                        self.expect(plan, desired, removed);
-                    }
+                    self.intents.forget(&principal);
+                    self.expect(plan, desired, removed);
                 }
             }
         }
         Ok(())
     }
 
-    /// What is about to be created is on record first. Where it cannot be, it is not created.
-    async fn put_on_record(&self, plans: &[PrincipalPlan], failed: &mut Problems) {
-        let wider: Vec<_> =
-            plans.iter().filter(|p| !p.create.is_empty() && !failed.contains_key(&p.principal)).collect();
-        let entries: BTreeSet<_> = wider.iter().flat_map(|p| &p.create).map(ToString::to_string).collect();
-        if entries.is_empty() {
-            return;
-        }
-        let message = format!("{} principals are about to get {} entries", wider.len(), entries.len());
-        let principals = wider.iter().map(|p| p.principal.clone()).collect();
-        if let Err(problem) = self.intend(message, principals, entries).await {
-            failed.extend(wider.iter().map(|p| (p.principal.clone(), problem.clone())));
-        }
-    }
-
-    /// Puts on record that more is about to be given.
-    ///
-    /// # Errors
-    /// It cannot be put on record: then it is not to be given.
-    pub(super) async fn intend(
-        &self,
-        message: String,
-        principals: Vec<String>,
-        entries: BTreeSet<String>,
-    ) -> Result<(), Problem> {
-        let mut happening = Happening::new(Action::AccessWidening, self.object(), "Widening", message)
-            .ended(Outcome::Pending)
-            .on(self.cluster)
-            .of(principals);
-        happening.count = i64::try_from(entries.len().max(1)).unwrap_or(i64::MAX);
-        happening.entries = entries.into_iter().collect();
-        self.context.trail.intend(happening, &Timestamp::now().to_string()).await
-    }
-
-    /// Entries that every broker was seen to have, and that someone else removed since.
-    async fn tell_of_restored(&self, plans: &[PrincipalPlan], desired: &[(String, DesiredAccess)], failed: &Problems) {
-        let missing: BTreeSet<_> = {
-            let state = self.handle.state();
-            let desired: BTreeMap<_, _> = desired.iter().map(|(principal, d)| (principal, &d.grants)).collect();
-            let unchanged =
-                |plan: &&PrincipalPlan| match (state.verified.get(&plan.principal), desired.get(&plan.principal)) {
-                    (Some(verified), Some(desired)) => same(verified, desired),
-                    _ => false,
-                };
-            let made = plans.iter().filter(|p| !failed.contains_key(&p.principal));
-            made.filter(unchanged).flat_map(|plan| plan.create.iter().cloned()).collect()
-        };
-        if !missing.is_empty() {
-            warn!(entries = missing.len(), "entries were removed by someone else; they are made again");
-            self.tell(Action::DriftRepaired, "EntriesRestored", &missing).await;
-        }
-    }
-
-    /// Notes whose access is going before the ledger forgets it: there is no moment at which a binding seems free of access
-    /// that no broker was asked about.
-    fn expect_removals(
+    /// Third: quotas and creations, of those whose ledger records were written. Returns what was refused.
+    async fn give(
         &mut self,
         plans: &[PrincipalPlan],
-        removed: &BTreeMap<String, BTreeMap<String, ObjectKey>>,
-        failed: &Problems,
-    ) {
-        let mut state = self.handle.state();
-        for plan in plans.iter().filter(|p| !failed.contains_key(&p.principal)) {
-            let Some(bindings) = removed.get(&plan.principal) else { continue };
-            for uid in bindings.keys() {
-                state.unverified.entry(uid.clone()).or_default().insert(plan.principal.clone());
-            }
-            let expectation = self.pending.entry(plan.principal.clone()).or_default();
-            expectation.must_not.extend(plan.delete.iter().cloned());
-            expectation.none_at_all |= plan.delete_all;
-            expectation.removed_bindings.extend(bindings.clone());
-        }
+        desired: &[(String, DesiredAccess)],
+    ) -> Result<Problems, SessionError> {
+        let mut refused = Problems::new();
+        self.set_quotas(plans, &mut refused).await?;
+        let mut missing = self.missing(plans, desired);
+        let created = self.create_entries(plans, &mut refused).await;
+        missing.retain(|principal, _| !refused.contains_key(*principal));
+        self.tell_of_restored(missing.into_values().flatten().collect()).await;
+        created.map(|()| refused)
     }
 
-    /// By principal, the bindings whose record the plans take away.
-    fn removed_bindings(&self, plans: &[PrincipalPlan]) -> BTreeMap<String, BTreeMap<String, ObjectKey>> {
-        let mut removed: BTreeMap<String, BTreeMap<String, ObjectKey>> = BTreeMap::new();
-        for change in plans.iter().flat_map(|p| &p.record) {
-            let Change::Grant(key, after) = change else { continue };
-            if after.as_ref().is_some_and(GrantRecord::holds_access) {
-                continue;
-            }
-            let record = self.ledger.grants.get(&key.principal).and_then(|g| g.get(&key.binding_uid));
-            if let Some(record) = record {
-                let name = ObjectKey::new(&record.namespace, &record.name);
-                removed.entry(key.principal.clone()).or_default().insert(key.binding_uid.clone(), name);
-            }
+    /// Entries that every broker was seen to have, and that someone else removed since, by principal.
+    fn missing<'a>(
+        &self,
+        plans: &'a [PrincipalPlan],
+        desired: &[(String, DesiredAccess)],
+    ) -> BTreeMap<&'a str, BTreeSet<AclEntry>> {
+        let state = self.handle.state();
+        let desired: BTreeMap<_, _> = desired.iter().map(|(principal, d)| (principal, &d.grants)).collect();
+        let unchanged =
+            |plan: &&PrincipalPlan| match (state.verified.get(&plan.principal), desired.get(&plan.principal)) {
+                (Some(verified), Some(desired)) => same(verified, desired),
+                _ => false,
+            };
+        plans.iter().filter(unchanged).map(|plan| (plan.principal.as_str(), plan.create.clone())).collect()
+    }
+
+    async fn tell_of_restored(&self, missing: BTreeSet<AclEntry>) {
+        if !missing.is_empty() {
+            warn!(entries = missing.len(), "entries were removed by someone else; they are made again");
+            self.context.record_all(vec![self.told(Action::DriftRepaired, "EntriesRestored", &missing)]).await;
         }
-        removed
     }
 
     fn plans(&self, principals: &BTreeSet<String>) -> (Vec<PrincipalPlan>, Vec<(String, DesiredAccess)>) {
@@ -178,6 +126,11 @@ impl Session<'_> {
     /// Whether an order takes access from any principal.
     pub(super) fn narrows(&self, order: &Order) -> bool {
         let Order::Dirty { principals, .. } = order else { return false };
+        self.takes_from(principals)
+    }
+
+    /// Whether anything is to be taken from any of `principals`.
+    pub(super) fn takes_from(&self, principals: &BTreeSet<String>) -> bool {
         self.plans(principals).0.iter().any(PrincipalPlan::narrows)
     }
 
@@ -313,54 +266,9 @@ impl Session<'_> {
         }
         Ok(())
     }
-
-    fn report_failure(&self, principal: &str, problem: Problem, desired: &DesiredAccess) {
-        warn!(principal, problem = %problem.message, "failed to apply access");
-        self.handle.state().failed.insert(principal.to_owned(), problem);
-        for grant in desired.grants.values() {
-            self.context.world.reconcile_binding(&grant.binding);
-        }
-    }
-
-    /// Notes what every broker must show before anybody hears of it.
-    fn expect(&mut self, plan: &PrincipalPlan, desired: DesiredAccess, removed: BTreeMap<String, ObjectKey>) {
-        let verified = {
-            let state = self.handle.state();
-            !state.failed.contains_key(&plan.principal)
-                && match state.verified.get(&plan.principal) {
-                    Some(grants) => same(grants, &desired.grants),
-                    None => desired.grants.is_empty(),
-                }
-        };
-        if plan.is_empty() && verified && !self.pending.contains_key(&plan.principal) {
-            return;
-        }
-        let before = self.pending.remove(&plan.principal).unwrap_or_default();
-        let mut must_not: BTreeSet<_> = before.must_not;
-        must_not.extend(plan.delete.iter().cloned());
-        must_not.retain(|e| !desired.entries.contains(e));
-        let mut removed_bindings = before.removed_bindings;
-        removed_bindings.extend(removed);
-        removed_bindings.retain(|uid, _| !desired.grants.contains_key(uid));
-        let mut state = self.handle.state();
-        for uid in removed_bindings.keys() {
-            state.unverified.entry(uid.clone()).or_default().insert(plan.principal.clone());
-        }
-        drop(state);
-        self.pending.insert(
-            plan.principal.clone(),
-            Expectation {
-                none_at_all: plan.delete_all || before.none_at_all && desired.entries.is_empty(),
-                must_not,
-                removed_bindings,
-                desired: Some(desired),
-            },
-        );
-        self.next_look = None;
-    }
 }
 
 /// Whether both are the same grants, which is so too where one was resolved anew to an equal value.
-fn same(a: &Grants, b: &Grants) -> bool {
+pub(super) fn same(a: &Grants, b: &Grants) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|((ka, va), (kb, vb))| ka == kb && (Arc::ptr_eq(va, vb) || va == vb))
 }

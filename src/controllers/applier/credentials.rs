@@ -7,11 +7,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::session::{Session, SessionError, waiting};
 use crate::api::{CredentialType, Reason, StreamClient};
 use crate::domain::connection::Issued;
+use crate::domain::event::Gain;
 use crate::domain::ledger::{Change, ClientRecord, VersionRecord};
 use crate::domain::names::{ObjectKey, issued_principal};
 use crate::domain::problem::Problem;
@@ -32,42 +33,50 @@ struct Fresh {
 }
 
 impl Session<'_> {
-    /// Carries out orders about clients. Returns the principals that came or retired.
+    /// Lets versions retire whose time is over, and takes note of those that are in their Secrets. Returns their principals.
+    pub(super) async fn settle_versions(
+        &mut self,
+        clients: &BTreeSet<ObjectKey>,
+        published: &BTreeMap<ObjectKey, u32>,
+    ) -> Result<BTreeSet<String>, SessionError> {
+        let mut changes = self.retirements(clients);
+        changes.extend(self.publications(published));
+        self.commit(changes.clone()).await?;
+        let principals = principals_of(&changes);
+        self.announce(changes);
+        Ok(principals)
+    }
+
+    /// Issues what was ordered. Returns the principals of those clients.
     pub(super) async fn credentials(
         &mut self,
-        clients: BTreeSet<ObjectKey>,
         issue: BTreeMap<ObjectKey, u32>,
-        published: BTreeMap<ObjectKey, u32>,
     ) -> Result<BTreeSet<String>, SessionError> {
-        let mut changes = self.retirements(&clients);
-        changes.extend(self.publications(&published));
+        let mut changes = Vec::new();
         let mut fresh = Vec::new();
         for (key, after) in self.on_record(issue).await {
             if let Some((change, version)) = self.issue(&key, after).await {
                 changes.push(change);
                 fresh.push(version);
+                self.intents.forget(&whose(&key));
             }
         }
         self.commit(changes.clone()).await?;
         let failed = self.upsert(&fresh).await?;
         self.keep_in_memory(fresh, &failed);
-        let touched = changes.iter().filter_map(|c| match c {
-            Change::Client(_, Some(record)) => Some(record.versions.iter().map(|v| v.principal.clone())),
-            _ => None,
-        });
-        let touched = touched.flatten().collect();
+        let principals = principals_of(&changes);
         self.announce(changes);
-        Ok(touched)
+        Ok(principals)
     }
 
     /// What is about to be issued is on record first. Where it cannot be, nothing is issued.
-    async fn on_record(&self, issue: BTreeMap<ObjectKey, u32>) -> BTreeMap<ObjectKey, u32> {
-        if issue.is_empty() {
-            return issue;
-        }
-        let clients: Vec<_> = issue.keys().take(20).map(ToString::to_string).collect();
-        let message = format!("{} credentials are about to be issued: {}", issue.len(), clients.join(", "));
-        let Err(problem) = self.intend(message, Vec::new(), BTreeSet::new()).await else { return issue };
+    async fn on_record(&mut self, issue: BTreeMap<ObjectKey, u32>) -> BTreeMap<ObjectKey, u32> {
+        let credential = |(key, after): (&ObjectKey, &u32)| {
+            (whose(key), vec![Gain::new(format!("Credential {key} {}", after.saturating_add(1)))])
+        };
+        let gains = issue.iter().map(credential).collect();
+        let message = |_, what| format!("{what} credentials are about to be issued");
+        let Err(problem) = self.intend(&gains, message).await else { return issue };
         for key in issue.keys() {
             if let Some(uid) = self.context.world.index().client(key).and_then(ResourceExt::uid) {
                 self.refuse(key, uid, problem.clone());
@@ -208,15 +217,31 @@ impl Session<'_> {
         }
     }
 
-    /// Gives brokers again what one of them lost.
-    pub(super) async fn restore(&mut self, lost: BTreeMap<String, Secret>) -> Result<(), SessionError> {
-        let lost: BTreeMap<_, _> = {
+    /// Gives brokers again what one of them lost. Returns what could not be put on record before, to be tried again.
+    pub(super) async fn restore(
+        &mut self,
+        mut lost: BTreeMap<String, Secret>,
+    ) -> Result<BTreeMap<String, Secret>, SessionError> {
+        {
             let state = self.handle.state();
-            lost.into_iter().filter(|(principal, _)| state.lost_identities.contains(principal)).collect()
-        };
-        if lost.is_empty() {
-            return Ok(());
+            // One that was replaced while it waited is not to come back.
+            let current: BTreeSet<_> =
+                self.ledger.clients.values().filter_map(|r| r.current()).map(|v| &v.principal).collect();
+            lost.retain(|principal, _| state.lost_identities.contains(principal) && current.contains(principal));
         }
+        let gain = |principal: &String| {
+            (format!("lost {principal}"), vec![Gain::of(principal, format!("Credential User:{principal}"))])
+        };
+        let gains = lost.keys().map(gain).collect();
+        let message = |_, what| format!("{what} credentials that a broker lost are about to be given to it again");
+        if let Err(problem) = self.intend(&gains, message).await {
+            warn!(problem = %problem.message, "SCRAM users that a broker lost wait");
+            return Ok(lost);
+        }
+        if lost.is_empty() {
+            return Ok(lost);
+        }
+        gains.keys().for_each(|whose| self.intents.forget(whose));
         let principals: Vec<_> = lost.keys().cloned().collect();
         let changes = self.setting(lost);
         self.context.may_write()?;
@@ -225,7 +250,7 @@ impl Session<'_> {
             self.handle.state().lost_identities.remove(principal);
             info!(principal, "restored a SCRAM user");
         }
-        Ok(())
+        Ok(BTreeMap::new())
     }
 
     /// The changes that give users these passwords.
@@ -277,6 +302,20 @@ impl Session<'_> {
             state.credentials.insert(uid, (version, issued));
         }
     }
+}
+
+/// Under what it is remembered that a credential of this client is on record as about to be issued.
+fn whose(client: &ObjectKey) -> String {
+    format!("credential {client}")
+}
+
+/// The principals of the clients that changed.
+fn principals_of(changes: &[Change]) -> BTreeSet<String> {
+    let versions = changes.iter().filter_map(|change| match change {
+        Change::Client(_, Some(record)) => Some(&record.versions),
+        _ => None,
+    });
+    versions.flatten().map(|version| version.principal.clone()).collect()
 }
 
 /// A new password.

@@ -381,21 +381,24 @@ impl Session<'_> {
         }
         self.commit(changes.clone()).await?;
         self.announce(changes);
+        let (mut told, mut owners) = (Vec::new(), Vec::new());
         for (uid, key, principals) in revoked {
             self.handle.state().known_identities.retain(|p| !principals.contains(p));
-            self.tell_of(&key, uid, principals).await;
-            self.context.world.reconcile_client(&key);
+            told.extend(self.said_of(&key, uid, principals));
+            owners.push(key);
         }
+        self.context.record_all(told).await;
+        owners.iter().for_each(|key| self.context.world.reconcile_client(key));
         Ok(())
     }
 
-    /// Puts on record that versions left, and what was proven of them.
-    async fn tell_of(&mut self, key: &ObjectKey, uid: String, principals: Vec<String>) {
+    /// That versions left, and what was proven of them: events with their keys.
+    fn said_of(&mut self, key: &ObjectKey, uid: String, principals: Vec<String>) -> Vec<(Happening, String)> {
         let message = format!("every broker was seen without {}", principals.join(", "));
         let happening = Happening::new(Action::CredentialRevoked, self.object_of(key, uid), "Retired", message)
             .on(self.cluster)
             .of(principals.clone());
-        self.context.record(happening.clone(), &principals.join(",")).await;
+        let mut said = vec![(happening.clone(), principals.join(","))];
         for principal in principals {
             self.departures.stages.remove(&principal);
             let Some(Trial { evidence, .. }) = self.departures.trials.remove(&principal) else { continue };
@@ -407,8 +410,9 @@ impl Session<'_> {
                 principals: vec![principal.clone()],
                 ..happening.clone()
             };
-            self.context.record(proof, &format!("probed/{principal}")).await;
+            said.push((proof, format!("probed/{principal}")));
         }
+        said
     }
 
     /// What a version was issued to: a client, or a share, for a partner or for copying; or a cluster, for the workers that copy to

@@ -23,26 +23,39 @@ impl Session<'_> {
         self.handle.state().last_resync = Some(Timestamp::now());
         self.context.world.reconcile_cluster(self.cluster);
         let new: BTreeSet<_> = foreign.difference(&before).cloned().collect();
+        let mut found = Vec::new();
         if !new.is_empty() {
             warn!(entries = new.len(), "foreign entries on governed topics");
-            self.tell(Action::DriftFound, "ForeignEntries", &new).await;
+            found.push(self.told(Action::DriftFound, "ForeignEntries", &new));
         }
-        if drift == Drift::Repair {
-            // One that was repaired at the last look, and is back, is left: something keeps putting it back.
-            let mut repaired = std::mem::take(&mut self.handle.state().repaired);
-            repaired.retain(|e| foreign.contains(e));
-            let given_up: BTreeSet<_> = repaired.iter().filter(|e| plan::is_repairable(e)).cloned().collect();
-            let before = std::mem::replace(&mut self.handle.state().given_up, given_up.clone());
-            let new: BTreeSet<_> = given_up.difference(&before).cloned().collect();
-            if !new.is_empty() {
-                warn!(entries = new.len(), "something keeps putting foreign entries back; they are left");
-                self.tell(Action::DriftGivenUp, "PutBack", &new).await;
-            }
-            let repair: Vec<_> =
-                foreign.iter().filter(|e| plan::is_repairable(e) && !repaired.contains(e)).cloned().collect();
-            repaired.extend(repair.iter().cloned());
-            self.handle.state().repaired = repaired;
-            self.repair(repair).await?;
+        let repaired = if drift == Drift::Repair { self.repair(&foreign, &mut found).await } else { Ok(()) };
+        self.context.record_all(found).await;
+        repaired
+    }
+
+    /// Removes what may be removed, and was not already at the last look. Adds what there is to tell to `found`.
+    async fn repair(
+        &mut self,
+        foreign: &BTreeSet<AclEntry>,
+        found: &mut Vec<(Happening, String)>,
+    ) -> Result<(), SessionError> {
+        // One that was repaired at the last look, and is back, is left: something keeps putting it back.
+        let mut repaired = std::mem::take(&mut self.handle.state().repaired);
+        repaired.retain(|e| foreign.contains(e));
+        let given_up: BTreeSet<_> = repaired.iter().filter(|e| plan::is_repairable(e)).cloned().collect();
+        let before = std::mem::replace(&mut self.handle.state().given_up, given_up.clone());
+        let new: BTreeSet<_> = given_up.difference(&before).cloned().collect();
+        if !new.is_empty() {
+            warn!(entries = new.len(), "something keeps putting foreign entries back; they are left");
+            found.push(self.told(Action::DriftGivenUp, "PutBack", &new));
+        }
+        let repair: Vec<_> =
+            foreign.iter().filter(|e| plan::is_repairable(e) && !repaired.contains(e)).cloned().collect();
+        repaired.extend(repair.iter().cloned());
+        self.handle.state().repaired = repaired;
+        let removed = self.remove_foreign(repair).await?;
+        if !removed.is_empty() {
+            found.push(self.told(Action::DriftRepaired, "ForeignEntriesRemoved", &removed));
         }
         Ok(())
     }
@@ -71,9 +84,10 @@ impl Session<'_> {
         (foreign, drift)
     }
 
-    async fn repair(&mut self, entries: Vec<AclEntry>) -> Result<(), SessionError> {
+    /// Removes entries; returns those that are gone.
+    async fn remove_foreign(&mut self, entries: Vec<AclEntry>) -> Result<BTreeSet<AclEntry>, SessionError> {
         if entries.is_empty() {
-            return Ok(());
+            return Ok(BTreeSet::new());
         }
         self.context.may_write()?;
         let filters: Vec<_> = entries.iter().cloned().map(AclFilter::Exact).collect();
@@ -87,8 +101,7 @@ impl Session<'_> {
                 observed.entries.remove(entry);
             }
         }
-        self.tell(Action::DriftRepaired, "ForeignEntriesRemoved", &repaired).await;
-        Ok(())
+        Ok(repaired)
     }
 
     /// The cluster, as events have it.
@@ -97,8 +110,8 @@ impl Session<'_> {
         ObjectRef { kind: "StreamCluster".into(), namespace: None, name: self.cluster.to_owned(), uid }
     }
 
-    /// One event for all that one look found.
-    pub(super) async fn tell(&self, action: Action, reason: &str, entries: &BTreeSet<AclEntry>) {
+    /// One event for all that one look found, with its key.
+    pub(super) fn told(&self, action: Action, reason: &str, entries: &BTreeSet<AclEntry>) -> (Happening, String) {
         let sample: Vec<_> = entries.iter().take(SAMPLE).map(ToString::to_string).collect();
         let more = entries.len().saturating_sub(sample.len());
         let and_more = if more > 0 { format!("; and {more} more") } else { String::new() };
@@ -109,7 +122,7 @@ impl Session<'_> {
             .on(self.cluster)
             .of(principals.into_iter().collect());
         happening.entries = entries.iter().map(ToString::to_string).collect();
-        self.context.record(happening, &Timestamp::now().to_string()).await;
+        (happening, Timestamp::now().to_string())
     }
 
     /// Writes down how much is kept.

@@ -20,6 +20,7 @@ use super::verify::Expectation;
 use super::{LEDGER_TOPIC, Order, gate};
 use crate::api::Reason;
 use crate::controllers::context::Context;
+use crate::controllers::intents::Intents;
 use crate::domain::index::Update;
 use crate::domain::ledger::{Change, Ledger};
 use crate::domain::names::{ObjectKey, PrincipalKey};
@@ -105,6 +106,7 @@ pub(super) struct Session<'a> {
     /// Products that were looked at and are as they should be.
     pub(super) looked: BTreeMap<ObjectKey, Look>,
     pub(super) departures: Departures,
+    pub(super) intents: Intents,
 }
 
 impl<'a> Session<'a> {
@@ -147,6 +149,7 @@ impl<'a> Session<'a> {
             pace: Pace::default(),
             looked: BTreeMap::new(),
             departures: Departures::default(),
+            intents: Intents::default(),
         })
     }
 
@@ -212,18 +215,17 @@ impl<'a> Session<'a> {
         let planned = self.next_look.map(|(at, _)| at);
         self.pace.carries_out(dirty.len());
         self.topics(std::mem::take(&mut dirty.products)).await?;
-        let clients = std::mem::take(&mut dirty.clients);
+        let (clients, published) = (std::mem::take(&mut dirty.clients), std::mem::take(&mut dirty.published));
         let issue = std::mem::take(&mut dirty.issue);
-        let published = std::mem::take(&mut dirty.published);
-        self.restore(std::mem::take(&mut dirty.restore)).await?;
-        let touched = self.credentials(clients, issue, published).await?;
-        dirty.principals.extend(touched);
-        // The index may have made principals dirty through the inbox meanwhile; they come with the next round.
-        let principals = std::mem::take(&mut dirty.principals);
-        if let Err(error) = self.access(&principals).await {
-            dirty.principals.extend(principals);
-            return Err(error);
+        dirty.principals.extend(self.settle_versions(&clients, &published).await?);
+        if !issue.is_empty() && self.takes_from(&dirty.principals) {
+            // What is issued may wait for its record; what is taken away does not wait with it.
+            self.access_of(dirty).await?;
         }
+        dirty.principals.extend(self.credentials(issue).await?);
+        // The index may have made principals dirty through the inbox meanwhile; they come with the next round.
+        self.access_of(dirty).await?;
+        dirty.restore = self.restore(std::mem::take(&mut dirty.restore)).await?;
         self.next_retirement = self.next_retirement();
         if self.is_anything_to_verify() && self.next_look.is_none() {
             if let Some(at) = self.pace.first_look(planned, Instant::now()) {
@@ -233,6 +235,15 @@ impl<'a> Session<'a> {
             self.verify().await?;
         }
         self.finish().await
+    }
+
+    async fn access_of(&mut self, dirty: &mut Dirty) -> Result<(), SessionError> {
+        let principals = std::mem::take(&mut dirty.principals);
+        let done = self.access(&principals).await;
+        if done.is_err() {
+            dirty.principals.extend(principals);
+        }
+        done
     }
 
     /// What waits until every broker was seen without the access that is gone.

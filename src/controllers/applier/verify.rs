@@ -34,6 +34,8 @@ pub(super) struct Expectation {
     pub none_at_all: bool,
     /// UIDs of the bindings that lost their access with this, and what they are called.
     pub removed_bindings: BTreeMap<String, ObjectKey>,
+    /// More is wanted than this, and what is in its way stays so when this is seen.
+    pub more_waits: bool,
 }
 
 /// What one broker shows.
@@ -201,7 +203,7 @@ impl Session<'_> {
     }
 
     fn verified(&self, principal: &str, expectation: Expectation) {
-        let Expectation { desired, removed_bindings, .. } = expectation;
+        let Expectation { desired, removed_bindings, more_waits, .. } = expectation;
         let mut bindings: Vec<_> = removed_bindings.values().cloned().collect();
         let mut state = self.handle.state();
         for uid in removed_bindings.keys() {
@@ -209,7 +211,9 @@ impl Session<'_> {
         }
         if let Some(desired) = desired {
             bindings.extend(desired.grants.values().map(|g| g.binding.clone()));
-            state.failed.remove(principal);
+            if !more_waits {
+                state.failed.remove(principal);
+            }
             if desired.grants.is_empty() {
                 state.verified.remove(principal);
             } else {

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::api::{EventSource, SecurityEvent};
+use crate::api::{SecurityEvent, UNRECORDED_LABEL};
 use crate::controllers::context::Context;
-use crate::domain::event::past_retention;
+use crate::domain::event::{Origin, origin, past_retention};
 
 /// How often it is looked where nothing happens.
 const EVERY: Duration = Duration::from_secs(600);
@@ -33,31 +34,41 @@ pub async fn run(context: Arc<Context>) {
     }
 }
 
+/// Deletes what is past its retention, in every namespace, also where one of them cannot be rid of something. Returns how much.
+///
+/// # Errors
+/// The events could not be read, or the first that could not be deleted.
 async fn prune(context: &Context) -> Result<usize, kube::Error> {
+    let (mut deleted, mut first) = (0, None);
+    for ((namespace, _), events) in kept(context).await? {
+        let api: Api<SecurityEvent> = Api::namespaced(context.client.clone(), &namespace);
+        for name in past_retention(events, Timestamp::now()) {
+            match api.delete(&name, &DeleteParams::default()).await {
+                Ok(_) => deleted += 1,
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => drop(first.get_or_insert(error)),
+            }
+        }
+    }
+    first.map_or(Ok(deleted), Err)
+}
+
+/// What is there, by namespace and origin: the time and the name of each. What is to be put on record yet is nowhere else, and stays.
+async fn kept(context: &Context) -> Result<BTreeMap<(String, Origin), Vec<(Timestamp, String)>>, kube::Error> {
     let all: Api<SecurityEvent> = Api::all(context.client.clone());
-    let mut by_namespace: BTreeMap<(String, bool), Vec<_>> = BTreeMap::new();
+    let is_recorded = context.world.index().trail().is_some();
+    let mut kept: BTreeMap<_, Vec<_>> = BTreeMap::new();
     let mut page = ListParams::default().limit(PAGE);
     loop {
         let list = all.list(&page).await?;
         let next = list.metadata.continue_.clone().filter(|token| !token.is_empty());
-        for event in list {
-            let origin = event.spec.source == EventSource::Weir;
-            let namespace = by_namespace.entry((event.namespace().unwrap_or_default(), origin)).or_default();
-            namespace.push((event.spec.time.0, event.name_any()));
+        let stays = |event: &SecurityEvent| is_recorded && event.labels().contains_key(UNRECORDED_LABEL);
+        for event in list.into_iter().filter(|event| !stays(event)) {
+            let namespace = event.namespace().unwrap_or_default();
+            let origin = origin(&event.spec, &namespace, &context.installation.namespace);
+            kept.entry((namespace, origin)).or_default().push((event.spec.time.0, event.name_any()));
         }
-        let Some(token) = next else { break };
+        let Some(token) = next else { return Ok(kept) };
         page = page.continue_token(&token);
     }
-    let mut deleted = 0;
-    for ((namespace, _), events) in by_namespace {
-        let api: Api<SecurityEvent> = Api::namespaced(context.client.clone(), &namespace);
-        for name in past_retention(events, jiff::Timestamp::now()) {
-            match api.delete(&name, &DeleteParams::default()).await {
-                Ok(_) => deleted += 1,
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(deleted)
 }

@@ -9,6 +9,7 @@ mod positions;
 mod report;
 mod retries;
 mod round;
+mod steps;
 mod tended;
 
 use std::collections::BTreeMap;

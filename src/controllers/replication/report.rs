@@ -186,6 +186,9 @@ fn problem(
 
 /// What to say where a step failed: what has not run yet may still be on its way.
 pub(super) fn failed(what: &str, flow: Option<&Flow>, failure: &RoundError) -> Problem {
+    if let RoundError::Unrecorded(problem) = failure {
+        return problem.clone();
+    }
     let has_run = flow.is_some() || !failure.is_passing();
     if has_run { failing(format!("{what}: {failure}")) } else { starting(&format!("{what} is being made: {failure}")) }
 }

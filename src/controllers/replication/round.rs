@@ -14,6 +14,7 @@ use super::report::Measure;
 use super::retries::Retries;
 use crate::api::{ExternalShare, KafkaConnect, StreamClient, Strimzi};
 use crate::controllers::context::Context;
+use crate::controllers::intents::Intents;
 use crate::controllers::live::live;
 use crate::domain::engine::{self, Carrier, Worker};
 use crate::domain::index::Update;
@@ -22,10 +23,10 @@ use crate::domain::names::{
 };
 use crate::domain::problem::Problem;
 use crate::domain::replication::connector::{
-    CLASS, Connector, DIRECTORY, ENGINE, Login, PROVIDER, Secrets, Setting, connector,
+    Connector, DIRECTORY, ENGINE, Login, PROVIDER, Secrets, Setting, connector,
 };
 use crate::domain::replication::plan::{ObservedConnector, Step, next};
-use crate::domain::share::copy::{Copy, source_alias};
+use crate::domain::share::copy::Copy;
 use crate::k8s::credentials::CredentialsError;
 use crate::k8s::files::FilesSecret;
 use crate::k8s::strimzi::StrimziResources;
@@ -48,6 +49,9 @@ pub enum RoundError {
     /// The Secret with which Weir is known to the workers.
     #[error("{0}")]
     Secret(#[from] CredentialsError),
+    /// More is to be copied, and that cannot be put on record: it waits.
+    #[error("{}", .0.message)]
+    Unrecorded(Problem),
 }
 
 impl RoundError {
@@ -67,6 +71,7 @@ pub struct Engine {
     pub(super) retries: Retries,
     pub(super) measures: BTreeMap<String, Measure>,
     pub(super) links: Links,
+    pub(super) intents: Intents,
 }
 
 /// Who is asked for connectors.
@@ -82,7 +87,7 @@ pub(super) struct Copying {
     pub(super) share: Arc<ExternalShare>,
     pub(super) copy: Arc<Copy>,
     /// What the engine keeps for it alone has its place.
-    is_prepared: bool,
+    pub(super) is_prepared: bool,
 }
 
 impl Copying {
@@ -133,6 +138,7 @@ impl Engine {
             retries: Retries::default(),
             measures: BTreeMap::new(),
             links: Links::default(),
+            intents: Intents::default(),
         }
     }
 
@@ -269,40 +275,12 @@ impl Engine {
         Ok(connectors)
     }
 
-    /// Takes the next step with the connector of a share. Returns whether there was one.
-    async fn step(
-        &mut self,
-        connect: &dyn Connectors,
-        now: &Snapshot,
+    pub(super) fn desired(
+        &self,
+        Snapshot { carrier, .. }: &Snapshot,
         c: &Copying,
         logins: &Logins,
-        observed: &BTreeMap<String, ObservedConnector>,
-    ) -> Result<bool, RoundError> {
-        let name = c.connector();
-        let desired = self.desired(now, c, logins);
-        let seen = observed.get(&name);
-        let step = match (next(desired.as_ref(), seen), seen) {
-            // Whoever takes a configuration and then shows another one may do so for ever: what else there is to do goes on.
-            (Some(Step::Configure(config)), Some(seen)) if !self.retries.may_configure(&name, &config) => {
-                next(desired.as_ref(), Some(&ObservedConnector { config, ..seen.clone() }))
-            }
-            (step, _) => step,
-        };
-        let Some(step) = step.filter(|step| self.may(c, &name, step)) else { return Ok(false) };
-        let taken = self.take(connect, c, &name, &step).await;
-        match &taken {
-            Ok(()) => {
-                info!(connector = name, step = step.name(), "took a step");
-                if let Step::Configure(config) = step {
-                    self.retries.configured(&name, config);
-                }
-            }
-            Err(error) => info!(connector = name, step = step.name(), %error, "a step failed; it is tried again"),
-        }
-        taken.map(|()| true)
-    }
-
-    fn desired(&self, Snapshot { carrier, .. }: &Snapshot, c: &Copying, logins: &Logins) -> Option<Connector> {
+    ) -> Option<Connector> {
         let name = c.resource();
         let (tuning, secrets) = match carrier {
             Carrier::Own(of) => (&of.tuning, Secrets::Files { provider: PROVIDER, directory: DIRECTORY }),
@@ -319,53 +297,10 @@ impl Engine {
         (!c.copy.is_over).then(|| connector(&c.share, &c.copy.source_cluster, setting, &topics, both))
     }
 
-    /// Whether a step may be taken now: nothing runs, and nothing that runs is stopped for more, before every broker shows what
-    /// the copiers need; and what fails again and again is started again ever more rarely.
-    fn may(&mut self, c: &Copying, name: &str, step: &Step) -> bool {
-        match step {
-            Step::Create(_) | Step::StopToPosition | Step::Position(..) | Step::Resume => {
-                c.is_prepared && self.waits_for_access(c).is_none()
-            }
-            Step::Restart { only_failed } => self.retries.may_restart(name, *only_failed),
-            Step::Stop | Step::Configure(_) | Step::Remove(_) => true,
-        }
-    }
-
     /// What the copiers' access waits for.
     pub(super) fn waits_for_access(&self, c: &Copying) -> Option<Problem> {
         let ends = [&c.copy.source, &c.copy.target];
         ends.into_iter().find_map(|end| live(&self.context, &end.uid, &end.resolution).problems.into_iter().next())
-    }
-
-    async fn take(&mut self, connect: &dyn Connectors, c: &Copying, name: &str, step: &Step) -> Result<(), RoundError> {
-        match step {
-            Step::Create(config) => {
-                if !connect.has_plugin(CLASS).await? {
-                    let message =
-                        format!("Kafka Connect has no {CLASS}: put Apache Kafka's connect-mirror among its plugins");
-                    return Err(RestError { status: Some(501), message }.into());
-                }
-                connect.create(name, config).await?;
-            }
-            Step::Stop | Step::StopToPosition => connect.stop(name).await?,
-            Step::Configure(config) => connect.configure(name, config).await?,
-            Step::Resume => connect.resume(name).await?,
-            Step::Restart { only_failed } => connect.restart(name, *only_failed).await?,
-            Step::Remove(config) => connect.remove(name, config).await?,
-            Step::Position(topics, config) => {
-                // Somebody may have deleted it, and its positions outlived it: what was begun goes on.
-                let begun = connect.begun(name).await?;
-                let is_new = |topic: &&String| !begun.keys().any(|(of, _)| of == *topic);
-                let topics: BTreeSet<_> = topics.iter().filter(is_new).cloned().collect();
-                let first = self.sources.first(&self.context, &c.copy.source_cluster, &topics, &c.copy.history).await;
-                let first = first.map_err(RestError::unanswered)?;
-                if !first.is_empty() {
-                    connect.set_positions(name, source_alias(&c.key), &first).await?;
-                }
-                connect.configure(name, config).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Removes connectors of shares that are no more, or that copy from elsewhere by now.

@@ -19,7 +19,7 @@ use super::reconcile::{PERIODICALLY, ReconcileError};
 use super::removal::blocking;
 use crate::api::{self, RoleBinding, RoleBindingStatus};
 use crate::domain::approval::requesters;
-use crate::domain::binding::clusters_of;
+use crate::domain::binding::{clusters_of, may_ask};
 use crate::domain::conditions::Progress;
 use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
@@ -119,7 +119,7 @@ fn is_asking(status: &RoleBindingStatus) -> bool {
     status.conditions.iter().any(waits)
 }
 
-/// One SecurityEvent for a change of a binding.
+/// One SecurityEvent for a change of a binding. All of them are told at once.
 async fn announce(
     context: &Context,
     binding: &RoleBinding,
@@ -127,6 +127,8 @@ async fn announce(
     after: &RoleBindingStatus,
     progress: &Progress,
 ) {
+    let mut told = Vec::new();
+    let mut notes = Vec::new();
     if is_asking(after) && !is_asking(before) {
         let message = format!("StreamRole {}/{}", binding.spec.role_ref.namespace, binding.spec.role_ref.name);
         let asker = requesters(binding).last().map(str::to_owned);
@@ -134,7 +136,7 @@ async fn announce(
         if let Some(asker) = asker {
             asked = asked.by(api::ActorType::User, asker);
         }
-        context.record(asked, &format!("{:?}", binding.metadata.generation)).await;
+        told.push((asked, format!("{:?}", binding.metadata.generation)));
     }
     let (was, is) = (before.entries.as_ref(), after.entries.as_ref());
     let changed = match (was, is) {
@@ -158,19 +160,37 @@ async fn announce(
         let status = if is.is_some() { after } else { before };
         // The same after a crash before the status was written, another one each time that the access changes.
         let version = binding.resource_version().unwrap_or_default();
-        context.record(happening(binding, action, reason, message, status), &format!("{version}/{which}")).await;
-        context.events.note(binding, is.is_none(), reason, message).await;
+        told.push((happening(binding, action, reason, message, status), format!("{version}/{which}")));
+        notes.push((is.is_none(), reason, message));
     }
     let has_expired = matches!(changed, Some((api::Action::AccessExpired, ..)));
     if let Progress::Stalled(reason, message) = progress
         && !has_expired
         && !before.conditions.iter().any(|c| c.type_ == "Stalled" && c.message == *message)
     {
-        let mut refused = happening(binding, api::Action::RequestRefused, reason.as_str(), message, after);
-        refused.outcome = api::Outcome::Failure;
-        context.record(refused, &format!("{:?}/{message}", binding.metadata.generation)).await;
-        context.events.note(binding, true, reason.as_str(), message).await;
+        told.push((
+            refused(context, binding, reason.as_str(), message, after),
+            format!("{:?}/{message}", binding.metadata.generation),
+        ));
+        notes.push((true, reason.as_str(), message.as_str()));
     }
+    context.record_all(told).await;
+    for (warning, reason, message) in notes {
+        context.events.note(binding, warning, reason, message).await;
+    }
+}
+
+/// That a binding cannot be as it says. The owner of its role sees that only where there is one who lets this namespace ask: who
+/// names any role anywhere is not to fill anybody's window.
+fn refused(
+    context: &Context,
+    binding: &RoleBinding,
+    reason: &str,
+    message: &str,
+    status: &RoleBindingStatus,
+) -> Happening {
+    let refused = happening(binding, api::Action::RequestRefused, reason, message, status).ended(api::Outcome::Failure);
+    if may_ask(&context.world.index(), binding) { refused } else { refused.concerning([]) }
 }
 
 /// What happened to a binding, which the owner of its role sees, too.

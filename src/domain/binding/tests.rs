@@ -5,7 +5,8 @@ mod inheritance;
 mod subjects;
 
 use crate::api::Reason;
-use crate::domain::testing::{World, client_record, principal_of, topic_record};
+use crate::domain::binding::may_ask;
+use crate::domain::testing::{World, client_record, key, principal_of, topic_record};
 
 const SCORER: &str = "{kind: StreamClient, name: scorer}";
 
@@ -93,10 +94,7 @@ metadata: {namespace: fraud, name: trap}
 spec: {clusterRef: {name: prod}, streams: [{name: s, topic: fraud._scorer.s}]}
 ",
     );
-    let view = crate::domain::product::view(
-        &world.index,
-        world.index.product(&crate::domain::testing::key("fraud/trap")).unwrap(),
-    );
+    let view = crate::domain::product::view(&world.index, world.index.product(&key("fraud/trap")).unwrap());
     assert_eq!(view.streams, []);
     assert_eq!(view.problems[0].reason, Reason::InvalidTopicName);
 }
@@ -213,6 +211,8 @@ fn a_client_made_anew_has_nothing_of_the_one_before() {
 fn a_role_is_bound_only_from_where_its_owner_allows() {
     let mut world = with_role("{privileges: [{products: {names: [orders]}, access: [Read]}]}");
     assert_refused(&world, Reason::NotBindable, "StreamRole payments/special may not be bound from namespace fraud");
+    let may_ask = |world: &World| may_ask(&world.index, world.index.binding(&key("fraud/orders")).unwrap());
+    assert!(!may_ask(&world));
     world.put(
         "
 kind: StreamRole
@@ -223,8 +223,12 @@ spec:
 ",
     );
     assert_eq!(scorer(&world).len(), 3);
+    assert!(may_ask(&world));
     world.put("{kind: Namespace, metadata: {name: fraud, labels: {tenant: 'yes'}}}");
     assert_refused(&world, Reason::NotBindable, "payments/special");
+    assert!(!may_ask(&world));
+    world.bind("elsewhere/reader", SCORER);
+    assert!(!may_ask(&world), "there is no such role");
 }
 
 #[test]
@@ -293,7 +297,7 @@ fn a_namespace_that_is_no_tenant_gets_nothing() {
     world.bind("payments/reader", SCORER);
     world.put("{kind: Namespace, metadata: {name: fraud}}");
     assert_refused(&world, Reason::NotATenant, "no tenancy entry of StreamCluster prod selects namespace fraud");
-    let product = crate::domain::testing::key("payments/orders");
+    let product = key("payments/orders");
     assert_eq!(world.index.bindings_of_product(&product), 0);
 }
 

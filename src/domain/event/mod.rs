@@ -3,6 +3,7 @@
 mod catalogue;
 mod cloudevent;
 mod ocsf;
+mod widening;
 
 use std::collections::BTreeMap;
 
@@ -13,12 +14,13 @@ use sha2::{Digest, Sha256};
 pub use self::catalogue::{CATALOGUE, Class, EventType, Finding, event_type};
 pub use self::cloudevent::{CONTENT_TYPE, attributes, cloudevent};
 pub use self::ocsf::{VERSION, class_address, name_of, ocsf};
+pub use self::widening::{Gain, in_parts};
 use crate::api::{
     ACTION_LABEL, Action, Actor, ActorType, ClientRequest, EventSource, EventWindow, OBJECT_LABEL, ObjectRef, Outcome,
     SEVERITY_LABEL, SecurityEventSpec, Severity,
 };
 
-/// How many principals, and entries, an event names.
+/// How many principals, and entries, an event names that is shown.
 const MOST_NAMED: usize = 20;
 
 /// What happened, before it has a time.
@@ -124,10 +126,12 @@ pub fn event(happening: Happening, key: &str, now: Timestamp) -> SecurityEventSp
     let digest = hash.finalize();
     let mut uid = [0; 16];
     uid.copy_from_slice(&digest[..16]);
-    let mut principals = happening.principals;
-    principals.truncate(MOST_NAMED);
-    let mut entries = happening.entries;
-    entries.truncate(MOST_NAMED);
+    let (mut principals, mut entries) = (happening.principals, happening.entries);
+    // What is on record only is told in parts, and names all.
+    if !event_type(happening.action).record_only {
+        principals.truncate(MOST_NAMED);
+        entries.truncate(MOST_NAMED);
+    }
     SecurityEventSpec {
         uid: uuid(uid),
         time: happening.window.as_ref().map_or_else(|| MicroTime(micros(now)), |w| w.end.clone()),
@@ -180,7 +184,28 @@ pub fn uuid(mut bytes: [u8; 16]) -> String {
     [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
 }
 
-/// How many events of one origin a namespace keeps as resources: what clients have themselves refused pushes nothing of Weir's own out.
+/// Where an event in a namespace comes from. What others can cause without end pushes nothing out that they cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Weir tells it of what is the namespace's own.
+    Own,
+    /// Weir tells it of what is another namespace's, and concerns this one.
+    Copied,
+    /// Brokers told it.
+    Brokers,
+}
+
+/// The origin of an event that stands in `namespace`. What has no namespace is Weir's, whose own is `weir_s`.
+pub fn origin(event: &SecurityEventSpec, namespace: &str, weir_s: &str) -> Origin {
+    let home = event.object.namespace.as_deref().unwrap_or(weir_s);
+    match event.source {
+        EventSource::Weir if home == namespace => Origin::Own,
+        EventSource::Weir => Origin::Copied,
+        EventSource::BrokerLog | EventSource::ConfluentAuditLog => Origin::Brokers,
+    }
+}
+
+/// How many events of one origin a namespace keeps as resources.
 pub const KEPT: usize = 1000;
 /// How long one is kept at most.
 pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -205,7 +230,25 @@ pub fn severity(action: Action, outcome: Outcome) -> Severity {
 mod tests {
     use jiff::{SignedDuration, Timestamp};
 
-    use super::{KEPT, KEPT_FOR, past_retention};
+    use super::{Happening, KEPT, KEPT_FOR, Origin, event, origin, past_retention};
+    use crate::api::{Action, EventSource, ObjectRef};
+
+    #[test]
+    fn what_others_cause_is_counted_apart() {
+        let of = |namespace: Option<&str>, source| {
+            let namespace = namespace.map(str::to_owned);
+            let object = ObjectRef { kind: "RoleBinding".into(), namespace, name: "b".into(), uid: None };
+            let happening = Happening { source, ..Happening::new(Action::RequestRefused, object, "r", "m") };
+            origin(&event(happening, "k", Timestamp::UNIX_EPOCH), "payments", "weir-system")
+        };
+        assert_eq!(of(Some("payments"), EventSource::Weir), Origin::Own);
+        assert_eq!(of(Some("fraud"), EventSource::Weir), Origin::Copied);
+        assert_eq!(of(None, EventSource::Weir), Origin::Copied);
+        assert_eq!(of(Some("payments"), EventSource::BrokerLog), Origin::Brokers);
+        let object = ObjectRef { kind: "StreamCluster".into(), namespace: None, name: "prod".into(), uid: None };
+        let told = event(Happening::new(Action::DriftFound, object, "r", "m"), "k", Timestamp::UNIX_EPOCH);
+        assert_eq!(origin(&told, "weir-system", "weir-system"), Origin::Own);
+    }
 
     #[test]
     fn old_events_go_and_the_oldest_of_too_many() {

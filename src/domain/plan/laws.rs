@@ -11,7 +11,7 @@ use crate::domain::acl::{AclEntry, Operation, PatternType, Permission, ResourceT
 use crate::domain::binding::{Grant, widen};
 use crate::domain::index::{DesiredAccess, Index};
 use crate::domain::ledger::{Change, GrantKey, GrantRecord, Ledger};
-use crate::domain::plan::{Observed, PrincipalPlan, keep_recorded, plan};
+use crate::domain::plan::{Observed, PrincipalPlan, keep_recorded, plan, so_far};
 use crate::domain::testing::{World, key, on_cluster, principal_of};
 
 /// What one binding gives: which of the entries, and a quota.
@@ -112,6 +112,32 @@ impl<'a> Model<'a> {
 
     fn plan(&self) -> PrincipalPlan {
         plan(self.index, &self.principal, &self.desired, self.ledger.grants.get(&self.principal), &self.observed)
+    }
+
+    fn recorded(&self) -> BTreeMap<String, GrantRecord> {
+        self.ledger.grants.get(&self.principal).cloned().unwrap_or_default()
+    }
+
+    /// Carries out what goes on while nothing can be given, and holds that it takes away alone.
+    fn narrow(&mut self, plan: &PrincipalPlan) {
+        let recorded = self.recorded();
+        let narrowing = plan.narrowing(&recorded, &self.observed);
+        assert!(narrowing.create.is_empty() && narrowing.gains(&self.observed).is_empty());
+        assert!(
+            narrowing.quotas.iter().all(|(key, value)| self.observed.quotas.get(key).is_some_and(|now| value < now))
+        );
+        let known: BTreeSet<_> = recorded.values().flat_map(|r| r.entries.clone()).collect();
+        let known_quotas: BTreeSet<_> = recorded.values().flat_map(|r| r.quotas.keys().cloned()).collect();
+        let before = self.observed.clone();
+        assert!(self.carry_out(&narrowing, usize::MAX));
+        assert!(self.observed.entries.is_subset(&before.entries));
+        let after = self.recorded();
+        assert!(
+            after.values().all(|r| r.entries.is_subset(&known) && r.quotas.keys().all(|k| known_quotas.contains(k)))
+        );
+        let so_far = so_far(&self.desired, &after, &self.observed);
+        assert!(so_far.entries.is_subset(&self.observed.entries) && so_far.entries.is_subset(&self.desired.entries));
+        assert!(so_far.grants.iter().all(|(uid, grant)| grant.entries.is_subset(&after[uid].entries)));
     }
 
     /// Takes the plan's steps in their order, and no more than `steps` of them. Says whether that was all.
@@ -239,7 +265,7 @@ proptest! {
     fn a_write_from_before_that_arrives_late_is_known_and_removed(case in case(), arrives in prop::collection::btree_set(0..6u8, 0..6)) {
         let world = World::empty();
         let mut model = Model::new(&world.index, &case);
-        let recorded = model.ledger.grants.get(&model.principal).cloned().unwrap_or_default();
+        let recorded = model.recorded();
         let entries: BTreeSet<_> = recorded.values().flat_map(|r| r.entries.clone()).collect();
         let late: BTreeSet<_> = entries.difference(&model.observed.entries).cloned().collect();
         model.most.extend(late.iter().cloned());
@@ -253,6 +279,46 @@ proptest! {
         let again = model.plan();
         assert!(model.carry_out(&again, usize::MAX));
         assert!(arrived.iter().all(|e| !model.observed.entries.contains(e) || model.desired.entries.contains(e)));
+        assert!(model.plan().is_empty());
+    }
+    #[test]
+    fn what_only_takes_away_gives_nothing_and_the_rest_leads_to_the_same_end(case in case(), rounds in 1..3usize) {
+        let world = World::empty();
+        let (mut model, mut at_once) = (Model::new(&world.index, &case), Model::new(&world.index, &case));
+        let full = at_once.plan();
+        assert!(at_once.carry_out(&full, usize::MAX));
+        for _ in 0..rounds {
+            let plan = model.plan();
+            model.narrow(&plan);
+        }
+        let rest = model.plan();
+        assert!(rest.narrowing(&model.recorded(), &model.observed).is_empty(), "once is enough");
+        assert!(!rest.narrows());
+        assert!(model.carry_out(&rest, usize::MAX));
+        assert_eq!((&model.observed, &model.ledger), (&at_once.observed, &at_once.ledger));
+        assert_eq!(so_far(&model.desired, &model.recorded(), &model.observed), model.desired);
+    }
+
+    #[test]
+    fn what_only_takes_away_keeps_late_writes_recorded(case in case(), arrives in prop::collection::btree_set(0..6u8, 0..6)) {
+        let world = World::empty();
+        let mut model = Model::new(&world.index, &case);
+        let recorded = model.recorded();
+        let entries: BTreeSet<_> = recorded.values().flat_map(|r| r.entries.clone()).collect();
+        let late: BTreeSet<_> = entries.difference(&model.observed.entries).cloned().collect();
+        model.most.extend(late.iter().cloned());
+        let mut plan = model.plan();
+        keep_recorded(&mut plan, &recorded, &late);
+        model.narrow(&plan);
+        let arrived: Vec<_> = arrives.iter().map(|n| entry(&model.principal, *n)).filter(|e| late.contains(e)).collect();
+        model.observed.entries.extend(arrived.iter().cloned());
+        model.ours.extend(arrived.iter().cloned());
+        model.check();
+        let again = model.plan();
+        model.narrow(&again);
+        assert!(arrived.iter().all(|e| !model.observed.entries.contains(e) || model.desired.entries.contains(e)));
+        let rest = model.plan();
+        assert!(model.carry_out(&rest, usize::MAX));
         assert!(model.plan().is_empty());
     }
 }

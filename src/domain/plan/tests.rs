@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::acl::{AclEntry, Operation, PatternType, Permission, ResourceType};
 use crate::domain::index::Update;
-use crate::domain::plan::{Observed, PrincipalPlan, foreign, hold, is_repairable};
+use crate::domain::plan::{Observed, PrincipalPlan, foreign, hold, is_repairable, so_far};
 use crate::domain::testing::{World, client_record, principal_of};
 
 const SCORER: &str = "{kind: StreamClient, name: scorer}";
@@ -131,6 +131,61 @@ spec:
     let plan = world.settle(&principal, &mut observed);
     assert_eq!(plan.unset_quotas, BTreeSet::from(["consumer_byte_rate".to_owned()]));
     assert_eq!(observed.quotas, BTreeMap::from([("request_percentage".to_owned(), 5.0)]));
+}
+
+/// The role of `payments` that gives this stream, and these quotas.
+fn gives(stream: &str, quotas: &str) -> String {
+    format!(
+        "
+kind: StreamRole
+metadata: {{namespace: payments, name: reader}}
+spec:
+  privileges: [{{products: {{names: [orders]}}, streams: [{stream}], access: [Read]}}]
+  bindableFrom: {{mode: All}}
+  {quotas}
+"
+    )
+}
+
+#[test]
+fn of_a_change_that_takes_and_gives_the_taking_goes_on_alone() {
+    let (mut world, principal) = (World::payments(), principal_of("fraud/scorer", 1));
+    world.put(&gives("placed", "quotas: {consumerByteRate: 9, producerByteRate: 9}"));
+    world.bind("payments/reader", SCORER);
+    let mut observed = Observed::default();
+    world.settle(&principal, &mut observed);
+    world.put(&gives("paid", "quotas: {consumerByteRate: 5, producerByteRate: 20}"));
+    let plan = world.plan(&principal, &observed);
+    let gained: Vec<_> = plan.gains(&observed).into_iter().map(|gain| gain.entry).collect();
+    let quota = format!("Quota User:{principal} producer_byte_rate=20");
+    assert!(gained.contains(&quota) && gained.iter().any(|e| e.contains("payments.orders.paid")), "{gained:?}");
+    assert_eq!(gained.len(), 1 + plan.create.len(), "a quota that is lowered is no gain");
+    let recorded = world.ledger.grants[&principal].clone();
+    let part = plan.narrowing(&recorded, &observed);
+    assert_eq!(part.delete, plan.delete);
+    assert_eq!(part.quotas, BTreeMap::from([("consumer_byte_rate".to_owned(), 5.0)]));
+    world.commit(part.record.clone());
+    observed.entries.retain(|e| !part.delete.contains(e));
+    observed.quotas.extend(part.quotas.clone());
+    let so_far = so_far(&world.desired(&principal), &world.ledger.grants[&principal], &observed);
+    let topics = |entries: &BTreeSet<AclEntry>| entries.iter().any(|e| e.resource_type == ResourceType::Topic);
+    assert!(!topics(&so_far.entries) && !so_far.entries.is_empty(), "the groups stay");
+    assert_eq!(so_far.quotas, BTreeMap::from([("consumer_byte_rate".to_owned(), 5.0)]));
+    assert!(so_far.grants.iter().all(|(uid, grant)| *grant != world.desired(&principal).grants[uid]));
+}
+
+#[test]
+fn what_one_binding_lets_go_and_another_one_keeps_alive_stays_on_record() {
+    let (mut world, principal, observed) = settled();
+    world.delete("RoleBinding fraud/orders");
+    world.bind_in("fraud/again", "payments/reader", SCORER, "");
+    world.put(&gives("placed", ""));
+    let plan = world.plan(&principal, &observed);
+    let part = plan.narrowing(&world.ledger.grants[&principal], &observed);
+    assert_eq!(part, plan, "nothing is given: it was there before");
+    world.commit(part.record);
+    assert!(!world.ledger.has_binding(&crate::domain::testing::uid("RoleBinding fraud/orders")));
+    assert!(world.ledger.has_binding(&crate::domain::testing::uid("RoleBinding fraud/again")));
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub const PROVIDER: &str = "file";
 /// In a connector's configuration: topics whose first position is set. Kafka Connect keeps what it does not know.
 pub const POSITIONED: &str = "weir.positioned";
 
+/// In a connector's configuration: patterns of the topics that it copies.
+const TOPICS: &str = "topics";
+
 /// Before the properties of those who log in: at the source, at the destination, and there as a producer.
 pub const LOGINS: [&str; 3] = ["source.cluster.", "target.cluster.", "producer.override."];
 
@@ -132,7 +135,7 @@ pub fn connector(
     set("name", &name);
     set("connector.class", CLASS);
     set("tasks.max", &setting.tuning.tasks_max.to_string());
-    set("topics", &patterns.join(","));
+    set(TOPICS, &patterns.join(","));
     set("weir.share", &key.to_string());
     set(ENGINE, setting.engine);
     // The copy's name is the alias, the separator, and the topic's name. An alias with the separator in it would be read back as
@@ -176,7 +179,16 @@ pub(super) fn pattern(topic: &str) -> String {
 
 /// The topics of a configuration whose first position is set.
 pub fn positioned(config: &BTreeMap<String, String>) -> BTreeSet<String> {
-    let listed = config.get(POSITIONED).map(String::as_str).unwrap_or_default();
+    listed(config, POSITIONED)
+}
+
+/// The topics that a configuration copies, as patterns.
+pub fn copied(config: &BTreeMap<String, String>) -> BTreeSet<String> {
+    listed(config, TOPICS)
+}
+
+fn listed(config: &BTreeMap<String, String>, key: &str) -> BTreeSet<String> {
+    let listed = config.get(key).map(String::as_str).unwrap_or_default();
     listed.split(',').filter(|topic| !topic.is_empty()).map(str::to_owned).collect()
 }
 
@@ -239,6 +251,17 @@ impl Connector {
     /// Whether it runs.
     pub fn runs(&self) -> bool {
         self.has_login && !self.topics.is_empty()
+    }
+
+    /// The same without the topics that a connector with this configuration does not copy.
+    pub fn within(&self, config: &BTreeMap<String, String>) -> Self {
+        let copied = copied(config);
+        let topics: BTreeSet<_> =
+            self.topics.iter().filter(|topic| copied.contains(&pattern(topic))).cloned().collect();
+        let mut within = Self { topics, ..self.clone() };
+        let patterns: Vec<_> = within.topics.iter().map(|topic| pattern(topic)).collect();
+        within.config.insert(TOPICS.to_owned(), patterns.join(","));
+        within
     }
 
     /// The configuration once the first positions of `positioned` are set.

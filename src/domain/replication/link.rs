@@ -120,6 +120,24 @@ impl LinkStep {
         matches!(self, Self::Create | Self::Mirror(_) | Self::Resume(_))
     }
 
+    /// Whether it has less flow than before.
+    pub fn narrows(&self) -> bool {
+        matches!(self, Self::Pause(_) | Self::Failover(_) | Self::Remove { .. })
+    }
+
+    /// Of what `flows`, each topic to its copy, the topics that begin to flow with it.
+    pub fn copied(&self, flows: &BTreeMap<String, String>) -> BTreeSet<String> {
+        let sources_of = |begins: &dyn Fn(&String) -> bool| {
+            flows.iter().filter(|(_, copy)| begins(copy)).map(|(source, _)| source.clone()).collect()
+        };
+        match self {
+            Self::Create => sources_of(&|_| true),
+            Self::Mirror(topics) => topics.values().cloned().collect(),
+            Self::Resume(copies) => sources_of(&|copy| copies.contains(copy)),
+            Self::Configure | Self::Pause(_) | Self::Failover(_) | Self::Remove { .. } => BTreeSet::new(),
+        }
+    }
+
     /// In a word, for logs.
     pub fn name(&self) -> &'static str {
         match self {
@@ -375,6 +393,24 @@ mod tests {
         assert!(!all.is_running(&desired.mirrors));
         let all = observed(&[("a", MirrorState::Active), ("b", MirrorState::Active)]);
         assert!(all.is_running(&desired.mirrors));
+    }
+
+    #[test]
+    fn what_begins_to_flow_is_known_before_it_does() {
+        let flows: BTreeMap<_, _> = ["a", "b"].map(|t| (t.to_owned(), format!("XS.1.{t}"))).into();
+        let mirror = LinkStep::Mirror(BTreeMap::from([("XS.1.b".to_owned(), "b".to_owned())]));
+        let topics = |step: &LinkStep| step.copied(&flows).into_iter().collect::<String>();
+        for (step, begins) in [(LinkStep::Create, "ab"), (mirror, "b"), (LinkStep::Resume(copies(&["a"])), "a")] {
+            assert!(step.widens() && !step.narrows() && topics(&step) == begins, "{step:?}");
+        }
+        let gone = LinkStep::Remove { by_force: true };
+        for step in [LinkStep::Pause(copies(&["a"])), LinkStep::Failover(copies(&["a"])), gone] {
+            assert!(step.narrows() && !step.widens() && topics(&step).is_empty(), "{step:?}");
+        }
+        assert!(
+            !LinkStep::Configure.widens() && !LinkStep::Configure.narrows(),
+            "another login is no more and no less"
+        );
     }
 
     #[test]

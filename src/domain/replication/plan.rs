@@ -104,6 +104,22 @@ impl Step {
             Self::Remove(_) => "remove",
         }
     }
+
+    /// The topics of which more is copied once it is taken, as patterns; `None` where it begins nothing and adds nothing. What only
+    /// failed is started again without more.
+    pub fn widens(&self, observed: Option<&ObservedConnector>) -> Option<BTreeSet<String>> {
+        let before = observed.map(|seen| connector::copied(&seen.config)).unwrap_or_default();
+        match self {
+            Self::Create(config) | Self::Position(_, config) => Some(connector::copied(config)),
+            // It is the first step towards more, and stops what goes on.
+            Self::StopToPosition | Self::Resume => Some(before),
+            Self::Configure(config) => {
+                let more: BTreeSet<_> = connector::copied(config).difference(&before).cloned().collect();
+                (!more.is_empty()).then_some(more)
+            }
+            Self::Stop | Self::Restart { .. } | Self::Remove(_) => None,
+        }
+    }
 }
 
 impl ObservedConnector {
@@ -165,11 +181,16 @@ pub fn next(desired: Option<&Connector>, observed: Option<&ObservedConnector>) -
     }
 }
 
+/// The next step while nothing more may be copied: one that takes away, if there is one.
+pub fn narrowing(desired: &Connector, observed: &ObservedConnector) -> Option<Step> {
+    next(Some(&desired.within(&observed.config)), Some(observed)).filter(|step| step.widens(Some(observed)).is_none())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
-    use super::{ObservedConnector, State, Step, next};
+    use super::{ObservedConnector, State, Step, narrowing, next};
     use crate::api::History;
     use crate::domain::replication::connector::{Connector, POSITIONED};
 
@@ -289,5 +310,44 @@ mod tests {
         }
         let idle = ObservedConnector { tasks: Vec::new(), ..with(State::Running, State::Running) };
         assert_eq!(next(Some(&desired(&["a"])), Some(&idle)), Some(Step::Restart { only_failed: false }));
+    }
+
+    #[test]
+    fn whatever_begins_or_adds_to_copying_widens_it_and_nothing_else_does() {
+        let mut observed = None;
+        let widening = |desired: Option<&Connector>, observed: &mut Option<ObservedConnector>| {
+            let mut all = Vec::new();
+            while let Some(step) = next(desired, observed.as_ref()) {
+                all.push((step.name(), step.widens(observed.as_ref()).is_some()));
+                *observed = after(step, observed.take());
+            }
+            all
+        };
+        let begun = widening(Some(&desired(&["a", "b"])), &mut observed);
+        assert_eq!(begun, [("create", true), ("position", true), ("resume", true)]);
+        assert_eq!(widening(Some(&desired(&["b"])), &mut observed), [("configure", false)]);
+        assert_eq!(widening(Some(&desired(&["a", "b"])), &mut observed), [("configure", true)]);
+        let more = widening(Some(&desired(&["a", "b", "c"])), &mut observed);
+        assert_eq!(more, [("stop", true), ("position", true), ("resume", true)]);
+        let suspended = Connector { has_login: false, ..desired(&["a"]) };
+        assert_eq!(widening(Some(&suspended), &mut observed), [("stop", false)]);
+        assert_eq!(widening(None, &mut observed), [("remove", false)]);
+        let topics = next(Some(&desired(&["a", "b"])), None).and_then(|step| step.widens(None));
+        assert_eq!(topics, Some(BTreeSet::from(["a".to_owned(), "b".to_owned()])));
+    }
+
+    #[test]
+    fn what_is_no_longer_copied_goes_also_while_nothing_more_may_come() {
+        let mut observed = None;
+        steps(Some(&desired(&["a", "b"])), &mut observed);
+        let seen = observed.clone().unwrap();
+        for more in [desired(&["a", "c"]), desired(&["a", "c", "d"])] {
+            let step = narrowing(&more, &seen);
+            assert_eq!(step, next(Some(&desired(&["a"])), Some(&seen)), "{more:?}");
+        }
+        assert_eq!(narrowing(&desired(&["c"]), &seen), Some(Step::Stop));
+        assert_eq!(narrowing(&desired(&["a", "b", "c"]), &seen), None, "what goes on goes on");
+        let stopped = ObservedConnector { state: State::Stopped, tasks: Vec::new(), ..seen };
+        assert_eq!(narrowing(&desired(&["a", "b"]), &stopped), None);
     }
 }

@@ -227,8 +227,14 @@ impl Engine {
                 Ok(()) => info!(link = name, step = step.name(), "took a step"),
                 Err(error) => warn!(link = name, step = step.name(), %error, "a step failed; it is tried again"),
             }
-            if let Err(RoundError::Rest(RestError { status: None, .. })) = &taken {
-                self.links.unanswered.insert(name.clone(), Instant::now());
+            match &taken {
+                Err(RoundError::Rest(RestError { status: None, .. })) => {
+                    self.links.unanswered.insert(name.clone(), Instant::now());
+                }
+                // It was not tried, and is of use once it can be.
+                Err(RoundError::Unrecorded(_)) => self.retries.forgive(name),
+                Ok(()) if step.narrows() => self.intents.forget_all(&format!("{name}/")),
+                _ => {}
             }
             let before = self.links.taken.get(&linked.copying.uid());
             is_new |= taken.is_ok() && !before.is_some_and(|before| before.contains(due));
@@ -293,6 +299,9 @@ impl Engine {
         shown: &FilesSecret,
     ) -> Result<(), RoundError> {
         let c = linked.copying;
+        if step.widens() {
+            self.put_on_record(c, name, step.name(), step.copied(&c.copy.flows)).await?;
+        }
         self.context.may_write().map_err(|error| RestError::not_yet(error.to_string()))?;
         let (config, login) = linked.desired.as_ref().map(|d| (d.config.clone(), d.login.clone())).unwrap_or_default();
         let login = login.unwrap_or_default();

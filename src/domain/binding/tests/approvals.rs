@@ -287,3 +287,39 @@ fn what_is_inherited_wants_the_approval_of_its_own_owner() {
     let awaited = &resolution.awaited[&key("payments/reader")];
     assert_eq!(awaited.streams[&("orders".into(), "paid".into())], [Access::Read].into());
 }
+
+#[test]
+fn a_decision_concerns_the_request_with_its_uid_and_no_other() {
+    let mut world = world();
+    ask(&mut world);
+    approve(&mut world, "one", PLACED);
+    let approval = world.index.approval(&key("payments/one")).unwrap().clone();
+    let of = |change: &dyn Fn(&mut crate::api::RequestRef)| {
+        let mut request = approval.spec.request_ref.clone();
+        change(&mut request);
+        approval::is_there(&world.index, &request)
+    };
+    assert!(of(&|_| {}));
+    assert!(!of(&|request| request.uid = "another".into()));
+    assert!(!of(&|request| request.namespace = "risk".into()));
+    assert!(!of(&|request| request.kind = crate::api::RequestKind::ExternalShare));
+}
+
+#[test]
+fn access_may_end_with_an_approval_that_is_neither_over_nor_of_a_request_that_is_gone() {
+    let mut world = world();
+    ask(&mut world);
+    approve(&mut world, "one", PLACED);
+    decide(&mut world, "against", "decision: Denied");
+    let in_force = |world: &World, name: &str| {
+        let approval = world.index.approval(&key(name)).unwrap();
+        approval::is_in_force(&world.index, approval, world.now)
+    };
+    assert!(in_force(&world, "payments/one") && !in_force(&world, "payments/against"));
+    let over = format!("subjects: [{SCORER}], streams: [{PLACED}], notAfter: 2026-01-02T00:00:00Z");
+    decide(&mut world, "one", &approved(&over));
+    assert!(!in_force(&world, "payments/one"));
+    approve(&mut world, "one", PLACED);
+    world.delete("RoleBinding fraud/orders");
+    assert!(!in_force(&world, "payments/one"));
+}
