@@ -89,6 +89,6 @@ async fn follow_one(place: &Place, endpoint: &KafkaEndpoint, heard: &mpsc::Sende
         if !refusals.is_empty() && heard.send(Heard { cluster: place.cluster.clone(), refusals }).await.is_err() {
             return Ok(());
         }
-        follower.done(&batch).await?;
+        follower.done(&batch, batch.records.len()).await?;
     }
 }
