@@ -8,6 +8,7 @@ mod harness;
 
 mod denials;
 mod events;
+mod fuzz;
 mod intake;
 mod lost;
 mod proof;
