@@ -195,6 +195,8 @@ named! {
         ForeignEntries,
         /// The webhook does not take events: they wait.
         WebhookWaiting,
+        /// The webhook refused events for themselves: they are dead letters. Until it takes a whole batch again.
+        WebhookRefused,
         /// The audit topic cannot be written: what widens access waits.
         AuditUnavailable,
         /// The audit topic is not what Weir wrote: a person has to look, and to confirm that it goes on.

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http_body_util::BodyExt;
@@ -18,14 +19,16 @@ use prometheus::{IntCounterVec, Opts, Registry};
 use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_http::decompression::RequestDecompressionLayer;
 
-use crate::domain::audit::heard::{Refusal, post};
+use crate::domain::audit::heard::Refusal;
+use crate::domain::audit::heard::post::{self, Unfit};
 use crate::tls::server::{Bounds, Certificates, serve};
 
 /// The largest body that is taken, in bytes, once it is decompressed.
@@ -36,16 +39,36 @@ const HEARD_OUT: usize = 16 * 1024 * 1024;
 const OF_STRANGERS: usize = 64 * 1024;
 /// Bodies that are read at once.
 const AT_ONCE: usize = 4;
+/// Bodies that are parsed at once.
+const PARSED: usize = 2;
 /// What shippers may take up. They keep their connections.
-const BOUNDS: Bounds = Bounds { connections: 128, longest: Duration::from_secs(600) };
+const BOUNDS: Bounds =
+    Bounds { connections: 128, longest: Duration::from_secs(600), unproven: Duration::from_secs(30) };
 /// Posts that wait to be counted.
 const QUEUE: usize = 64;
+/// Refusals in them.
+const WAITING: usize = 100_000;
 /// How long a body may take.
 const BODY: Duration = Duration::from_secs(30);
 /// How long it may take to reach the leader.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that are passed on at once.
 const PASSED_ON: usize = 128;
+
+/// Passes on in both directions until the leader ends it, whatever the caller still holds open.
+async fn pass_between(from: &mut TcpStream, to: &mut TcpStream) {
+    let ((mut asked, mut told), (mut answered, mut asking)) = (from.split(), to.split());
+    let there = async {
+        let _ = copy(&mut asked, &mut asking).await;
+        // The leader sees that the caller is gone.
+        let _ = asking.shutdown().await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        answered = copy(&mut answered, &mut told) => drop(answered),
+        () = there => {}
+    }
+}
 
 /// What one post told.
 #[derive(Debug)]
@@ -54,34 +77,81 @@ pub struct Heard {
     pub cluster: String,
     /// Who was refused what.
     pub refusals: Vec<Refusal>,
+    /// What it takes up until it is counted.
+    _room: OwnedSemaphorePermit,
 }
 
-/// The tokens that are taken, by StreamCluster: SHA-256 of each.
+/// What is heard, on its way to whoever counts it: so many posts, and so many refusals in them.
+#[derive(Clone)]
+pub struct ToCount {
+    posts: mpsc::Sender<Heard>,
+    room: Arc<Semaphore>,
+}
+
+impl ToCount {
+    /// Passes refusals on; whether there was room.
+    fn try_send(&self, cluster: &str, refusals: Vec<Refusal>) -> bool {
+        let Ok(_room) = self.room.clone().try_acquire_many_owned(size(&refusals)) else { return false };
+        self.posts.try_send(Heard { cluster: cluster.to_owned(), refusals, _room }).is_ok()
+    }
+
+    /// The same, once there is room; `false` where nobody counts any more.
+    pub async fn send(&self, cluster: &str, refusals: Vec<Refusal>) -> bool {
+        let Ok(_room) = self.room.clone().acquire_many_owned(size(&refusals)).await else { return false };
+        self.posts.send(Heard { cluster: cluster.to_owned(), refusals, _room }).await.is_ok()
+    }
+}
+
+fn size(refusals: &[Refusal]) -> u32 {
+    u32::try_from(refusals.len().min(WAITING)).unwrap_or(u32::MAX)
+}
+
+/// What is heard, on its way to whoever counts it.
+pub fn channel() -> (ToCount, mpsc::Receiver<Heard>) {
+    let (posts, heard) = mpsc::channel(QUEUE);
+    (ToCount { posts, room: Arc::new(Semaphore::new(WAITING)) }, heard)
+}
+
+/// SHA-256 of a token.
+pub type Digested = [u8; 32];
+
+/// The digest of a token, by which it is known.
+pub fn digest(token: &str) -> Digested {
+    Sha256::digest(token.trim()).into()
+}
+
+/// The tokens that are taken, by StreamCluster; of one whose Secret nobody could ask for yet, nothing.
+pub type Known = BTreeMap<String, Option<Vec<Digested>>>;
+
+/// What is known of them; nothing before they were read.
 #[derive(Clone, Default)]
-pub struct Tokens(Arc<RwLock<BTreeMap<String, Vec<[u8; 32]>>>>);
+pub struct Tokens(Arc<RwLock<Option<Known>>>);
 
 impl Tokens {
     /// Takes these, and no others.
-    pub fn set(&self, tokens: BTreeMap<String, Vec<String>>) {
-        let digest = |token: &String| Sha256::digest(token.trim()).into();
-        let digests = tokens.iter().map(|(cluster, of)| (cluster.clone(), of.iter().map(digest).collect())).collect();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = digests;
+    pub fn set(&self, known: Known) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
     }
 
-    /// Digests are compared: how long that takes tells nothing of a token.
-    fn has(&self, cluster: &str, token: &str) -> bool {
-        let digest: [u8; 32] = Sha256::digest(token).into();
-        let tokens = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        tokens.get(cluster).is_some_and(|of| of.contains(&digest))
+    /// Whether a token is one of the cluster's; `None` while nobody can tell. Digests are compared: how long that takes tells nothing
+    /// of a token.
+    fn has(&self, cluster: &str, token: &str) -> Option<bool> {
+        let digest = digest(token);
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        match known.as_ref()?.get(cluster) {
+            Some(of) => of.as_ref().map(|of| of.contains(&digest)),
+            None => Some(false),
+        }
     }
 }
 
 #[derive(Clone)]
 struct Intake {
     tokens: Tokens,
-    heard: mpsc::Sender<Heard>,
+    heard: ToCount,
     records: IntCounterVec,
     bodies: Arc<Semaphore>,
+    parsing: Arc<Semaphore>,
 }
 
 /// Where the leader's intake is, as far as it is known.
@@ -105,18 +175,13 @@ pub async fn pass_on(listener: &TcpListener, leader: Leader, leading: Cancellati
         tokio::spawn(async move {
             if let Ok(Ok(mut to)) = timeout(PATIENCE, TcpStream::connect(to)).await {
                 tokio::select! {
-                    copied = timeout(BOUNDS.longest, copy_bidirectional(&mut from, &mut to)) => drop(copied),
+                    passed = timeout(BOUNDS.longest, pass_between(&mut from, &mut to)) => drop(passed),
                     () = leading.cancelled() => {}
                 }
             }
             drop(place);
         });
     }
-}
-
-/// What is heard, on its way to whoever counts it.
-pub fn channel() -> (mpsc::Sender<Heard>, mpsc::Receiver<Heard>) {
-    mpsc::channel(QUEUE)
 }
 
 /// Takes what is posted until `shutdown`, and passes it to `heard`.
@@ -126,21 +191,39 @@ pub fn channel() -> (mpsc::Sender<Heard>, mpsc::Receiver<Heard>) {
 pub fn take(
     (listener, certificates): (TcpListener, Certificates),
     tokens: Tokens,
-    heard: mpsc::Sender<Heard>,
+    heard: ToCount,
     registry: &Registry,
     shutdown: CancellationToken,
 ) -> prometheus::Result<()> {
     let help = "Records posted to the intake, by what became of them";
     let records = IntCounterVec::new(Opts::new("weir_intake_records_total", help), &["result"])?;
     registry.register(Box::new(records.clone()))?;
-    let intake = Intake { tokens, heard, records, bodies: Arc::new(Semaphore::new(AT_ONCE)) };
-    let router = Router::new()
-        .route("/v1/clusters/{cluster}/logs", post(take_logs))
-        .fallback(|| async { refused(StatusCode::NOT_FOUND, "post to /v1/clusters/{StreamCluster}/logs") })
-        .layer(RequestDecompressionLayer::new())
-        .with_state(intake);
+    let places = |n| Arc::new(Semaphore::new(n));
+    let router = router(Intake { tokens, heard, records, bodies: places(AT_ONCE), parsing: places(PARSED) });
     tokio::spawn(serve(listener, certificates, BOUNDS, shutdown, move |_, _| router.clone()));
     Ok(())
+}
+
+fn router(intake: Intake) -> Router {
+    Router::new()
+        .route("/v1/clusters/{cluster}/logs", post(take_logs))
+        .fallback(nothing_there)
+        .layer(RequestDecompressionLayer::new())
+        .layer(map_response(close_unless_taken))
+        .with_state(intake)
+}
+
+async fn nothing_there(request: Request) -> Response {
+    hear_out(request).await;
+    refused(StatusCode::NOT_FOUND, "post to /v1/clusters/{StreamCluster}/logs")
+}
+
+/// Whoever is refused keeps no connection; whoever comes again does.
+async fn close_unless_taken(mut answer: Response) -> Response {
+    if !answer.status().is_success() && answer.status() != StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 /// The intake's certificate. Callers show none: they have tokens.
@@ -160,11 +243,20 @@ async fn take_logs(
     let count = |result: &str, n: usize| intake.records.with_label_values(&[result]).inc_by(n as u64);
     let value = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
     let token = value.and_then(|v| v.strip_prefix("Bearer "));
-    if !token.is_some_and(|token| intake.tokens.has(&cluster, token)) {
-        count("unauthorized", 1);
-        let _ = timeout(PATIENCE, read(request, 0, OF_STRANGERS)).await;
-        let why = "this takes the header Authorization: Bearer TOKEN, with a token of the StreamCluster";
-        return refused(StatusCode::UNAUTHORIZED, why);
+    match token.map_or(Some(false), |token| intake.tokens.has(&cluster, token)) {
+        Some(true) => {}
+        Some(false) => {
+            count("unauthorized", 1);
+            hear_out(request).await;
+            let why = "this takes the header Authorization: Bearer TOKEN, with a token of the StreamCluster";
+            return refused(StatusCode::UNAUTHORIZED, why);
+        }
+        // A shipper may throw away what is refused.
+        None => {
+            count("put-off", 1);
+            hear_out(request).await;
+            return put_off("which tokens are taken is not known yet: send it again");
+        }
     }
     // Never closed.
     let _place = intake.bodies.acquire().await;
@@ -177,7 +269,7 @@ async fn take_logs(
         }
         Err(_) => return put_off("the body did not come in time: send it again"),
     };
-    let post = match parse(&headers, &body) {
+    let post = match parse_in_turn(&intake.parsing, headers, body).await {
         Ok(post) => post,
         Err((status, why)) => {
             count("unreadable", 1);
@@ -185,7 +277,7 @@ async fn take_logs(
         }
     };
     let (refusals, others) = (post.refusals.len(), post.others);
-    if refusals > 0 && intake.heard.try_send(Heard { cluster, refusals: post.refusals }).is_err() {
+    if refusals > 0 && !intake.heard.try_send(&cluster, post.refusals) {
         count("put-off", refusals);
         return put_off("there is too much to take just now: send it again");
     }
@@ -211,14 +303,35 @@ async fn read(request: Request, most: usize, heard_out: usize) -> Option<Vec<u8>
     (seen <= most).then_some(kept)
 }
 
-fn parse(headers: &HeaderMap, body: &[u8]) -> Result<post::Post, (StatusCode, String)> {
+/// Reads what a caller without rights still sends, up to a bound: it would not see the answer.
+async fn hear_out(request: Request) {
+    let _ = timeout(PATIENCE, read(request, 0, OF_STRANGERS)).await;
+}
+
+/// Parses where that holds nobody up. The place is taken until it is done, also where the caller is gone.
+async fn parse_in_turn(places: &Arc<Semaphore>, headers: HeaderMap, body: Vec<u8>) -> Result<post::Post, Refusing> {
+    let place = places.clone().acquire_owned().await;
+    let parsed = spawn_blocking(move || {
+        let _place = place;
+        parse(&headers, &body)
+    });
+    parsed.await.unwrap_or_else(|_| Err((StatusCode::INTERNAL_SERVER_ERROR, "the body cannot be read".into())))
+}
+
+/// Why something is not taken.
+type Refusing = (StatusCode, String);
+
+fn parse(headers: &HeaderMap, body: &[u8]) -> Result<post::Post, Refusing> {
     let type_ = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("text/plain");
     match type_.split(';').next().unwrap_or_default().trim() {
         "text/plain" => Ok(post::lines(body)),
         "application/json"
         | "application/x-ndjson"
         | "application/cloudevents+json"
-        | "application/cloudevents-batch+json" => post::json(body).map_err(|why| (StatusCode::BAD_REQUEST, why)),
+        | "application/cloudevents-batch+json" => post::json(body).map_err(|why| match why {
+            Unfit::TooHeavy => (StatusCode::PAYLOAD_TOO_LARGE, why.to_string()),
+            Unfit::Unreadable(why) => (StatusCode::BAD_REQUEST, why),
+        }),
         other => {
             let why =
                 format!("{other}: send text/plain or application/json (an OpenTelemetry exporter: encoding: json)");
@@ -233,12 +346,12 @@ fn put_off(why: &str) -> Response {
 }
 
 fn refused(status: StatusCode, why: &str) -> Response {
-    let refused = answer(status, &json!({"error": why}));
-    // Whoever is unknown keeps no connection.
-    let close = [(header::CONNECTION, "close")];
-    if status == StatusCode::UNAUTHORIZED { (close, refused).into_response() } else { refused }
+    answer(status, &json!({"error": why}))
 }
 
 fn answer(status: StatusCode, body: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
+
+#[cfg(test)]
+mod tests;

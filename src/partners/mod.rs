@@ -31,7 +31,7 @@ use self::tls::Peer;
 use crate::tls::server::{self, Bounds, Certificates};
 
 /// What callers may take up.
-const BOUNDS: Bounds = Bounds { connections: 256, longest: Duration::from_secs(30) };
+const BOUNDS: Bounds = Bounds { connections: 256, longest: Duration::from_secs(30), unproven: Duration::from_secs(30) };
 
 /// How it is run.
 #[derive(Clone, Debug)]

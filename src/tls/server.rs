@@ -1,13 +1,17 @@
 //! The server's side: HTTPS with TLS 1.3, a certificate that is read again when it changes, and bounds on every caller.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
@@ -94,6 +98,8 @@ pub struct Bounds {
     pub connections: usize,
     /// How long a connection may last.
     pub longest: Duration,
+    /// How long one may last on which nothing was answered with success yet: its place is wanted by others.
+    pub unproven: Duration,
 }
 
 /// Serves until `shutdown`. `routes` makes what answers on a connection.
@@ -122,12 +128,23 @@ pub async fn serve(
         };
         let (acceptor, routes) = (certificates.acceptor(), routes.clone());
         tokio::spawn(async move {
-            let served = timeout(bounds.longest, connection(stream, address, acceptor, routes)).await;
-            if !matches!(served, Ok(Ok(()))) {
+            let proven = Arc::new(AtomicBool::new(false));
+            let served = pin!(connection(stream, address, acceptor, routes, proven.clone()));
+            if !matches!(within(bounds, served, &proven).await, Some(Ok(()))) {
                 debug!(%address, "a connection ended early");
             }
             drop(place);
         });
+    }
+}
+
+/// What comes of a connection within its time; `None` where that is over.
+async fn within<T>(bounds: Bounds, mut served: Pin<&mut impl Future<Output = T>>, proven: &AtomicBool) -> Option<T> {
+    let unproven = bounds.unproven.min(bounds.longest);
+    match timeout(unproven, &mut served).await {
+        Ok(served) => Some(served),
+        Err(_) if !proven.load(Ordering::Relaxed) => None,
+        Err(_) => timeout(bounds.longest - unproven, served).await.ok(),
     }
 }
 
@@ -136,12 +153,48 @@ async fn connection(
     address: SocketAddr,
     acceptor: TlsAcceptor,
     routes: impl Fn(&TlsStream<TcpStream>, SocketAddr) -> Router,
+    proven: Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
     let stream = timeout(PATIENCE, acceptor.accept(stream)).await??;
-    let service = TowerToHyperService::new(routes(&stream, address));
+    let routes = TowerToHyperService::new(routes(&stream, address));
+    let service = service_fn(move |request| {
+        let (answer, proven) = (routes.call(request), proven.clone());
+        async move {
+            let answer = answer.await?;
+            if answer.status().is_success() {
+                proven.store(true, Ordering::Relaxed);
+            }
+            Ok::<_, Infallible>(answer)
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .serve_connection(TokioIo::new(stream), service);
     connection.await.inspect_err(|error| debug!(%address, %error, "a connection failed")).context("a connection failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::pin::pin;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{Bounds, within};
+
+    #[tokio::test]
+    async fn a_connection_without_success_ends_soon() {
+        let (unproven, longest) = (Duration::from_millis(20), Duration::from_millis(60));
+        let bounds = Bounds { connections: 1, longest, unproven };
+        for (proven, lasts) in [(false, unproven), (true, longest)] {
+            let begun = Instant::now();
+            assert!(within(bounds, pin!(pending::<()>()), &AtomicBool::new(proven)).await.is_none());
+            assert!(begun.elapsed() >= lasts && (proven || begun.elapsed() < longest), "{:?}", begun.elapsed());
+        }
+        let done = within(bounds, pin!(async { 7 }), &AtomicBool::new(false)).await;
+        assert_eq!(done, Some(7));
+    }
 }

@@ -12,8 +12,8 @@ use crate::harness::{Harness, until};
 
 /// Posts with `curl`, as a shipper would; the status, and what is answered.
 pub struct Poster {
-    ca: String,
-    token: String,
+    pub ca: String,
+    pub token: String,
 }
 
 impl Poster {
@@ -21,8 +21,12 @@ impl Poster {
         Self { ca: h.lab.kafka.ca.display().to_string(), token: intake_token(&h.lab.state).unwrap() }
     }
 
+    pub fn url(cluster: &str) -> String {
+        format!("https://{INTAKE}/v1/clusters/{cluster}/logs")
+    }
+
     async fn post(&self, token: &str, cluster: &str, arguments: &[&str], body: &str) -> (u16, String) {
-        let url = format!("https://{INTAKE}/v1/clusters/{cluster}/logs");
+        let url = Self::url(cluster);
         let header = format!("Authorization: Bearer {token}");
         let all = [
             &["-sS", "--cacert", &self.ca, "-H", &header, "-w", "\n%{http_code}", "--data-binary", "@-"],
@@ -41,7 +45,8 @@ impl Poster {
     }
 }
 
-fn denied(principal: &str, name: &str) -> String {
+/// A record of a broker that refused this principal to read this topic.
+pub fn denied(principal: &str, name: &str) -> String {
     let message = format!(
         "Principal = User:{principal} is Denied operation = READ from host = 192.0.2.7 on resource = Topic:LITERAL:{name} for \
          request = Fetch with resourceRefCount = 1 based on rule DefaultDeny"

@@ -9,6 +9,7 @@ mod harness;
 mod broken;
 mod denials;
 mod events;
+mod fuzz;
 mod intake;
 mod lost;
 mod proof;

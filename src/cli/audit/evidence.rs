@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::topic::{Where, find};
 use crate::api::{ExternalShare, RoleBinding, SecurityEventSpec, StreamClient};
+use crate::domain::audit::heard::harmless;
 use crate::domain::audit::proof::Proof;
 use crate::kafka::Stored;
 use crate::ports::TopicError;
@@ -126,11 +127,13 @@ impl Walk {
     }
 }
 
+/// Texts of others are shown without what does something to a terminal.
 fn say(sequence: u64, event: &SecurityEventSpec) {
-    println!("\n{:.0}  {:?}  by {}  (record {sequence})", event.time.0, event.action, event.actor.name);
-    println!("    {}: {}", event.reason, event.message);
+    let by = harmless(&event.actor.name);
+    println!("\n{:.0}  {:?}  by {by}  (record {sequence})", event.time.0, event.action);
+    println!("    {}: {}", harmless(&event.reason), harmless(&event.message));
     let lists = [("asked for by", &event.requested_by), ("principals", &event.principals), ("entries", &event.entries)];
     for (what, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
-        println!("    {what}: {}", list.join("; "));
+        println!("    {what}: {}", harmless(&list.join("; ")));
     }
 }

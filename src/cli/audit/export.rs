@@ -10,6 +10,7 @@ use kube::Client;
 use super::topic::{Where, find};
 use crate::api::SecurityEventSpec;
 use crate::domain::audit::chain;
+use crate::domain::audit::heard::harmless;
 use crate::domain::event::cloudevent;
 use crate::kafka::Stored;
 use crate::ports::TopicError;
@@ -129,10 +130,13 @@ fn csv(event: &SecurityEventSpec, sequence: u64) -> String {
     cells.map(|cell| quoted(&cell)).join(",")
 }
 
-/// A cell (RFC 4180). What a spreadsheet would take for a formula gets an apostrophe before it.
+/// A cell (RFC 4180), without what does something to a terminal. What a spreadsheet would take for a formula gets an apostrophe before
+/// it.
 fn quoted(cell: &str) -> String {
-    let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let text = if formula { format!("'{cell}") } else { cell.to_owned() };
+    let formula = cell.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠'])
+        || cell.starts_with(['\t', '\r', '\n']);
+    let cell = harmless(cell);
+    let text = if formula { format!("'{cell}") } else { cell };
     if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
@@ -145,8 +149,11 @@ mod tests {
     #[test]
     fn cells_are_quoted_and_are_never_formulas() {
         assert_eq!(quoted("a"), "a");
-        assert_eq!(quoted("a,\"b\"\nc"), "\"a,\"\"b\"\"\nc\"");
-        assert_eq!(quoted("=1+1"), "'=1+1");
+        assert_eq!(quoted("a,\"b\"\nc"), "\"a,\"\"b\"\"\u{fffd}c\"");
+        assert_eq!(quoted("\u{1b}[2J\u{202e}a"), "\u{fffd}[2J\u{fffd}a");
+        for formula in ["=1+1", "+1", "-1", "@a", " =1+1"] {
+            assert_eq!(quoted(formula), format!("'{formula}"));
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::credentials::password;
 use super::probe::{self, Credential, LEARNING, endpoint, signed};
 use super::session::SessionError;
@@ -104,6 +106,10 @@ impl Canary {
         admin: &dyn KafkaAdmin,
         brokers: &BTreeSet<i32>,
     ) -> Result<BTreeMap<i32, ProbeOutcome>, SessionError> {
+        if let Some(handle) = context.world.handle(&self.cluster) {
+            // Until brokers know its password they refuse it, and name nobody.
+            handle.state().on_trial.begin(USER, Timestamp::now(), SignedDuration::from_secs(30));
+        }
         let user = Credential::User(USER.into(), self.password.clone());
         let endpoint = endpoint(self.tls.as_ref(), servers, user);
         let seen = outcomes(&endpoint, brokers, Duration::ZERO).await?;

@@ -185,6 +185,7 @@ impl Session<'_> {
             }
         }
         for principal in refuse {
+            self.try_as(&principal);
             self.departures.refuse(&principal);
             self.departures.stages.insert(principal, Stage::Refusing);
         }
@@ -254,6 +255,7 @@ impl Session<'_> {
         for principal in principals {
             let can = self.departures.trials.get(&principal).is_some_and(|trial| trial.endpoint.is_some());
             let stage = if can { Stage::Denying } else { Stage::Denied };
+            self.try_as(&principal);
             self.departures.deny(&principal, &brokers);
             self.departures.stages.insert(principal.clone(), stage);
             self.show(&principal);
@@ -302,8 +304,15 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Lets it be known that the principal is refused because Weir tries it.
+    fn try_as(&self, principal: &str) {
+        let lasts = SignedDuration::try_from(IN_TURN).unwrap_or_default();
+        self.handle.state().on_trial.begin(principal, Timestamp::now(), lasts);
+    }
+
     /// Takes what came of an attempt.
     pub(super) fn answered(&mut self, principal: &str, (attempt, addresses): Answer) {
+        self.handle.state().on_trial.end(principal, Timestamp::now());
         let lifetime = self.handle.state().facts.as_ref().and_then(|f| f.session_lifetime_seconds);
         let Some(trial) = self.departures.trials.get_mut(principal) else { return };
         let now = Timestamp::now();

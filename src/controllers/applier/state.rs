@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Order;
 use crate::api::Reason;
 use crate::domain::acl::AclEntry;
+use crate::domain::audit::trials::Trials;
 use crate::domain::binding::Grant;
 use crate::domain::connection::Issued;
 use crate::domain::evidence::Evidence;
@@ -113,6 +114,8 @@ pub struct ClusterState {
     pub lost_identities: BTreeSet<String>,
     /// What was proven of principals that left, by the UID of the guest, or of the end of a copy, and by principal.
     pub evidence: BTreeMap<String, BTreeMap<String, Evidence>>,
+    /// As whom Weir tries to log in just now, or tried of late.
+    pub on_trial: Trials,
     /// Why a client's credential could not be issued, by client UID.
     pub client_problems: BTreeMap<String, Problem>,
     /// When the authority that signs clients' certificates ends, or why nobody can tell; `None` where there is to be none.

@@ -38,6 +38,8 @@ pub enum Sending {
     Working,
     /// They wait.
     Waiting(String),
+    /// The receiver refused some for themselves, and no whole batch was taken since.
+    Refused(String),
 }
 
 /// Where events go, and from where.
@@ -48,13 +50,59 @@ struct Wanted {
     receiver: Receiver,
 }
 
+/// How long it waits after the receiver did not take events, whatever else is done meanwhile.
+#[derive(Debug)]
+struct Backoff {
+    wait: Duration,
+    due: Instant,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { wait: AGAIN.0, due: Instant::now() }
+    }
+}
+
+impl Backoff {
+    /// It did not take them: the next time is later than the one before.
+    fn put_off(&mut self) {
+        self.due = Instant::now() + self.wait;
+        self.wait = (self.wait * 2).min(AGAIN.1);
+    }
+
+    /// How long it is until then.
+    fn left(&self) -> Duration {
+        self.due.saturating_duration_since(Instant::now())
+    }
+}
+
+/// What is known of a receiver while it is the one.
+#[derive(Default)]
+struct Course {
+    backoff: Backoff,
+    /// How many it refused since a whole batch was taken.
+    refused: u64,
+}
+
 /// Sends, for ever.
 pub async fn deliver(context: Arc<Context>) {
+    let (mut last, mut course) = (None, Course::default());
     loop {
-        match wanted(&context).await {
+        let asked = wanted(&context).await;
+        if let Ok(asked) = &asked
+            && *asked != last
+        {
+            (last, course) = (asked.clone(), Course::default());
+        }
+        match asked {
             Ok(None) => context.trail.set_sending(Sending::Unwanted),
+            // Whether it is the same receiver is looked at again meanwhile.
+            Ok(Some(_)) if !course.backoff.left().is_zero() => {
+                sleep(course.backoff.left().min(LOOK_EVERY)).await;
+                continue;
+            }
             Ok(Some(wanted)) => {
-                if let Err(why) = send(&context, &wanted).await {
+                if let Err(why) = send(&context, &wanted, &mut course).await {
                     context.trail.set_sending(Sending::Waiting(why));
                 }
             }
@@ -78,7 +126,7 @@ async fn wanted(context: &Context) -> Result<Option<Wanted>, String> {
 }
 
 /// Sends until something else is asked for, or something fails.
-async fn send(context: &Context, wanted: &Wanted) -> Result<(), String> {
+async fn send(context: &Context, wanted: &Wanted, course: &mut Course) -> Result<(), String> {
     let said = |e: TopicError| e.to_string();
     let webhook = Webhook::new(&wanted.receiver).map_err(|e| e.to_string())?;
     let group = format!("{}-webhook", wanted.topic);
@@ -99,49 +147,132 @@ async fn send(context: &Context, wanted: &Wanted) -> Result<(), String> {
         if batch.records.is_empty() {
             continue;
         }
-        post(context, wanted, &webhook, &batch.records).await?;
-        follower.done(&batch).await.map_err(said)?;
-        context.trail.set_sending(Sending::Working);
-        context.trail.counts.sent.fetch_add(batch.records.len() as u64, Ordering::Relaxed);
-    }
-}
-
-/// Sends a batch, whole or, where it is refused, one by one.
-async fn post(context: &Context, wanted: &Wanted, webhook: &Webhook, batch: &[Stored]) -> Result<(), String> {
-    let events: Vec<_> = batch.iter().map(|s| event(&s.record)).collect();
-    match patiently(context, webhook, &events).await? {
-        Ok(()) => return Ok(()),
-        Err(why) if batch.len() == 1 => return bury(context, wanted, &batch[0].record, &why).await,
-        Err(_) => {}
-    }
-    for (stored, event) in batch.iter().zip(&events) {
-        if let Err(why) = patiently(context, webhook, std::slice::from_ref(event)).await? {
-            bury(context, wanted, &stored.record, &why).await?;
+        let sender = Sender { context, wanted, webhook: &webhook };
+        let (progress, ended) = sender.post(&batch.records, course).await;
+        // Also where the rest waits: what was taken is not sent again.
+        follower.done(&batch, progress.done()).await.map_err(said)?;
+        context.trail.counts.sent.fetch_add(progress.taken as u64, Ordering::Relaxed);
+        if let Err(why) = ended {
+            course.refused += progress.refused.len() as u64;
+            return Err(why);
         }
+        context.trail.set_sending(course.after(&progress, wanted));
     }
-    Ok(())
 }
 
-/// Sends until it is taken, or refused. Waits ever longer in between.
-async fn patiently(context: &Context, webhook: &Webhook, events: &[Value]) -> Result<Result<(), String>, String> {
-    let (mut wait, longest) = AGAIN;
-    let start = Instant::now();
-    loop {
-        match webhook.post(events).await {
-            Delivery::Taken => return Ok(Ok(())),
-            Delivery::Refused(why) => return Ok(Err(why)),
-            Delivery::PutOff(why) => {
-                warn!(why, "the webhook does not take events; they wait");
-                context.trail.set_sending(Sending::Waiting(why.clone()));
-                // Whoever waits for long looks at the AuditTrail again: address or token may be others now.
-                if start.elapsed() > LOOK_EVERY || !context.leadership.holds() {
-                    return Err(why);
-                }
-                sleep(wait).await;
-                wait = (wait * 2).min(longest);
+/// How far a batch is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Progress {
+    /// Events that were taken.
+    taken: usize,
+    /// Why others never will be.
+    refused: Vec<String>,
+}
+
+impl Progress {
+    /// How many are done with.
+    fn done(&self) -> usize {
+        self.taken + self.refused.len()
+    }
+}
+
+impl Course {
+    /// What to say after a batch.
+    fn after(&mut self, progress: &Progress, wanted: &Wanted) -> Sending {
+        let Some(why) = progress.refused.last() else {
+            self.refused = 0;
+            return Sending::Working;
+        };
+        self.refused += progress.refused.len() as u64;
+        Sending::Refused(format!(
+            "the webhook refused {} events since it last took all of a batch: they are in topic {}; of the last one {why}",
+            self.refused,
+            letters(&wanted.topic)
+        ))
+    }
+}
+
+/// Sends batches.
+struct Sender<'a> {
+    context: &'a Context,
+    wanted: &'a Wanted,
+    webhook: &'a Webhook,
+}
+
+impl Sender<'_> {
+    /// Sends a batch, whole or, where it is refused, one by one. How far it came, and whether the rest waits.
+    async fn post(&self, batch: &[Stored], course: &mut Course) -> (Progress, Result<(), String>) {
+        let events: Vec<_> = batch.iter().map(|s| event(&s.record)).collect();
+        let mut progress = Progress::default();
+        if batch.len() > 1 {
+            match self.patiently(&events, course).await {
+                Ok(Ok(())) => return (Progress { taken: batch.len(), ..progress }, Ok(())),
+                Ok(Err(_)) => {}
+                Err(why) => return (progress, Err(why)),
             }
         }
+        for (stored, event) in batch.iter().zip(&events) {
+            let said = match self.patiently(std::slice::from_ref(event), course).await {
+                Ok(said) => said,
+                Err(why) => return (progress, Err(why)),
+            };
+            let Err(why) = said else {
+                progress.taken += 1;
+                continue;
+            };
+            if let Err(why) = self.bury(&stored.record, &why).await {
+                return (progress, Err(why));
+            }
+            progress.refused.push(why);
+        }
+        (progress, Ok(()))
     }
+
+    /// Sends until it is taken, or refused. Waits ever longer in between, and for long somewhere else.
+    async fn patiently(&self, events: &[Value], course: &mut Course) -> Result<Result<(), String>, String> {
+        let start = Instant::now();
+        loop {
+            let why = match self.webhook.post(events).await {
+                Delivery::Taken => {
+                    course.backoff = Backoff::default();
+                    return Ok(Ok(()));
+                }
+                Delivery::Refused(why) => {
+                    course.backoff = Backoff::default();
+                    return Ok(Err(why));
+                }
+                Delivery::PutOff(why) => why,
+            };
+            warn!(why, "the webhook does not take events; they wait");
+            self.context.trail.set_sending(Sending::Waiting(why.clone()));
+            course.backoff.put_off();
+            // Whoever waits for long looks at the AuditTrail again: address or token may be others now.
+            let until = start.elapsed() + course.backoff.left();
+            if until > LOOK_EVERY || !self.context.leadership.holds() {
+                return Err(why);
+            }
+            sleep(course.backoff.left()).await;
+        }
+    }
+
+    /// Puts a record that the receiver will never take where somebody can find it.
+    async fn bury(&self, record: &Record, why: &str) -> Result<(), String> {
+        let topic = letters(&self.wanted.topic);
+        warn!(key = record.key, why, topic, "the webhook refuses an event: it is a dead letter");
+        let endpoint = &self.wanted.endpoint;
+        let log = AuditLog::connect(endpoint, "weir-audit", &topic, None).await.map_err(|e| e.to_string())?;
+        let mut letter = record.clone();
+        letter.headers.push(("weir_reason".into(), why.to_owned()));
+        log.open(0).await.map_err(|e| e.to_string())?;
+        log.append(&[letter]).await.map_err(|e| e.to_string())?;
+        self.context.trail.counts.dead.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The topic of dead letters.
+fn letters(topic: &str) -> String {
+    format!("{topic}-dead-letters")
 }
 
 /// A record in CloudEvents' JSON format; what is not Weir's goes as it is.
@@ -153,15 +284,41 @@ fn event(record: &Record) -> Value {
     }
 }
 
-/// Puts a record that the receiver will never take where somebody can find it.
-async fn bury(context: &Context, wanted: &Wanted, record: &Record, why: &str) -> Result<(), String> {
-    let topic = format!("{}-dead-letters", wanted.topic);
-    warn!(key = record.key, why, topic, "the webhook refuses an event: it is a dead letter");
-    let log = AuditLog::connect(&wanted.endpoint, "weir-audit", &topic, None).await.map_err(|e| e.to_string())?;
-    let mut letter = record.clone();
-    letter.headers.push(("weir_reason".into(), why.to_owned()));
-    log.open(0).await.map_err(|e| e.to_string())?;
-    log.append(&[letter]).await.map_err(|e| e.to_string())?;
-    context.trail.counts.dead.fetch_add(1, Ordering::Relaxed);
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use super::{AGAIN, Backoff, Course, Progress, Sending, Wanted};
+    use crate::audit::webhook::Receiver;
+    use crate::ports::KafkaEndpoint;
+
+    #[test]
+    fn it_is_tried_ever_more_rarely_and_at_most_once_a_minute() {
+        let mut backoff = Backoff::default();
+        let waits = (0..10).map(|_| {
+            let wait = backoff.wait;
+            backoff.put_off();
+            assert!(backoff.left() <= wait && !backoff.left().is_zero());
+            wait.as_secs()
+        });
+        assert_eq!(waits.collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]);
+        assert_eq!(Backoff::default().wait, AGAIN.0);
+    }
+
+    #[test]
+    fn what_was_refused_is_told_until_a_whole_batch_is_taken() {
+        let endpoint = KafkaEndpoint { bootstrap_servers: Vec::new(), tls: None, sasl: None };
+        let receiver = Receiver { url: String::new(), ca_pem: None, token: None };
+        let wanted = Wanted { endpoint, topic: "weir-audit".into(), receiver };
+        let mut course = Course::default();
+        let part = Progress { taken: 1, refused: vec!["it answered 422".into(); 2] };
+        assert_eq!(part.done(), 3);
+        course.after(&part, &wanted);
+        let Sending::Refused(said) = course.after(&part, &wanted) else { panic!() };
+        assert!(
+            said.contains("refused 4 events") && said.contains("weir-audit-dead-letters") && said.contains("422"),
+            "{said}"
+        );
+        let whole = Progress { taken: 3, refused: Vec::new() };
+        assert_eq!(course.after(&whole, &wanted), Sending::Working);
+        assert!(matches!(course.after(&part, &wanted), Sending::Refused(said) if said.contains("refused 2 events")));
+    }
 }

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::audit::intake::Heard;
+use crate::audit::intake::ToCount;
 use crate::controllers::context::Context;
 use crate::domain::audit::heard::post;
 use crate::kafka::{Begin, Follower};
@@ -34,7 +33,7 @@ struct Place {
 }
 
 /// Follows what the StreamClusters name, for ever.
-pub async fn follow(context: Arc<Context>, heard: mpsc::Sender<Heard>) {
+pub async fn follow(context: Arc<Context>, heard: ToCount) {
     let mut following: BTreeMap<Place, (KafkaEndpoint, AbortHandle)> = BTreeMap::new();
     loop {
         let wanted = wanted(&context);
@@ -68,7 +67,7 @@ fn wanted(context: &Context) -> BTreeMap<Place, KafkaEndpoint> {
     places.into_iter().filter_map(|place| Some((place.clone(), context.endpoint(&place.cluster)?))).collect()
 }
 
-async fn keep_following(place: Place, endpoint: KafkaEndpoint, heard: mpsc::Sender<Heard>) {
+async fn keep_following(place: Place, endpoint: KafkaEndpoint, heard: ToCount) {
     let Place { cluster, topic } = &place;
     loop {
         if let Err(error) = follow_one(&place, &endpoint, &heard).await {
@@ -78,7 +77,7 @@ async fn keep_following(place: Place, endpoint: KafkaEndpoint, heard: mpsc::Send
     }
 }
 
-async fn follow_one(place: &Place, endpoint: &KafkaEndpoint, heard: &mpsc::Sender<Heard>) -> Result<(), TopicError> {
+async fn follow_one(place: &Place, endpoint: &KafkaEndpoint, heard: &ToCount) -> Result<(), TopicError> {
     let follower = Follower::open(endpoint, &place.topic, GROUP, Begin::Next).await?;
     info!(cluster = place.cluster, topic = place.topic, "following logs of brokers");
     loop {
@@ -86,9 +85,10 @@ async fn follow_one(place: &Place, endpoint: &KafkaEndpoint, heard: &mpsc::Sende
         // One record is one message: nothing in it begins another.
         let told = batch.records.iter().map(|s| post::record(&s.record.value));
         let refusals: Vec<_> = told.flat_map(|post| post.refusals).collect();
-        if !refusals.is_empty() && heard.send(Heard { cluster: place.cluster.clone(), refusals }).await.is_err() {
+        if !refusals.is_empty() && !heard.send(&place.cluster, refusals).await {
             return Ok(());
         }
-        follower.done(&batch).await?;
+        // Whoever counts has them now, and counts them before an instance ends. One that is killed loses what it did not tell yet.
+        follower.done(&batch, batch.records.len()).await?;
     }
 }

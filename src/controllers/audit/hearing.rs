@@ -6,60 +6,99 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::audit::intake::{Heard, Tokens};
+use crate::audit::intake::{Digested, Heard, Known, Tokens, digest};
 use crate::controllers::context::Context;
 use crate::domain::audit::bursts::Bursts;
-use crate::domain::audit::denied::{burst, happening, is_canary};
+use crate::domain::audit::denied::{burst, happening};
 use crate::domain::audit::heard::Refusal;
-use crate::domain::audit::windows::Windows;
+use crate::domain::audit::windows::{Closed, Windows};
 use crate::domain::event::Happening;
+use crate::k8s::credentials::CredentialsError;
 
 /// How often it is looked for windows that are over.
 const EVERY: Duration = Duration::from_secs(1);
 /// How often the Secrets with tokens are read.
 const TOKENS_EVERY: Duration = Duration::from_secs(10);
+/// How long after it began to lead an instance hears of what the one before tried.
+const OF_FORMER: SignedDuration = SignedDuration::from_mins(2);
 
-/// Counts what is heard, for ever. What comes from `own`, this instance's own address, is Weir's own trying.
+/// Counts what is heard. What Weir tries itself, from its `own` address, is not told. Returns once the process is to end, and all that
+/// was heard until then is on record.
 pub async fn hear(context: Arc<Context>, mut heard: mpsc::Receiver<Heard>, own: Option<IpAddr>) {
-    let own = own.map(|address| address.to_canonical().to_string());
-    let (mut windows, mut bursts) = (Windows::default(), Bursts::default());
+    let mut counted = Counted { own: own.map(|address| address.to_canonical().to_string()), ..Counted::default() };
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = tick.tick() => tell(&context, &mut windows).await,
-            post = heard.recv() => {
-                let Some(Heard { cluster, refusals }) = post else { return };
-                let now = Timestamp::now();
-                let mut told = Vec::new();
-                for refusal in refusals.iter().filter(|r| !is_own(r, own.as_deref())) {
-                    windows.take(&cluster, refusal, now);
-                    told.extend(bursts.take(&cluster, refusal, now));
-                    context.trail.counts.refusals.fetch_add(1, Ordering::Relaxed);
-                }
-                let told: Vec<_> = {
-                    let index = context.world.index();
-                    told.iter().map(|b| burst(&index, b)).collect()
-                };
-                record(&context, told).await;
-            }
+            _ = tick.tick() => tell(&context, counted.windows.close(Timestamp::now())).await,
+            Some(post) = heard.recv() => counted.take(&context, post).await,
+            () = context.shutdown.cancelled() => break,
         }
+    }
+    // What comes now is sent again, to another instance.
+    heard.close();
+    while let Some(post) = heard.recv().await {
+        counted.take(&context, post).await;
+    }
+    tell(&context, counted.windows.close_all()).await;
+}
+
+#[derive(Default)]
+struct Counted {
+    windows: Windows,
+    bursts: Bursts,
+    own: Option<String>,
+}
+
+impl Counted {
+    async fn take(&mut self, context: &Context, post: Heard) {
+        let Heard { cluster, refusals, .. } = &post;
+        let now = Timestamp::now();
+        let mut told = Vec::new();
+        for refusal in self.of_others(context, cluster, refusals, now) {
+            self.windows.take(cluster, refusal, now);
+            told.extend(self.bursts.take(cluster, refusal, now));
+            context.trail.counts.refusals.fetch_add(1, Ordering::Relaxed);
+        }
+        let told: Vec<_> = {
+            let index = context.world.index();
+            told.iter().map(|b| burst(&index, b)).collect()
+        };
+        record(context, told).await;
+    }
+
+    /// Without what Weir tries itself: as nobody, and as somebody whose access has ended.
+    fn of_others<'a>(
+        &self,
+        context: &Context,
+        cluster: &str,
+        refusals: &'a [Refusal],
+        now: Timestamp,
+    ) -> Vec<&'a Refusal> {
+        let mut others: Vec<_> = refusals.iter().collect();
+        // One lock after the other.
+        if let Some(handle) = context.world.handle(cluster) {
+            let state = handle.state();
+            others.retain(|refusal| !state.on_trial.has(refusal, self.own.as_deref(), now));
+        }
+        // What the leader before tried is not known: it may be any of those whose removal it left under way. Logins of its own that
+        // brokers name nobody of are told.
+        if now < context.running_since + OF_FORMER {
+            let index = context.world.index();
+            others.retain(|refusal| refusal.principal.as_deref().is_none_or(|p| !index.is_leaving(cluster, p)));
+        }
+        others
     }
 }
 
-/// Weir tries what must be refused: as nobody, and as somebody whose access has ended.
-fn is_own(refusal: &Refusal, own: Option<&str>) -> bool {
-    is_canary(refusal.principal.as_deref()) || (own.is_some() && refusal.address.as_deref() == own)
-}
-
-async fn tell(context: &Context, windows: &mut Windows) {
+async fn tell(context: &Context, closed: Vec<Closed>) {
     let told: Vec<_> = {
         let index = context.world.index();
-        windows.close(Timestamp::now()).iter().map(|closed| happening(&index, closed)).collect()
+        closed.iter().map(|closed| happening(&index, closed)).collect()
     };
     record(context, told).await;
 }
@@ -72,29 +111,42 @@ async fn record(context: &Context, told: Vec<(Happening, String)>) {
 /// Keeps the tokens as the Secrets have them, for ever.
 pub async fn tokens(context: Arc<Context>, tokens: Tokens) {
     let mut faults: BTreeMap<String, String> = BTreeMap::new();
+    // By cluster: the Secret, and what stood in it.
+    let mut before: BTreeMap<String, (String, Vec<Digested>)> = BTreeMap::new();
     loop {
-        let secrets: Vec<_> = {
-            let index = context.world.index();
-            let of = |name: &str| {
-                let secret = index.cluster_spec(name)?.broker_logs.as_ref()?.token_secret_ref.as_ref()?.name.clone();
-                Some((name.to_owned(), secret))
+        let (mut read, mut known, mut wrong) = (BTreeMap::new(), Known::new(), BTreeMap::new());
+        for (cluster, secret) in secrets(&context) {
+            let of = match context.secrets.tokens(&secret).await {
+                Ok(of) => Some(of.iter().map(|token| digest(token)).collect()),
+                Err(error) => {
+                    let stays = before.get(&cluster).filter(|(of, _)| *of == secret).map(|(_, of)| of.clone());
+                    let is_asked = !matches!(error, CredentialsError::Unreadable { .. });
+                    wrong.insert(cluster.clone(), error.to_string());
+                    // In doubt nobody may post; while nobody can tell, who could before still can.
+                    if is_asked { Some(Vec::new()) } else { stays }
+                }
             };
-            index.clusters().filter_map(of).collect()
-        };
-        let mut known = BTreeMap::new();
-        let mut wrong = BTreeMap::new();
-        for (cluster, secret) in secrets {
-            match context.secrets.tokens(&secret).await {
-                Ok(of) => drop(known.insert(cluster, of)),
-                // In doubt nobody may post.
-                Err(error) => drop(wrong.insert(cluster, error.to_string())),
+            if let Some(of) = &of {
+                read.insert(cluster.clone(), (secret, of.clone()));
             }
+            known.insert(cluster, of);
         }
         for (cluster, why) in wrong.iter().filter(|(cluster, why)| faults.get(*cluster) != Some(why)) {
-            warn!(cluster, why, "nobody may post logs of this cluster's brokers");
+            let posting = known.get(cluster).and_then(Option::as_ref).map_or(0, Vec::len);
+            warn!(cluster, why, tokens = posting, "the tokens for logs of this cluster's brokers cannot be read");
         }
-        faults = wrong;
+        (before, faults) = (read, wrong);
         tokens.set(known);
         tokio::time::sleep(TOKENS_EVERY).await;
     }
+}
+
+/// By cluster, the Secret with its tokens.
+fn secrets(context: &Context) -> Vec<(String, String)> {
+    let index = context.world.index();
+    let of = |name: &str| {
+        let secret = index.cluster_spec(name)?.broker_logs.as_ref()?.token_secret_ref.as_ref()?.name.clone();
+        Some((name.to_owned(), secret))
+    };
+    index.clusters().filter_map(of).collect()
 }

@@ -44,6 +44,7 @@ pub fn status(
             Some((ConditionType::WebhookDelivered, true, Reason::Ready, words))
         }
         Sending::Waiting(why) => Some((ConditionType::WebhookDelivered, false, Reason::WebhookWaiting, why.clone())),
+        Sending::Refused(why) => Some((ConditionType::WebhookDelivered, false, Reason::WebhookRefused, why.clone())),
     });
     let generation = trail.metadata.generation;
     let mut after = AuditTrailStatus {

@@ -1,5 +1,5 @@
 //! A principal that is refused so often, or so many different things, that somebody should look: an application that was set up
-//! wrongly, or somebody who tries doors.
+//! wrongly, or somebody who tries doors. Who fails to log in chooses the name: such are watched apart from those who did log in.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,16 +15,21 @@ pub const MANY: u64 = 500;
 pub const DIFFERENT: usize = 20;
 /// How long it is told of a principal once.
 const QUIET: SignedDuration = SignedDuration::from_mins(10);
-/// How many principals are watched at once. Those beyond are not; their refusals are counted all the same.
-const WATCHED: usize = 2_000;
+/// How many principals are watched at once, and how many names of logins that fail. Those beyond are not; their refusals are counted
+/// all the same.
+const WATCHED: [usize; 2] = [2_000, 500];
+/// How often it is looked for those who are quiet, while there is no room.
+const SWEEP: SignedDuration = SignedDuration::from_secs(1);
 
 /// Who is refused too much.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Burst {
     /// On which StreamCluster.
     pub cluster: String,
-    /// Who.
+    /// Who; of logins, the name that was tried.
     pub principal: String,
+    /// Whether it was logins that failed.
+    pub is_login: bool,
     /// How often so far.
     pub count: u64,
     /// How many different things, as far as they are told apart.
@@ -45,21 +50,23 @@ struct Watched {
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
-pub struct Bursts(BTreeMap<(String, String), Watched>);
+pub struct Bursts {
+    /// Principals, and names of logins, by cluster.
+    watched: [BTreeMap<(String, String), Watched>; 2],
+    swept: [Option<Timestamp>; 2],
+}
 
 impl Bursts {
     /// Takes a refusal, heard `now`; says whether it makes a burst that was not told yet.
     pub fn take(&mut self, cluster: &str, refusal: &Refusal, now: Timestamp) -> Option<Burst> {
         let principal = refusal.principal.clone()?;
+        let is_login = refusal.what.is_login();
         let key = (cluster.to_owned(), principal.clone());
-        if self.0.len() >= WATCHED && !self.0.contains_key(&key) {
-            self.0.retain(|_, w| w.since + WITHIN > now || w.quiet_until.is_some_and(|until| until > now));
-            if self.0.len() >= WATCHED {
-                return None;
-            }
+        if !self.has_room(usize::from(is_login), &key, now) {
+            return None;
         }
         let fresh = || Watched { since: now, count: 0, different: BTreeSet::new(), quiet_until: None };
-        let watched = self.0.entry(key).or_insert_with(fresh);
+        let watched = self.watched[usize::from(is_login)].entry(key).or_insert_with(fresh);
         if watched.since + WITHIN <= now {
             *watched = Watched { quiet_until: watched.quiet_until.filter(|until| *until > now), ..fresh() };
         }
@@ -75,11 +82,25 @@ impl Bursts {
         Some(Burst {
             cluster: cluster.to_owned(),
             principal,
+            is_login,
             count: watched.count,
             different: watched.different.len(),
             address: refusal.address.clone(),
             since: watched.since,
         })
+    }
+
+    fn has_room(&mut self, shelf: usize, key: &(String, String), now: Timestamp) -> bool {
+        let (watched, swept) = (&mut self.watched[shelf], &mut self.swept[shelf]);
+        if watched.len() < WATCHED[shelf] || watched.contains_key(key) {
+            return true;
+        }
+        if swept.is_some_and(|at| now < at + SWEEP) {
+            return false;
+        }
+        *swept = Some(now);
+        watched.retain(|_, w| w.since + WITHIN > now || w.quiet_until.is_some_and(|until| until > now));
+        watched.len() < WATCHED[shelf]
     }
 }
 
@@ -98,7 +119,14 @@ mod tests {
             resource_name: format!("t{topic}"),
             api: None,
         };
-        Refusal { what, principal: Some(principal.into()), address: None, at: None, source: EventSource::BrokerLog }
+        Refusal {
+            what,
+            principal: Some(principal.into()),
+            address: None,
+            why: None,
+            at: None,
+            source: EventSource::BrokerLog,
+        }
     }
 
     fn after(seconds: i64) -> Timestamp {
@@ -127,11 +155,25 @@ mod tests {
     #[test]
     fn no_more_are_watched_than_there_is_room_for() {
         let mut bursts = Bursts::default();
-        for n in 0..3 * WATCHED {
+        for n in 0..3 * WATCHED[0] {
             bursts.take("c", &denied(&format!("p{n}"), 1), after(0));
         }
-        assert_eq!(bursts.0.len(), WATCHED);
+        assert_eq!(bursts.watched[0].len(), WATCHED[0]);
         bursts.take("c", &denied("late", 1), after(100));
-        assert_eq!(bursts.0.len(), 1, "those who are quiet make room");
+        assert_eq!(bursts.watched[0].len(), 1, "those who are quiet make room");
+    }
+
+    #[test]
+    fn names_that_strangers_try_are_watched_apart() {
+        let mut bursts = Bursts::default();
+        let failed = |name: &str| Refusal { what: Refused::Login { mechanism: None }, ..denied(name, 1) };
+        for n in 0..3 * WATCHED[1] {
+            bursts.take("c", &failed(&format!("p{n}")), after(0));
+        }
+        assert_eq!(bursts.watched[1].len(), WATCHED[1]);
+        let told: Vec<_> = (0..100).filter_map(|n| bursts.take("c", &denied("a", n), after(0))).collect();
+        assert_eq!(told.len(), 1, "who logged in has a place");
+        let told: Vec<_> = (0..MANY).filter_map(|_| bursts.take("c", &failed("p1"), after(1))).collect();
+        assert!(told.len() == 1 && told[0].is_login);
     }
 }

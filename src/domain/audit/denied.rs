@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use super::bursts::Burst;
 use super::heard::Refused;
-use super::windows::Closed;
+use super::windows::{Closed, What};
 use crate::api::{Action, ActorType, ClientRequest, EventSource, EventWindow, ObjectRef, Outcome};
 use crate::domain::canary;
 use crate::domain::event::{Happening, micros};
@@ -21,15 +21,9 @@ pub fn is_canary(principal: Option<&str>) -> bool {
 pub fn happening(index: &Index, closed: &Closed) -> (Happening, String) {
     let kind = &closed.kind;
     let principal = kind.principal.as_deref();
-    let is_login = matches!(kind.what, Some(Refused::Login { .. }));
-    let retired = principal.filter(|p| has_issued_form(p) && !index.is_issued_and_live(p));
-    let action = match (retired, is_login) {
-        (Some(_), _) => Action::RetiredCredentialUsed,
-        (None, true) => Action::AuthenticationFailed,
-        (None, false) => Action::AccessDenied,
-    };
+    let action = action(index, closed);
     let owner = match &kind.what {
-        Some(Refused::Access { resource_type, resource_name, .. }) if resource_type == "Topic" => {
+        What::This(Refused::Access { resource_type, resource_name, .. }) if resource_type == "Topic" => {
             index.topic_owner(&kind.cluster, resource_name).cloned()
         }
         _ => None,
@@ -56,9 +50,27 @@ pub fn happening(index: &Index, closed: &Closed) -> (Happening, String) {
     (happening, key)
 }
 
+/// Who was refused a request had logged in: its name is its own. Who failed to log in tells any name: it is that of a retired
+/// credential only where Weir once issued it, as far as it still knows.
+fn action(index: &Index, closed: &Closed) -> Action {
+    let is_login = match &closed.kind.what {
+        What::This(what) => what.is_login(),
+        What::Requests => false,
+        What::Logins => true,
+    };
+    let is_retired = |p: &str| {
+        has_issued_form(p) && !index.is_issued_and_live(p) && (!is_login || index.was_issued(&closed.kind.cluster, p))
+    };
+    match (closed.kind.principal.as_deref().is_some_and(is_retired), is_login) {
+        (true, _) => Action::RetiredCredentialUsed,
+        (false, true) => Action::AuthenticationFailed,
+        (false, false) => Action::AccessDenied,
+    }
+}
+
 /// The event of a burst, and the key that tells it from all others.
 pub fn burst(index: &Index, burst: &Burst) -> (Happening, String) {
-    let Burst { cluster, principal, count, different, address, since } = burst;
+    let Burst { cluster, principal, is_login, count, different, address, since } = burst;
     let home = home(index, principal);
     let object = match &home {
         Some((key, uid)) => ObjectRef {
@@ -70,7 +82,11 @@ pub fn burst(index: &Index, burst: &Burst) -> (Happening, String) {
         None => ObjectRef { kind: "StreamCluster".into(), namespace: None, name: cluster.clone(), uid: None },
     };
     let from = address.as_ref().map(|a| format!(", the last time from {a}")).unwrap_or_default();
-    let message = format!("{principal} was refused {count} times within a minute, {different} different things{from}");
+    let message = if *is_login {
+        format!("somebody tried to log in as {principal} {count} times within a minute, in vain{from}")
+    } else {
+        format!("{principal} was refused {count} times within a minute, {different} different things{from}")
+    };
     let mut happening = Happening::new(Action::DenialBurst, object, "TooManyRefusals", message)
         .by(ActorType::Principal, principal)
         .ended(Outcome::Failure)
@@ -79,7 +95,7 @@ pub fn burst(index: &Index, burst: &Burst) -> (Happening, String) {
     happening.count = i64::try_from(*count).unwrap_or(i64::MAX);
     happening.source = EventSource::BrokerLog;
     happening.client = Some(ClientRequest { address: address.clone(), ..ClientRequest::default() });
-    (happening, format!("{principal}/{since}"))
+    (happening, format!("{principal}/{is_login}/{since}"))
 }
 
 /// The StreamClient or ServiceAccount of a principal, with its UID as far as it is known.
@@ -105,7 +121,9 @@ fn object(index: &Index, closed: &Closed, owner: Option<&ObjectKey>) -> ObjectRe
         };
     }
     let (kind, name) = match &closed.kind.what {
-        Some(Refused::Access { resource_type, resource_name, .. }) => (resource_type.clone(), resource_name.clone()),
+        What::This(Refused::Access { resource_type, resource_name, .. }) => {
+            (resource_type.clone(), resource_name.clone())
+        }
         _ => ("StreamCluster".into(), closed.kind.cluster.clone()),
     };
     ObjectRef { kind, namespace: None, name, uid: None }
@@ -114,7 +132,7 @@ fn object(index: &Index, closed: &Closed, owner: Option<&ObjectKey>) -> ObjectRe
 fn request(closed: &Closed) -> ClientRequest {
     let address = closed.addresses.first().cloned();
     match &closed.kind.what {
-        Some(Refused::Access { operation, resource_type, resource_name, api }) => ClientRequest {
+        What::This(Refused::Access { operation, resource_type, resource_name, api }) => ClientRequest {
             operation: Some(operation.clone()),
             resource_type: Some(resource_type.clone()),
             resource_name: Some(resource_name.clone()),
@@ -127,9 +145,9 @@ fn request(closed: &Closed) -> ClientRequest {
 
 fn reason(closed: &Closed) -> &'static str {
     match &closed.kind.what {
-        Some(Refused::Access { .. }) => "NotAuthorized",
-        Some(Refused::Login { .. }) => "NotAuthenticated",
-        None => "TooManyDifferent",
+        What::This(Refused::Access { .. }) => "NotAuthorized",
+        What::This(Refused::Login { .. }) => "NotAuthenticated",
+        What::Requests | What::Logins => "TooManyDifferent",
     }
 }
 
@@ -142,10 +160,64 @@ fn message(closed: &Closed, client: &ClientRequest) -> String {
         (Some(address), n) => format!(" from {address} and {n} other addresses"),
     };
     match &closed.kind.what {
-        Some(Refused::Access { operation, resource_type, resource_name, .. }) => {
+        What::This(Refused::Access { operation, resource_type, resource_name, .. }) => {
             format!("{who} was refused {operation} on {resource_type} {resource_name}{from}")
         }
-        Some(Refused::Login { why }) => format!("{who} could not log in{from}: {why}"),
-        None => format!("{who} was refused so many different things that these are counted together{from}"),
+        What::This(Refused::Login { .. }) => {
+            let why = closed.why.as_deref().unwrap_or("the broker does not say why");
+            format!("{who} could not log in{from}: {why}")
+        }
+        What::Logins => format!("so many different ones could not log in that these are counted together{from}"),
+        What::Requests => format!("{who} was refused so many different things that these are counted together{from}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::happening;
+    use crate::api::{Action, EventSource};
+    use crate::domain::audit::heard::{Refusal, Refused};
+    use crate::domain::audit::windows::Windows;
+    use crate::domain::testing::{CLUSTER, World, client_record, principal_of};
+
+    fn told(world: &World, principal: &str, what: Refused) -> (Action, String) {
+        let mut windows = Windows::default();
+        let (address, why) = (Some("192.0.2.7".to_owned()), Some("bad password".to_owned()));
+        let refusal =
+            Refusal { what, principal: Some(principal.into()), address, why, at: None, source: EventSource::BrokerLog };
+        windows.take(CLUSTER, &refusal, Timestamp::UNIX_EPOCH);
+        let closed = windows.close(Timestamp::UNIX_EPOCH + SignedDuration::from_mins(1));
+        let (happening, _) = happening(&world.index, &closed[0]);
+        (happening.action, happening.message)
+    }
+
+    #[test]
+    fn a_login_with_a_name_that_was_made_up_is_no_retired_credential() {
+        let mut world = World::payments();
+        world.commit([client_record("fraud/scorer", &[(2, true), (3, false)])]);
+        let login = |name: &str| told(&world, name, Refused::Login { mechanism: Some("PLAIN") }).0;
+        // Of the first version only the number of the last one tells.
+        for retired in [1, 2] {
+            assert_eq!(login(&principal_of("fraud/scorer", retired)), Action::RetiredCredentialUsed, "{retired}");
+        }
+        assert_eq!(login(&principal_of("fraud/scorer", 3)), Action::AuthenticationFailed);
+        for made_up in [principal_of("fraud/scorer", 4), principal_of("fraud/nobody", 1), "alice".to_owned()] {
+            assert_eq!(login(&made_up), Action::AuthenticationFailed, "{made_up}");
+        }
+        // Who was refused a request had logged in.
+        let request = |name: &str| {
+            let (operation, resource_type, resource_name) = ("Read".into(), "Topic".into(), "t".into());
+            told(&world, name, Refused::Access { operation, resource_type, resource_name, api: None }).0
+        };
+        assert_eq!(request(&principal_of("fraud/nobody", 1)), Action::RetiredCredentialUsed);
+        assert_eq!(request("alice"), Action::AccessDenied);
+    }
+
+    #[test]
+    fn a_failed_login_tells_why() {
+        let (_, message) = told(&World::payments(), "alice", Refused::Login { mechanism: None });
+        assert_eq!(message, "alice could not log in from 192.0.2.7: bad password");
     }
 }

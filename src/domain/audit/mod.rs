@@ -7,6 +7,7 @@
 //! | [`heard`] | what brokers tell of clients that they refused |
 //! | [`bursts`] | who is refused too much |
 //! | [`denied`] | closed windows as events |
+//! | [`trials`] | whom Weir tries itself |
 //! | [`windows`] | equal refusals are one |
 //! | [`proof`] | a whole chain against the checkpoints: proven, or its breaks |
 //! | [`breaks`] | how a chain is broken |
@@ -20,4 +21,5 @@ pub mod heard;
 pub mod proof;
 #[cfg(test)]
 mod tests;
+pub mod trials;
 pub mod windows;

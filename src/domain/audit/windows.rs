@@ -1,6 +1,9 @@
 //! Equal refusals are one event for each closed window. A window of what was not heard of late is short, so that the first refusal is
 //! seen at once; each that follows upon the one before is twice as long. Memory, and the number of events, have bounds; what is beyond
 //! them is counted together, and nothing is lost from the counts.
+//!
+//! Whoever fails to log in is nobody known, and chooses name and address: logins have bounds of their own, so that requests of
+//! principals that did log in always find places.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +16,17 @@ use crate::api::EventSource;
 pub const SHORTEST: SignedDuration = SignedDuration::from_secs(5);
 /// How long a window is at most.
 const LONGEST: SignedDuration = SignedDuration::from_mins(10);
-/// How many different things a principal's windows are open for; further ones are counted together.
+/// How many different things a principal's windows are open for; further ones are counted together. As many names are told apart that
+/// are tried from one address.
 pub const OF_ONE: usize = 20;
-/// How many windows are open in all; further ones are counted together for each cluster.
+/// How many windows of requests are open in all; further ones are counted together for each cluster.
 pub const OF_ALL: usize = 2_000;
+/// How many windows of logins without a name are open for one address; further ones are counted together for each cluster.
+pub const OF_ADDRESS: usize = 5;
+/// The same for all logins on one cluster.
+pub const OF_CLUSTER: usize = 500;
+/// The same for all logins.
+pub const OF_LOGINS: usize = 1_000;
 /// How many addresses a window tells apart.
 const ADDRESSES: usize = 20;
 
@@ -25,12 +35,23 @@ const ADDRESSES: usize = 20;
 pub struct Kind {
     /// The StreamCluster.
     pub cluster: String,
-    /// Who was refused; for logins, as far as known.
+    /// Who was refused; for logins, the name that was tried, as far as known.
     pub principal: Option<String>,
     /// For logins of somebody unknown: from where.
     pub address: Option<String>,
-    /// What; `None` for all that is beyond the bounds.
-    pub what: Option<Refused>,
+    /// What.
+    pub what: What,
+}
+
+/// What a window is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum What {
+    /// Just this.
+    This(Refused),
+    /// Requests that are beyond the bounds.
+    Requests,
+    /// Logins that are beyond the bounds.
+    Logins,
 }
 
 /// A closed window.
@@ -48,54 +69,83 @@ pub struct Closed {
     pub opened: Timestamp,
     /// From where, the first twenty.
     pub addresses: BTreeSet<String>,
+    /// Why the first login failed, in the broker's words.
+    pub why: Option<String>,
     /// Who tells.
     pub source: EventSource,
 }
 
 #[derive(Clone, Debug)]
 struct Open {
-    count: u64,
-    first: Timestamp,
-    last: Timestamp,
-    opened: Timestamp,
+    closed: Closed,
     ends: Timestamp,
     length: SignedDuration,
-    addresses: BTreeSet<String>,
-    source: EventSource,
+    /// The bounds that it takes a place of.
+    places: Vec<Bound>,
+}
+
+/// What has so many windows open and no more.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Bound {
+    /// All requests.
+    Requests,
+    /// All logins.
+    Logins,
+    /// The requests of a principal, or the logins by a name, on a cluster.
+    Principal(bool, String, String),
+    /// The logins on a cluster.
+    Cluster(String),
+    /// The logins from an address on a cluster, with a name or without one.
+    Address(bool, String, String),
+}
+
+impl Bound {
+    /// How many.
+    fn most(&self) -> usize {
+        match self {
+            Self::Requests => OF_ALL,
+            Self::Logins => OF_LOGINS,
+            Self::Principal(..) | Self::Address(true, ..) => OF_ONE,
+            Self::Cluster(_) => OF_CLUSTER,
+            Self::Address(false, ..) => OF_ADDRESS,
+        }
+    }
+
+    /// Those that a refusal is held to, when it is told apart from all others.
+    fn of(cluster: &str, refusal: &Refusal) -> Vec<Self> {
+        let (is_login, cluster) = (refusal.what.is_login(), cluster.to_owned());
+        let of_principal = |name| Self::Principal(is_login, cluster.clone(), name);
+        if !is_login {
+            // Those of whom nobody tells are as one.
+            return vec![Self::Requests, of_principal(refusal.principal.clone().unwrap_or_default())];
+        }
+        let address = refusal.address.clone().unwrap_or_default();
+        let of_address = Self::Address(refusal.principal.is_some(), cluster.clone(), address);
+        let mut all = vec![Self::Logins, Self::Cluster(cluster.clone()), of_address];
+        all.extend(refusal.principal.clone().map(of_principal));
+        all
+    }
 }
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Windows {
     open: BTreeMap<Kind, Open>,
-    /// By cluster and principal, how many windows are open.
-    of_one: BTreeMap<(String, Option<String>), usize>,
-    /// Kinds whose window closed of late: how long it was, and until when that counts.
-    before: BTreeMap<Kind, (SignedDuration, Timestamp)>,
+    /// How many windows are open for each bound.
+    taken: BTreeMap<Bound, usize>,
+    /// Requests, and logins, whose window closed of late: how long it was, and until when that counts.
+    before: [BTreeMap<Kind, (SignedDuration, Timestamp)>; 2],
 }
 
 impl Windows {
     /// Takes a refusal on `cluster`, heard `now`.
     pub fn take(&mut self, cluster: &str, refusal: &Refusal, now: Timestamp) {
         let at = refusal.time(now);
-        let kind = self.place(cluster, refusal);
-        let one = (kind.cluster.clone(), kind.principal.clone());
-        let is_new = !self.open.contains_key(&kind);
-        if is_new {
-            *self.of_one.entry(one).or_default() += 1;
+        let (kind, places) = self.place(cluster, refusal);
+        if !self.open.contains_key(&kind) {
+            self.open(kind.clone(), places, refusal, now);
         }
-        let before = self.before.get(&kind).filter(|(_, until)| *until > now);
-        let length = before.map_or(SHORTEST, |(length, _)| (*length * 2).min(LONGEST));
-        let window = self.open.entry(kind).or_insert_with(|| Open {
-            count: 0,
-            first: at,
-            last: at,
-            opened: now,
-            ends: now + length,
-            length,
-            addresses: BTreeSet::new(),
-            source: refusal.source,
-        });
+        let Some(Open { closed: window, .. }) = self.open.get_mut(&kind) else { return };
         window.count += 1;
         window.first = window.first.min(at);
         window.last = window.last.max(at);
@@ -106,123 +156,95 @@ impl Windows {
         }
     }
 
-    /// The kind that a refusal is counted as.
-    fn place(&self, cluster: &str, refusal: &Refusal) -> Kind {
-        let login = matches!(refusal.what, Refused::Login { .. });
+    fn open(&mut self, kind: Kind, places: Vec<Bound>, refusal: &Refusal, now: Timestamp) {
+        for bound in &places {
+            *self.taken.entry(bound.clone()).or_default() += 1;
+        }
+        let before = self.before[shelf(&kind)].get(&kind).filter(|(_, until)| *until > now);
+        let length = before.map_or(SHORTEST, |(length, _)| (*length * 2).min(LONGEST));
+        let at = refusal.time(now);
+        let closed = Closed {
+            kind: kind.clone(),
+            count: 0,
+            first: at,
+            last: at,
+            opened: now,
+            addresses: BTreeSet::new(),
+            why: refusal.why.clone(),
+            source: refusal.source,
+        };
+        self.open.insert(kind, Open { closed, ends: now + length, length, places });
+    }
+
+    /// The kind that a refusal is counted as, and the bounds that its window takes a place of.
+    fn place(&self, cluster: &str, refusal: &Refusal) -> (Kind, Vec<Bound>) {
+        let is_login = refusal.what.is_login();
         let exact = Kind {
             cluster: cluster.to_owned(),
             principal: refusal.principal.clone(),
-            address: refusal.address.clone().filter(|_| login && refusal.principal.is_none()),
-            what: Some(refusal.what.clone()),
+            // Logins of nobody known are told apart by where they come from.
+            address: refusal.address.clone().filter(|_| is_login && refusal.principal.is_none()),
+            what: What::This(refusal.what.clone()),
         };
-        if self.open.contains_key(&exact) {
-            return exact;
+        let bounds = Bound::of(cluster, refusal);
+        if self.open.contains_key(&exact) || bounds.iter().all(|bound| self.has_room(bound)) {
+            return (exact, bounds);
         }
-        let of_one = self.of_one.get(&(exact.cluster.clone(), exact.principal.clone())).copied().unwrap_or_default();
-        // Logins of nobody known are told apart by where they come from.
-        let most = if exact.principal.is_none() { OF_ALL } else { OF_ONE };
-        if of_one < most && self.open.len() < OF_ALL {
-            return exact;
+        // One for each cluster is always open to what is beyond.
+        let (cluster, address) = (exact.cluster, None);
+        if is_login {
+            return (Kind { cluster, principal: None, address, what: What::Logins }, Vec::new());
         }
-        let together = Kind { what: None, address: None, ..exact };
-        if self.open.contains_key(&together) || self.open.len() < OF_ALL {
-            return together;
+        let together = Kind { cluster, principal: exact.principal, address, what: What::Requests };
+        if self.open.contains_key(&together) || self.has_room(&Bound::Requests) {
+            return (together, vec![Bound::Requests]);
         }
-        Kind { principal: None, ..together }
+        (Kind { principal: None, ..together }, Vec::new())
+    }
+
+    fn has_room(&self, bound: &Bound) -> bool {
+        self.taken.get(bound).is_none_or(|taken| *taken < bound.most())
     }
 
     /// Takes out the windows that are over.
     pub fn close(&mut self, now: Timestamp) -> Vec<Closed> {
-        self.before.retain(|_, (_, until)| *until > now);
+        self.before.iter_mut().for_each(|before| before.retain(|_, (_, until)| *until > now));
         let over: Vec<_> = self.open.iter().filter(|(_, w)| w.ends <= now).map(|(kind, _)| kind.clone()).collect();
         over.into_iter().filter_map(|kind| self.close_one(kind, now)).collect()
     }
 
+    /// Takes out all of them, over or not.
+    pub fn close_all(&mut self) -> Vec<Closed> {
+        self.taken.clear();
+        std::mem::take(&mut self.open).into_values().map(|window| window.closed).collect()
+    }
+
     fn close_one(&mut self, kind: Kind, now: Timestamp) -> Option<Closed> {
-        let window = self.open.remove(&kind)?;
-        let one = (kind.cluster.clone(), kind.principal.clone());
-        if let Some(count) = self.of_one.get_mut(&one) {
-            *count -= 1;
-            if *count == 0 {
-                self.of_one.remove(&one);
+        let Open { closed, length, places, .. } = self.open.remove(&kind)?;
+        for bound in places {
+            if let Some(taken) = self.taken.get_mut(&bound) {
+                *taken -= 1;
+                if *taken == 0 {
+                    self.taken.remove(&bound);
+                }
             }
         }
-        if self.before.len() < OF_ALL {
-            self.before.insert(kind.clone(), (window.length, now + window.length));
+        let before = &mut self.before[shelf(&kind)];
+        if before.len() < OF_ALL {
+            before.insert(kind, (length, now + length));
         }
-        let Open { count, first, last, opened, addresses, source, .. } = window;
-        Some(Closed { kind, count, first, last, opened, addresses, source })
+        Some(closed)
+    }
+}
+
+/// Of requests, or of logins.
+fn shelf(kind: &Kind) -> usize {
+    match &kind.what {
+        What::This(what) => usize::from(what.is_login()),
+        What::Requests => 0,
+        What::Logins => 1,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use jiff::{SignedDuration, Timestamp};
-
-    use super::{OF_ALL, OF_ONE, SHORTEST, Windows};
-    use crate::api::EventSource;
-    use crate::domain::audit::heard::{Refusal, Refused};
-
-    fn denied(principal: &str, topic: &str) -> Refusal {
-        let what = Refused::Access {
-            operation: "Read".into(),
-            resource_type: "Topic".into(),
-            resource_name: topic.into(),
-            api: Some("Fetch".into()),
-        };
-        let address = Some("10.0.0.1".to_owned());
-        Refusal { what, principal: Some(principal.into()), address, at: None, source: EventSource::BrokerLog }
-    }
-
-    fn after(seconds: i64) -> Timestamp {
-        Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds)
-    }
-
-    #[test]
-    fn equal_refusals_are_one_event_and_windows_of_what_goes_on_grow() {
-        let mut windows = Windows::default();
-        let mut lengths = Vec::new();
-        let mut opened = after(0);
-        let mut told = 0;
-        for second in 0..3000 {
-            windows.take("c", &denied("a", "t"), after(second));
-            for closed in windows.close(after(second)) {
-                lengths.push(after(second).duration_since(opened).as_secs());
-                opened = after(second + 1);
-                told += closed.count;
-            }
-        }
-        assert_eq!(lengths, [5, 10, 20, 40, 80, 160, 320, 600, 600, 600]);
-        assert_eq!(told + windows.close(after(10_000)).iter().map(|c| c.count).sum::<u64>(), 3000);
-        // Silence for as long as the last window was begins anew.
-        windows.take("c", &denied("a", "t"), after(20_000));
-        assert_eq!(windows.close(after(20_000) + SHORTEST).len(), 1);
-    }
-
-    #[test]
-    fn a_flood_of_different_things_is_counted_together() {
-        let mut windows = Windows::default();
-        for n in 0..10_000 {
-            windows.take("c", &denied("a", &format!("t{n}")), after(0));
-        }
-        assert_eq!(windows.open.len(), OF_ONE + 1);
-        for n in 0..10_000 {
-            windows.take("c", &denied(&format!("p{n}"), "t"), after(0));
-        }
-        assert!(windows.open.len() <= OF_ALL + 1, "{}", windows.open.len());
-        let closed = windows.close(after(60));
-        assert_eq!(closed.iter().map(|c| c.count).sum::<u64>(), 20_000, "nothing is lost from the counts");
-        assert!(windows.open.is_empty() && windows.of_one.is_empty());
-    }
-
-    #[test]
-    fn what_a_broker_s_clock_says_is_believed_within_bounds() {
-        let mut windows = Windows::default();
-        let now = after(100_000);
-        for at in [now - SignedDuration::from_mins(1), after(0), now + SignedDuration::from_hours(9)] {
-            windows.take("c", &Refusal { at: Some(at), ..denied("a", "t") }, now);
-        }
-        let closed = windows.close(now + SHORTEST);
-        assert_eq!((closed[0].first, closed[0].last), (now - SignedDuration::from_mins(1), now));
-    }
-}
+mod tests;

@@ -171,7 +171,7 @@ pub fn labels(event: &SecurityEventSpec) -> BTreeMap<String, String> {
     let labels = [
         (SEVERITY_LABEL, format!("{:?}", event.severity)),
         (ACTION_LABEL, format!("{:?}", event.action)),
-        (OBJECT_LABEL, object.trim_end_matches(['.', '-', '_']).to_owned()),
+        (OBJECT_LABEL, object.trim_matches(['.', '-', '_']).to_owned()),
     ];
     labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
@@ -230,8 +230,8 @@ pub fn severity(action: Action, outcome: Outcome) -> Severity {
 mod tests {
     use jiff::{SignedDuration, Timestamp};
 
-    use super::{Happening, KEPT, KEPT_FOR, Origin, event, origin, past_retention};
-    use crate::api::{Action, EventSource, ObjectRef};
+    use super::{Happening, KEPT, KEPT_FOR, Origin, event, labels, origin, past_retention};
+    use crate::api::{Action, EventSource, OBJECT_LABEL, ObjectRef};
 
     #[test]
     fn what_others_cause_is_counted_apart() {
@@ -248,6 +248,20 @@ mod tests {
         let object = ObjectRef { kind: "StreamCluster".into(), namespace: None, name: "prod".into(), uid: None };
         let told = event(Happening::new(Action::DriftFound, object, "r", "m"), "k", Timestamp::UNIX_EPOCH);
         assert_eq!(origin(&told, "weir-system", "weir-system"), Origin::Own);
+    }
+
+    #[test]
+    fn a_label_begins_and_ends_as_a_label_must() {
+        let label = |kind: &str, name: &str| {
+            let object = ObjectRef { kind: kind.into(), namespace: None, name: name.into(), uid: None };
+            let happening = Happening::new(Action::AccessDenied, object, "NotAuthorized", "");
+            labels(&event(happening, "", Timestamp::UNIX_EPOCH)).remove(OBJECT_LABEL).unwrap()
+        };
+        assert_eq!(label("_", "_"), "");
+        assert_eq!(label("_", "a."), "a");
+        assert_eq!(label("Topic", "__a b__"), "Topic.__a-b");
+        let long = label("Topic", &format!("{}_", "x".repeat(56)));
+        assert!(long.len() <= 63 && long.ends_with('x'), "{long}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{Index, ObjectKey, PrincipalKey};
 use crate::api::Reason;
 use crate::domain::acl::AclEntry;
 use crate::domain::binding::{Grant, Resolution, widen};
-use crate::domain::names::{engine_of_worker, share_of_guest};
+use crate::domain::names::{client_of, engine_of_worker, share_of_guest, uid8};
 
 /// What one principal should have on its cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,6 +69,31 @@ impl Index {
                     .clients
                     .get(&record.key())
                     .is_some_and(|c| c.metadata.uid.as_ref() == Some(uid) && c.metadata.deletion_timestamp.is_none())
+        })
+    }
+
+    /// Whether `principal` is a version of a credential on `cluster` whose removal is under way.
+    pub fn is_leaving(&self, cluster: &str, principal: &str) -> bool {
+        let uid = self.issued.get(principal).filter(|uid| self.client_cluster(uid) == Some(cluster));
+        uid.is_some() && !self.is_issued_and_live(principal)
+    }
+
+    /// Whether `principal` was ever issued on `cluster`, as far as its ledger tells: versions that it still has, and those before of
+    /// clients that are still there.
+    pub fn was_issued(&self, cluster: &str, principal: &str) -> bool {
+        if let Some(uid) = self.issued.get(principal) {
+            return self.client_cluster(uid) == Some(cluster);
+        }
+        let client = client_of(principal).and_then(|key| self.clients.get(&key));
+        let uid = client.and_then(|client| client.metadata.uid.as_deref());
+        let record =
+            uid.filter(|uid| self.client_cluster(uid) == Some(cluster)).and_then(|uid| self.client_record(uid));
+        uid.zip(record).is_some_and(|(uid, record)| {
+            let marker = format!("~{}-", uid8(uid));
+            let version = principal.split_once(&marker).map(|(_, rest)| rest.split(',').next().unwrap_or(rest));
+            version
+                .and_then(|v| v.parse().ok())
+                .is_some_and(|version: u32| (1..=record.last_version).contains(&version))
         })
     }
 

@@ -23,12 +23,20 @@ pub fn event(event: &Value) -> Option<Refusal> {
     let data = &event["data"];
     let what = match event["type"].as_str()?.strip_prefix(PREFIX)? {
         "authorization" => denial(data)?,
-        "authentication" => login(data)?,
+        "authentication" => Refused::login(why(data)?),
         "request" => request(data)?,
         _ => return None,
     };
     let at = event["time"].as_str().and_then(|t| t.parse::<Timestamp>().ok());
-    Some(Refusal { what, principal: who(data), address: address(data), at, source: EventSource::ConfluentAuditLog })
+    let why = why(data).filter(|_| what.is_login()).map(fit);
+    Some(Refusal {
+        what,
+        principal: who(data),
+        address: address(data),
+        why,
+        at,
+        source: EventSource::ConfluentAuditLog,
+    })
 }
 
 /// A member by its name in camel case, or as some versions have it, in snake case.
@@ -83,14 +91,15 @@ fn method(data: &Value) -> Option<String> {
     camel(member(data, "methodName", "method_name").as_str()?.rsplit('.').next()?)
 }
 
-fn login(data: &Value) -> Option<Refused> {
+/// Why a login failed; `None` where it did not.
+fn why(data: &Value) -> Option<&str> {
     let result = &data["result"];
     let status = result["status"].as_str().unwrap_or_default();
     if status.is_empty() || status == "SUCCESS" {
         return None;
     }
     let why = result["message"].as_str().filter(|m| !m.is_empty());
-    Some(Refused::Login { why: fit(why.unwrap_or(status)) })
+    Some(why.unwrap_or(status))
 }
 
 /// Version 1 has a text; version 2 an object for each kind of principal. Of a login that failed, the name that was tried is told.

@@ -78,6 +78,7 @@ fn denial(message: &str) -> Option<Refusal> {
         },
         principal: Some(principal(who)),
         address: Some(address(host)?),
+        why: None,
         at: None,
         source: EventSource::BrokerLog,
     })
@@ -95,9 +96,10 @@ fn login(message: &str) -> Option<Refusal> {
     };
     let why = why.strip_suffix(')').unwrap_or(why);
     Some(Refusal {
-        what: Refused::Login { why: fit(why) },
+        what: Refused::login(why),
         principal: None,
         address: Some(address(host)?),
+        why: Some(fit(why)),
         at: None,
         source: EventSource::BrokerLog,
     })

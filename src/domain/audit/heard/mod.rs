@@ -6,14 +6,19 @@
 //! | [`kafka`] | the log of Apache Kafka |
 //! | [`confluent`] | the audit log of Confluent Server |
 //! | [`post`] | what shippers of logs send |
+//! | [`weight`] | what JSON would take up |
 
 pub mod confluent;
 pub mod kafka;
 pub mod post;
+pub mod weight;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::EventSource;
+
+/// The SASL mechanisms that brokers of Kafka know.
+pub const MECHANISMS: [&str; 5] = ["GSSAPI", "OAUTHBEARER", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 
 /// The longest name that is kept, in characters.
 const LONGEST: usize = 256;
@@ -31,6 +36,8 @@ pub struct Refusal {
     pub principal: Option<String>,
     /// Where it came from.
     pub address: Option<String>,
+    /// Why a login failed, in the broker's words. They may hold what somebody unknown sent: they tell nothing apart.
+    pub why: Option<String>,
     /// When, as the broker says.
     pub at: Option<Timestamp>,
     /// Who tells.
@@ -53,9 +60,23 @@ pub enum Refused {
     },
     /// A login.
     Login {
-        /// Why, in the broker's words.
-        why: String,
+        /// The SASL mechanism, where the broker names one; of [`MECHANISMS`].
+        mechanism: Option<&'static str>,
     },
+}
+
+impl Refused {
+    /// A login that failed for this reason.
+    fn login(why: &str) -> Self {
+        let named =
+            why.rsplit_once("SASL mechanism ").map(|(_, name)| name.split([' ', ',', ')']).next().unwrap_or(name));
+        Self::Login { mechanism: named.and_then(|name| MECHANISMS.into_iter().find(|m| *m == name)) }
+    }
+
+    /// Whether it was a login: then nobody knows who it was, whatever name was tried.
+    pub fn is_login(&self) -> bool {
+        matches!(self, Self::Login { .. })
+    }
 }
 
 impl Refusal {
@@ -65,19 +86,29 @@ impl Refusal {
     }
 }
 
-/// Text of somebody else's, fit to be shown: without control characters, and not longer than a name may be.
+/// Text of somebody else's, fit to be shown: as [`harmless`], and not longer than a name may be.
 pub fn fit(text: &str) -> String {
-    let mut fit: String = text.chars().take(LONGEST).map(|c| if is_fit(c) { c } else { '\u{fffd}' }).collect();
+    let mut fit: String = text.chars().take(LONGEST).map(shown).collect();
     if text.chars().nth(LONGEST).is_some() {
         fit.push('…');
     }
     fit
 }
 
-/// Neither a control character, nor one that changes the direction or the look of what stands around it.
+/// Text of somebody else's, whole, without characters that do something to a terminal.
+pub fn harmless(text: &str) -> String {
+    text.chars().map(shown).collect()
+}
+
+fn shown(c: char) -> char {
+    if is_fit(c) { c } else { '\u{fffd}' }
+}
+
+/// Neither a control character, nor one that changes the direction or the look of what stands around it, nor one without any look.
 fn is_fit(c: char) -> bool {
     !c.is_control()
-        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        && !matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        && !matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A principal without its type. Other types than `User` keep theirs.

@@ -3,12 +3,24 @@
 use jiff::Timestamp;
 use serde_json::{Deserializer, Value};
 
+use super::weight::{OF_BODY, OF_RECORD, is_light};
 use super::{Refusal, confluent, kafka};
 
 /// The names that shippers give to a record's parts.
 const MESSAGE: [&str; 5] = ["message", "log", "msg", "body", "MESSAGE"];
 const LOGGER: [&str; 6] = ["logger", "loggerName", "logger_name", "log.logger", "category", "class"];
 const TIME: [&str; 5] = ["@timestamp", "timestamp", "time", "date", "instant"];
+
+/// Why a body is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// It would take up too much; it was not parsed.
+    #[error("the body has more values than are taken at once: send smaller batches")]
+    TooHeavy,
+    /// It is no JSON, or no records.
+    #[error("{0}")]
+    Unreadable(String),
+}
 
 /// What was in a body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,17 +44,21 @@ impl Post {
 /// lines: who can, has its layout write JSON.
 pub fn lines(body: &[u8]) -> Post {
     let mut post = Post::default();
-    for line in String::from_utf8_lossy(body).lines().filter(|l| !l.trim().is_empty()) {
-        post.add(told(None, line.trim()));
+    for line in body.split(|byte| *byte == b'\n') {
+        let line = String::from_utf8_lossy(line);
+        if !line.trim().is_empty() {
+            post.add(told(None, line.trim()));
+        }
     }
     post
 }
 
-/// One record of a topic: JSON, or one line of a log.
+/// One record of a topic: JSON, or one line of a log. JSON that would take up too much is about something else.
 pub fn record(value: &[u8]) -> Post {
-    match json(value) {
+    match within(value, OF_RECORD) {
         Ok(post) => post,
-        Err(_) => {
+        Err(Unfit::TooHeavy) => Post { refusals: Vec::new(), others: 1 },
+        Err(Unfit::Unreadable(_)) => {
             let mut post = Post::default();
             post.add(told(None, String::from_utf8_lossy(value).trim()));
             post
@@ -53,11 +69,20 @@ pub fn record(value: &[u8]) -> Post {
 /// JSON: values one after the other, each a record, an array of records, or an export of OTLP.
 ///
 /// # Errors
-/// It is no JSON, or no records.
-pub fn json(body: &[u8]) -> Result<Post, String> {
+/// See [`Unfit`].
+pub fn json(body: &[u8]) -> Result<Post, Unfit> {
+    within(body, OF_BODY)
+}
+
+fn within(body: &[u8], most: usize) -> Result<Post, Unfit> {
+    // A line of a log is none, whatever a client has written into it.
+    let is_tree = body.trim_ascii_start().first().is_some_and(|first| matches!(first, b'{' | b'['));
+    if is_tree && !is_light(body, most) {
+        return Err(Unfit::TooHeavy);
+    }
     let mut post = Post::default();
     for value in Deserializer::from_slice(body).into_iter::<Value>() {
-        let value = value.map_err(|e| format!("the body is no JSON: {e}"))?;
+        let value = value.map_err(|e| Unfit::Unreadable(format!("the body is no JSON: {e}")))?;
         match value {
             Value::Array(records) => records.iter().try_for_each(|r| post.take(r))?,
             record => post.take(&record)?,
@@ -67,9 +92,9 @@ pub fn json(body: &[u8]) -> Result<Post, String> {
 }
 
 impl Post {
-    fn take(&mut self, record: &Value) -> Result<(), String> {
+    fn take(&mut self, record: &Value) -> Result<(), Unfit> {
         if !record.is_object() {
-            return Err("a record is no JSON object".into());
+            return Err(Unfit::Unreadable("a record is no JSON object".into()));
         }
         if let Some(resources) = record.get("resourceLogs").and_then(Value::as_array) {
             self.otlp(resources);
@@ -83,17 +108,19 @@ impl Post {
 
     /// `ExportLogsServiceRequest` (OTLP 1.x, JSON encoding).
     fn otlp(&mut self, resources: &[Value]) {
-        let each = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
+        fn each<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+            value[name].as_array().map(Vec::as_slice).unwrap_or_default()
+        }
         for scope in resources.iter().flat_map(|r| each(r, "scopeLogs")) {
-            for record in each(&scope, "logRecords") {
+            for record in each(scope, "logRecords") {
                 let text = record["body"]["stringValue"].as_str().unwrap_or_default();
                 let attribute = |name: &str| {
                     let attributes = record["attributes"].as_array()?.iter();
                     let found = attributes.into_iter().find(|a| a["key"] == name)?;
-                    found["value"]["stringValue"].as_str().map(str::to_owned)
+                    found["value"]["stringValue"].as_str()
                 };
                 let logger = LOGGER.iter().find_map(|name| attribute(name));
-                let logger = logger.or_else(|| scope["scope"]["name"].as_str().map(str::to_owned));
+                let logger = logger.or_else(|| scope["scope"]["name"].as_str());
                 let nanos = |name: &str| {
                     let value = &record[name];
                     let number = value.as_str().and_then(|n| n.parse::<i128>().ok());
@@ -101,7 +128,7 @@ impl Post {
                 };
                 let nanos = nanos("timeUnixNano").or_else(|| nanos("observedTimeUnixNano"));
                 let at = nanos.and_then(|n| Timestamp::from_nanosecond(n).ok());
-                self.add(told(logger.as_deref(), text).map(|r| Refusal { at: at.or(r.at), ..r }));
+                self.add(told(logger, text).map(|r| Refusal { at: at.or(r.at), ..r }));
             }
         }
     }
@@ -135,6 +162,7 @@ fn told(logger: Option<&str>, text: &str) -> Option<Refusal> {
         return Some(refusal);
     }
     if text.starts_with('{')
+        && is_light(text.as_bytes(), OF_RECORD)
         && let Ok(inner) = serde_json::from_str::<Value>(text)
     {
         if confluent::is(&inner) {

@@ -1,13 +1,17 @@
 //! What brokers and shippers send, and what others would like them to have sent.
 
 use proptest::prelude::{any, proptest};
+use proptest::test_runner::Config;
 use proptest::{prop_assert, prop_assert_eq};
 use serde_json::json;
 
-use super::{Post, json, lines};
+use super::{Post, Unfit, json, lines, record};
 use crate::api::EventSource;
+use crate::domain::audit::heard::weight::{OF_BODY, is_light};
 use crate::domain::audit::heard::{Refusal, Refused, kafka};
 
+/// The largest body that the intake takes, in bytes.
+const LARGEST: usize = 4 * 1024 * 1024;
 const DENIED: &str = "Principal = User:billing.invoicer~1a2b3c4d-1 is Denied operation = READ from host = 10.244.0.6 on resource = \
                       Topic:LITERAL:payments.orders.placed for request = Fetch with resourceRefCount = 1 based on rule DefaultDeny";
 const FAILED: &str = "[SocketServer listenerType=BROKER, nodeId=0] Failed authentication with /10.244.0.1 \
@@ -30,6 +34,7 @@ fn access(principal: &str, address: &str, name: &str) -> Refusal {
         },
         principal: Some(principal.into()),
         address: Some(address.into()),
+        why: None,
         at: None,
         source: EventSource::BrokerLog,
     }
@@ -39,9 +44,10 @@ fn failed() -> Refusal {
     let why =
         "Authentication failed during authentication due to invalid credentials with SASL mechanism SCRAM-SHA-512";
     Refusal {
-        what: Refused::Login { why: why.into() },
+        what: Refused::Login { mechanism: Some("SCRAM-SHA-512") },
         principal: None,
         address: Some("10.244.0.1".into()),
+        why: Some(why.into()),
         at: None,
         source: EventSource::BrokerLog,
     }
@@ -70,7 +76,10 @@ fn older_brokers_and_other_names_of_hosts_are_understood() {
     let named = "[SocketServer brokerId=1] Failed re-authentication with host.example/2001:db8:0:0:0:0:0:1 (SSL handshake failed)";
     let refusal = kafka::message(SELECTOR, named).unwrap();
     assert_eq!(refusal.address.as_deref(), Some("2001:db8::1"));
-    assert_eq!(refusal.what, Refused::Login { why: "SSL handshake failed".into() });
+    assert_eq!(
+        (refusal.what, refusal.why.as_deref()),
+        (Refused::Login { mechanism: None }, Some("SSL handshake failed"))
+    );
 }
 
 #[test]
@@ -131,7 +140,8 @@ fn confluent_s_events_are_understood() {
             "result": {"status": "UNAUTHENTICATED", "message": "Bad password for user"}},
     });
     let refused = json(login.to_string().as_bytes()).unwrap().refusals;
-    assert_eq!(refused[0].what, Refused::Login { why: "Bad password for user".into() });
+    assert_eq!(refused[0].what, Refused::Login { mechanism: None });
+    assert_eq!(refused[0].why.as_deref(), Some("Bad password for user"));
     assert_eq!(refused[0].principal.as_deref(), Some("app"));
     let cloud = json!({
         "specversion": "1.0", "type": "io.confluent.kafka.server/request", "time": "2026-11-28T05:18:47.920Z",
@@ -159,6 +169,30 @@ fn what_is_no_json_is_refused_and_names_the_fault() {
     }
 }
 
+/// A leaf of a map takes 600 bytes: these would be 400 MB.
+#[test]
+fn what_would_take_up_too_much_is_not_parsed() {
+    let tiny = r#"{"a":0},"#.repeat(LARGEST / 8);
+    assert_eq!(json(tiny.as_bytes()), Err(Unfit::TooHeavy));
+    assert_eq!(json(format!(" [{tiny}").as_bytes()), Err(Unfit::TooHeavy));
+    let inner = format!("[{}{{}}]", r#"{"a":0},"#.repeat(2_000));
+    assert_eq!(record(inner.as_bytes()), Post { refusals: vec![], others: 1 });
+    let nested = json!({"message": format!("{{\"a\":{inner}}}")}).to_string();
+    assert_eq!(json(nested.as_bytes()), Ok(Post { refusals: vec![], others: 1 }));
+    assert_eq!(lines(nested.as_bytes()), Post { refusals: vec![], others: 1 });
+}
+
+/// Nobody hides a refusal by the name that is asked for.
+#[test]
+fn a_name_weighs_nothing() {
+    let told = DENIED.replace("payments.orders.placed", &"{[,".repeat(10_000));
+    let of = |post: Post| post.refusals.len();
+    let object = json!({"logger": AUTHORIZER, "message": told}).to_string();
+    assert_eq!(of(record(object.as_bytes())), 1);
+    assert_eq!(of(record(json!({"log": object}).to_string().as_bytes())), 1);
+    assert_eq!(of(record(format!("2026-11-28 05:18:47,920 INFO {AUTHORIZER}: {told}").as_bytes())), 1);
+}
+
 /// Whoever asks for a resource chooses its name. It must not tell of another principal, nor of another address.
 #[test]
 fn a_name_cannot_forge_another_denial() {
@@ -178,6 +212,30 @@ fn a_name_cannot_forge_another_denial() {
     assert!(lines(quoted.as_bytes()).refusals.is_empty());
     let quoted = format!("[2026-11-28 05:18:47,920] INFO bad name {DENIED} (kafka.server.KafkaApis)");
     assert!(lines(quoted.as_bytes()).refusals.is_empty());
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 8, ..Config::default() })]
+
+    /// 10,000 records of some 400 bytes each, as log4j2 writes them: one a line, or in an array.
+    #[test]
+    fn what_brokers_ship_is_taken(name in "[a-z{},\\[\"]{0,40}", array in any::<bool>()) {
+        let message = DENIED.replace("payments.orders.placed", &name);
+        let record = json!({
+            "instant": {"epochSecond": 1_795_843_127, "nanoOfSecond": 920_000_000}, "thread": "kafka-request-handler-3",
+            "level": "INFO", "loggerName": AUTHORIZER, "endOfBatch": false, "threadId": 83, "threadPriority": 5,
+            "message": message,
+        });
+        let record = record.to_string();
+        let (first, between, last) = if array { ("[", ",", "]") } else { ("", "\n", "") };
+        let all = vec![record.as_str(); 10_000].join(between);
+        prop_assert!(all.len() <= 2 * LARGEST);
+        let body = format!("{first}{all}{last}");
+        prop_assert!(is_light(body.as_bytes(), OF_BODY));
+        // Reading them all is slow without optimisation: some are.
+        let body = format!("{first}{}{last}", vec![record.as_str(); 20].join(between));
+        prop_assert_eq!(json(body.as_bytes()).unwrap().refusals.len(), 20);
+    }
 }
 
 proptest! {
