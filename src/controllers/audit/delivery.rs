@@ -202,16 +202,21 @@ struct Sender<'a> {
 impl Sender<'_> {
     /// Sends a batch, whole or, where it is refused, one by one. How far it came, and whether the rest waits.
     async fn post(&self, batch: &[Stored], course: &mut Course) -> (Progress, Result<(), String>) {
-        let events: Vec<_> = batch.iter().map(|s| event(&s.record)).collect();
         let mut progress = Progress::default();
-        if batch.len() > 1 {
-            match self.patiently(&events, course).await {
+        let events: Vec<_> = batch.iter().map(event).collect();
+        let known: Vec<_> = events.iter().flatten().cloned().collect();
+        if known.len() > 1 {
+            match self.patiently(&known, course).await {
                 Ok(Ok(())) => return (Progress { taken: batch.len(), ..progress }, Ok(())),
                 Ok(Err(_)) => {}
                 Err(why) => return (progress, Err(why)),
             }
         }
         for (stored, event) in batch.iter().zip(&events) {
+            let Some(event) = event else {
+                progress.taken += 1;
+                continue;
+            };
             let said = match self.patiently(std::slice::from_ref(event), course).await {
                 Ok(said) => said,
                 Err(why) => return (progress, Err(why)),
@@ -275,12 +280,15 @@ fn letters(topic: &str) -> String {
     format!("{topic}-dead-letters")
 }
 
-/// A record in CloudEvents' JSON format; what is not Weir's goes as it is.
-fn event(record: &Record) -> Value {
-    let data = serde_json::from_slice(&record.value).unwrap_or(Value::Null);
-    match chain::read(&record.value) {
-        Ok((event, _)) => cloudevent(&event, data),
-        Err(_) => data,
+/// A record in CloudEvents' JSON format; `None` of what is not Weir's, which the trail tells of.
+fn event(stored: &Stored) -> Option<Value> {
+    let value = &stored.record.value;
+    match chain::read(value) {
+        Ok((event, _)) => Some(cloudevent(&event, serde_json::from_slice(value).ok()?)),
+        Err(why) => {
+            warn!(offset = stored.offset, why, "a record of the audit topic is not Weir's: it is not sent");
+            None
+        }
     }
 }
 
