@@ -13,4 +13,5 @@ mod lost;
 mod proof;
 mod schema;
 mod storm;
+mod watching;
 mod webhook;
