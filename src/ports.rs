@@ -1,6 +1,7 @@
 //! What the deciders need from the world, batch first. Adapters implement these traits; they never import each other.
 
 mod connectors;
+mod groups;
 mod links;
 mod rest;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use self::connectors::{Connectors, Listed};
+pub use self::groups::{GroupDescription, GroupMember};
 pub use self::links::{ClusterLinks, FoundLink};
 pub use self::rest::{RestEndpoint, RestError};
 use crate::domain::acl::{AclEntry, ResourceType};
@@ -325,6 +327,9 @@ pub trait KafkaAdmin: Send + Sync {
     async fn list_groups(&self) -> Result<Vec<GroupListing>, KafkaError>;
     /// Committed offsets.
     async fn group_offsets(&self, groups: &[String]) -> Result<PerItem<GroupOffsets>, KafkaError>;
+    /// Who is in each of these groups, which [`Self::list_groups`] told of: classic ones and those of KIP-848. One of another type is an
+    /// error.
+    async fn describe_groups(&self, groups: &[GroupListing]) -> Result<PerItem<GroupDescription>, KafkaError>;
     /// Deletes groups with their offsets.
     async fn delete_groups(&self, groups: &[String]) -> Result<PerItem<()>, KafkaError>;
     /// Offsets of partitions.

@@ -36,6 +36,7 @@ use crate::controllers::patience::Patience;
 use crate::controllers::publisher::{Publisher, wake_owners};
 use crate::controllers::reconcile::reconcile_kind;
 use crate::controllers::usages::{self, Usages};
+use crate::controllers::watching::{self, Watches};
 use crate::controllers::world::{Queues, World};
 use crate::controllers::{
     audit, data_product, decisions, external_share, partner, replication, role_binding, stream_client, stream_cluster,
@@ -169,6 +170,7 @@ async fn lead(
         secrets: Secrets::new(client.clone(), &settings.namespace),
         copies: Copies::default(),
         usages: Usages::default(),
+        watches: Watches::default(),
         fences: Fences::default(),
         bundles: Bundles::new(client.clone(), &settings.namespace),
         events: Events::new(client.clone(), &settings.namespace, &settings.identity),
@@ -250,6 +252,7 @@ async fn lead(
     tasks.spawn(replication::run(context.clone()));
     tokio::spawn(tell_of_leader(context.clone(), settings.clone()));
     tasks.spawn(usages::run(context.clone()));
+    tasks.spawn(watching::run(context.clone()));
     tasks.spawn(fences::run(context.clone()));
     tasks.spawn(audit::retention::run(context.clone()));
     tasks.spawn(keep_looking_at_policies(context.clone()));

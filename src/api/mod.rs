@@ -36,7 +36,9 @@ pub use replication::{
     KafkaConnect, MirrorMaker2, ProducerTuning, PullPolicy, ReplicationEngine, ReplicationStatus, Strimzi,
     TargetTopicPolicy,
 };
-pub use role_binding::{EntriesStatus, RoleBinding, RoleBindingSpec, RoleBindingStatus, RoleRef, Subject, SubjectKind};
+pub use role_binding::{
+    BindingUsage, EntriesStatus, RoleBinding, RoleBindingSpec, RoleBindingStatus, RoleRef, Subject, SubjectKind,
+};
 pub use security_event::{
     Action, Actor, ActorType, ClientRequest, EventSource, EventWindow, ObjectRef, Outcome, SecurityEvent,
     SecurityEventSpec, Severity,

@@ -1,5 +1,7 @@
 //! RoleBinding: subjects get a role.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
@@ -23,6 +25,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt"),
     printcolumn(name = "Entries", type_ = "integer", json_path = ".status.entries.count", priority = 1),
+    printcolumn(name = "Last-Used", type_ = "date", json_path = ".status.usage.lastUsedAt", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -126,6 +129,30 @@ pub struct RoleBindingStatus {
     /// When it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
+    /// How the access is used, once Weir has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<BindingUsage>,
+}
+
+/// How a binding's access is used, as far as consumer groups and the ends of topics tell. What is new is written about once an hour;
+/// an address, at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BindingUsage {
+    /// Since when Weir looks.
+    pub since: Time,
+    /// The beginning of the hour in which it was last used; absent where no use was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<Time>,
+    /// Since when it is not used, once that is longer than the cluster's `unusedAfter`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unused_since: Option<Time>,
+    /// Addresses that its principals were seen at, twenty at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// By StreamCluster, SHA-256 over the offsets that were last seen, the first 16 hex digits: what moves while nobody looks is use.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub positions: BTreeMap<String, String>,
 }
 
 /// Access control entries in short.

@@ -120,6 +120,8 @@ pub enum EventSource {
     BrokerLog,
     /// Confluent Server's audit log.
     ConfluentAuditLog,
+    /// What consumer groups commit, who is in them, and where topics end: Weir asks the brokers.
+    ConsumerGroups,
 }
 
 /// What a client asked a broker for.
@@ -247,6 +249,12 @@ pub enum Action {
     AuditCheckpoint,
     /// More happened than SecurityEvents are kept of.
     EventsSummarised,
+    /// A binding's access was used, in an hour of the clock.
+    AccessUsed,
+    /// A binding's access was used from an address that it was not used from before.
+    NewAddressSeen,
+    /// Nobody uses a binding's access.
+    GrantUnused,
 }
 
 /// To what.

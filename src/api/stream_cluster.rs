@@ -89,6 +89,10 @@ pub struct StreamClusterSpec {
     #[schemars(with = "String", regex(pattern = r"^([0-9]{1,5}(h|m|s))+$"))]
     #[serde(default = "default_resync_interval")]
     pub resync_interval: Duration,
+    /// How long the access of a RoleBinding goes without any use that is seen before a SecurityEvent says so, e.g. `720h`.
+    #[schemars(with = "String", regex(pattern = r"^([0-9]{1,7}(h|m|s))+$"))]
+    #[serde(default = "default_unused_after")]
+    pub unused_after: Duration,
 }
 
 fn default_max_revocations() -> u32 {
@@ -97,6 +101,11 @@ fn default_max_revocations() -> u32 {
 
 fn default_resync_interval() -> Duration {
     Duration::from(std::time::Duration::from_secs(600))
+}
+
+/// Thirty days.
+fn default_unused_after() -> Duration {
+    Duration::from(std::time::Duration::from_secs(720 * 3600))
 }
 
 /// Logs of brokers, which somebody posts, or writes into topics.

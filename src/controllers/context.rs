@@ -18,6 +18,7 @@ use super::fences::Fences;
 use super::patience::Patience;
 use super::publisher::Publisher;
 use super::usages::Usages;
+use super::watching::Watches;
 use super::world::World;
 use crate::domain::event::{Gain, Happening, event, in_parts};
 use crate::domain::ledger::Installation;
@@ -47,6 +48,8 @@ pub struct Context {
     pub copies: Copies,
     /// How much partners read.
     pub usages: Usages,
+    /// How bindings are used.
+    pub watches: Watches,
     /// NetworkPolicies before brokers.
     pub fences: Fences,
     /// Kubernetes Events and SecurityEvents.

@@ -48,6 +48,8 @@ pub struct Metrics {
     context: Weak<Context>,
     gauges: Vec<IntGaugeVec>,
     requests: IntCounterVec,
+    unused: IntGaugeVec,
+    new_addresses: IntCounterVec,
     counts: Vec<IntCounter>,
     available: IntGauge,
 }
@@ -60,10 +62,15 @@ impl Metrics {
     pub fn new(context: &Arc<Context>) -> prometheus::Result<Self> {
         let gauge = |(name, help, _): &Gauge| IntGaugeVec::new(Opts::new(*name, *help), &["cluster"]);
         let requests = Opts::new("weir_kafka_requests_total", "Requests sent to Kafka since the session began");
+        let unused = Opts::new("weir_grants_unused", "RoleBindings whose access nobody was seen to use for too long");
+        let new_addresses = "Addresses that access was used from for the first time since others were known";
+        let new_addresses = Opts::new("weir_new_addresses_total", new_addresses);
         Ok(Self {
             context: Arc::downgrade(context),
             gauges: GAUGES.iter().map(gauge).collect::<prometheus::Result<_>>()?,
             requests: IntCounterVec::new(requests, &["cluster", "api"])?,
+            unused: IntGaugeVec::new(unused, &["cluster"])?,
+            new_addresses: IntCounterVec::new(new_addresses, &["cluster"])?,
             counts: COUNTS
                 .iter()
                 .map(|(name, help, _)| IntCounter::new(*name, *help))
@@ -76,6 +83,7 @@ impl Metrics {
 impl Collector for Metrics {
     fn desc(&self) -> Vec<&Desc> {
         let of_clusters = self.gauges.iter().flat_map(Collector::desc).chain(self.requests.desc());
+        let of_clusters = of_clusters.chain(self.unused.desc()).chain(self.new_addresses.desc());
         of_clusters.chain(self.counts.iter().flat_map(Collector::desc)).chain(self.available.desc()).collect()
     }
 
@@ -83,11 +91,16 @@ impl Collector for Metrics {
         let Some(context) = self.context.upgrade() else { return Vec::new() };
         self.gauges.iter().for_each(|g| g.reset());
         self.requests.reset();
+        self.unused.reset();
+        self.new_addresses.reset();
         for (cluster, handle) in context.world.handles() {
             let state = handle.state();
             for (gauge, (_, _, read)) in self.gauges.iter().zip(&GAUGES) {
                 gauge.with_label_values(&[&cluster]).set(i64::try_from(read(&state)).unwrap_or(i64::MAX));
             }
+            let unused = context.watches.unused(&cluster);
+            self.unused.with_label_values(&[&cluster]).set(i64::try_from(unused).unwrap_or(i64::MAX));
+            self.new_addresses.with_label_values(&[&cluster]).inc_by(context.watches.new_addresses(&cluster));
             for (api, count) in &state.requests {
                 self.requests.with(&HashMap::from([("cluster", cluster.as_str()), ("api", *api)])).inc_by(*count);
             }
@@ -98,6 +111,7 @@ impl Collector for Metrics {
         }
         self.available.set(i64::from(!matches!(context.trail.standing(), Standing::Lost(..))));
         let of_clusters = self.gauges.iter().flat_map(Collector::collect).chain(self.requests.collect());
+        let of_clusters = of_clusters.chain(self.unused.collect()).chain(self.new_addresses.collect());
         let of_trail = self.counts.iter().flat_map(Collector::collect).chain(self.available.collect());
         of_clusters.chain(of_trail).collect()
     }

@@ -27,4 +27,5 @@ pub mod stream_client;
 pub mod stream_cluster;
 pub mod stream_role;
 pub mod usages;
+pub mod watching;
 pub mod world;

@@ -249,6 +249,11 @@ impl Index {
         self.approvals.get(key)
     }
 
+    /// Every binding.
+    pub fn bindings(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<RoleBinding>)> {
+        self.bindings.iter()
+    }
+
     /// The decisions about a binding, also about one of the same name that was before it.
     pub fn approvals_of<'a>(
         &'a self,

@@ -3,7 +3,7 @@
 //! The way of a decision: [`index`] holds what the API server has; [`tenancy`], [`product`], [`role`], [`approval`] and [`binding`]
 //! turn it into grants, and so does [`share`] for partners, with whom [`exchange`], [`contract`] and [`bundle`] deal; [`ledger`] remembers what
 //! was granted; [`plan`] compares both with what a cluster has; [`topics`] and [`rotation`] do the same for topics and
-//! credentials, and [`evidence`] says what was proven of those that are gone; [`usage`] says what partners read; [`publication`] and [`foreign_edit`] for what stands in consumers' namespaces; [`conditions`] and [`event`]
+//! credentials, and [`evidence`] says what was proven of those that are gone; [`usage`] says what partners read, and [`watch`] how bindings are used; [`publication`] and [`foreign_edit`] for what stands in consumers' namespaces; [`conditions`] and [`event`]
 //! say what came of it.
 
 pub mod acl;
@@ -39,3 +39,4 @@ pub mod tenancy;
 pub(crate) mod testing;
 pub mod topics;
 pub mod usage;
+pub mod watch;

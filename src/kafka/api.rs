@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use kafka_protocol::messages::{
-    AlterClientQuotasRequest, AlterUserScramCredentialsRequest, ApiVersionsRequest, CreateAclsRequest,
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest, DeleteGroupsRequest, DeleteTopicsRequest,
-    DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeDelegationTokenRequest, DescribeLogDirsRequest, DescribeUserScramCredentialsRequest, FetchRequest,
-    FindCoordinatorRequest, IncrementalAlterConfigsRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetFetchRequest, SaslAuthenticateRequest, SaslHandshakeRequest,
+    AlterClientQuotasRequest, AlterUserScramCredentialsRequest, ApiVersionsRequest, ConsumerGroupDescribeRequest,
+    CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest, DeleteGroupsRequest,
+    DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeDelegationTokenRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
+    DescribeUserScramCredentialsRequest, FetchRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
+    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetFetchRequest, SaslAuthenticateRequest,
+    SaslHandshakeRequest,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 
@@ -49,6 +50,8 @@ apis! {
     AlterClientQuotasRequest "AlterClientQuotas" 0..=1 WRITE,
     AlterUserScramCredentialsRequest "AlterUserScramCredentials" 0..=0 WRITE,
     ApiVersionsRequest "ApiVersions" 3..=4 READ,
+    // KIP-848.
+    ConsumerGroupDescribeRequest "ConsumerGroupDescribe" 0..=1 READ,
     CreateAclsRequest "CreateAcls" 1..=3 WRITE,
     CreatePartitionsRequest "CreatePartitions" 0..=3 WRITE,
     CreateTopicsRequest "CreateTopics" 4..=7 WRITE,
@@ -60,6 +63,7 @@ apis! {
     DescribeClusterRequest "DescribeCluster" 0..=2 READ,
     DescribeConfigsRequest "DescribeConfigs" 1..=4 READ,
     DescribeDelegationTokenRequest "DescribeDelegationToken" 1..=3 READ,
+    DescribeGroupsRequest "DescribeGroups" 0..=6 READ,
     DescribeLogDirsRequest "DescribeLogDirs" 1..=4 READ,
     DescribeUserScramCredentialsRequest "DescribeUserScramCredentials" 0..=0 READ,
     // From version 13 on topics go by id; the probe asks by name.

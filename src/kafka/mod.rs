@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use kafka_protocol::messages::DescribeClusterRequest;
 
-use self::admin::{acls, configs, groups, log_dirs, offsets, quotas, scram, tokens, topics};
+use self::admin::{acls, configs, groups, log_dirs, members, offsets, quotas, scram, tokens, topics};
 pub use self::audit_log::{AuditLog, Stored};
 use self::batch::reading;
 use self::cluster::{Cluster, To};
@@ -36,9 +36,9 @@ pub use self::ledger::KafkaLedger;
 pub use self::probe::KafkaProbe;
 use crate::domain::acl::AclEntry;
 use crate::ports::{
-    AclFilter, Broker, ClusterDescription, ClusterFeatures, ConfigDelta, ConfigEntry, ConfigResource, GroupListing,
-    GroupOffsets, KafkaAdmin, KafkaEndpoint, KafkaError, NewTopic, OffsetSpec, PerItem, QuotaDelta, Quotas,
-    ReplicaSize, ScramChange, ScramInfo, ScramMechanism, TopicDescription,
+    AclFilter, Broker, ClusterDescription, ClusterFeatures, ConfigDelta, ConfigEntry, ConfigResource, GroupDescription,
+    GroupListing, GroupOffsets, KafkaAdmin, KafkaEndpoint, KafkaError, NewTopic, OffsetSpec, PerItem, QuotaDelta,
+    Quotas, ReplicaSize, ScramChange, ScramInfo, ScramMechanism, TopicDescription,
 };
 
 /// The code of a SCRAM mechanism on the wire (KIP-554).
@@ -151,6 +151,10 @@ impl KafkaAdmin for KafkaAdminClient {
 
     async fn group_offsets(&self, groups: &[String]) -> Result<PerItem<GroupOffsets>, KafkaError> {
         Ok(groups::offsets(&self.cluster, groups).await)
+    }
+
+    async fn describe_groups(&self, groups: &[GroupListing]) -> Result<PerItem<GroupDescription>, KafkaError> {
+        Ok(members::describe(&self.cluster, groups).await)
     }
 
     async fn delete_groups(&self, groups: &[String]) -> Result<PerItem<()>, KafkaError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use weir::ports::{KafkaAdmin, NewTopic, OffsetSpec};
+use weir::ports::{GroupListing, KafkaAdmin, NewTopic, OffsetSpec};
 
 use crate::kafka_lab::{Password, admin, all, eventually, lab, topic, unique};
 
@@ -85,5 +85,56 @@ async fn groups_and_offsets_are_read_and_groups_deleted() {
     assert_eq!(deleted[0].as_ref().unwrap_err().code, Some(69));
     assert_eq!(deleted[1], Ok(()));
     assert!(!admin.list_groups().await.unwrap().iter().any(|g| g.id == group));
+    all(admin.delete_topics(&[name]).await.unwrap());
+}
+
+/// A consumer that has joined `group` by a protocol of librdkafka's, and is assigned what there is of `topic`.
+fn join(listener: &Password, topic: &str, group: &str, protocol: &str) -> BaseConsumer {
+    let mut config = config(listener);
+    config.set("group.id", group).set("group.protocol", protocol).set("client.id", "weir-test");
+    let consumer: BaseConsumer = config.create().unwrap();
+    consumer.subscribe(&[topic]).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while consumer.assignment().unwrap().count() == 0 {
+        assert!(std::time::Instant::now() < deadline, "{group} is assigned nothing by the {protocol} protocol");
+        let _ = consumer.poll(Duration::from_millis(100));
+    }
+    consumer
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn members_of_groups_of_both_protocols_are_told_with_their_addresses_and_topics() {
+    let admin = admin().await;
+    let name = unique("members");
+    all(admin.create_topics(&[topic(&name, 2)], false).await.unwrap());
+    let (classic, consumer) = (unique("classic"), unique("consumer"));
+    let joined = |group: &str, protocol: &'static str| {
+        let (listener, of, group) = (lab().scram512, name.clone(), group.to_owned());
+        tokio::task::spawn_blocking(move || join(&listener, &of, &group, protocol))
+    };
+    let members = (joined(&classic, "classic").await.unwrap(), joined(&consumer, "consumer").await.unwrap());
+
+    let listed = eventually("both groups are listed as stable", || async {
+        let groups = admin.list_groups().await.unwrap();
+        let of = |id: &str| groups.iter().find(|g| g.id == id && g.state == "Stable").cloned();
+        Some([of(&classic)?, of(&consumer)?])
+    })
+    .await;
+    assert_eq!(listed.each_ref().map(|g| g.group_type.to_ascii_lowercase()), ["classic", "consumer"]);
+    let of_another = GroupListing { group_type: "share".into(), ..listed[0].clone() };
+    let absent = GroupListing { id: unique("absent"), ..listed[1].clone() };
+    let asked = [listed[0].clone(), absent, of_another, listed[1].clone()];
+    let described = admin.describe_groups(&asked).await.unwrap();
+    for group in [&described[0], &described[3]] {
+        let group = group.as_ref().unwrap();
+        let [member] = group.members.as_slice() else { panic!("{group:?}") };
+        assert_eq!((group.state.as_str(), member.client_id.as_str()), ("Stable", "weir-test"));
+        assert!(member.address.is_some(), "{member:?}");
+        assert_eq!(member.topics.iter().collect::<Vec<_>>(), [&name]);
+    }
+    assert_eq!(described[1].as_ref().unwrap_err().code, Some(69));
+    assert!(described[2].as_ref().unwrap_err().message.contains("share"));
+    tokio::task::spawn_blocking(move || drop(members)).await.unwrap();
     all(admin.delete_topics(&[name]).await.unwrap());
 }

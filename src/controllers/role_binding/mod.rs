@@ -49,7 +49,10 @@ pub async fn reconcile(binding: Arc<RoleBinding>, context: Arc<Context>) -> Resu
     }
     let published = publish::config_map(&context, &binding, &resolution).await?;
     let before = binding.status.clone().unwrap_or_default();
-    let after = status::status(&binding, &resolution, &live, published, Timestamp::now());
+    let uid = binding.uid().unwrap_or_default();
+    let seen = context.watches.usage(&uid, before.usage.as_ref(), &resolution.clusters);
+    let told = (published, seen.or_else(|| before.usage.clone()));
+    let after = status::status(&binding, &resolution, &live, told, Timestamp::now());
     if after != before {
         announce(&context, &binding, &before, &after, &live.progress).await;
         write_status(&context.client, binding.as_ref(), &after).await?;

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sha2::{Digest, Sha256};
 
 use super::publish::Published;
-use crate::api::{ConditionType, EntriesStatus, RoleBinding, RoleBindingStatus};
+use crate::api::{BindingUsage, ConditionType, EntriesStatus, RoleBinding, RoleBindingStatus};
 use crate::controllers::live::Live;
 use crate::domain::acl::AclEntry;
 use crate::domain::binding::Resolution;
@@ -23,7 +23,7 @@ pub fn status(
     binding: &RoleBinding,
     resolution: &Resolution,
     live: &Live,
-    published: Published,
+    (published, usage): (Published, Option<BindingUsage>),
     now: Timestamp,
 ) -> RoleBindingStatus {
     let before = binding.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
@@ -42,6 +42,8 @@ pub fn status(
         prefixes: resolution.prefixes.iter().cloned().collect(),
         entries: (!entries.is_empty()).then(|| in_short(&entries)),
         expires_at: resolution.expires_at.map(|at| Time(whole_seconds(at))),
+        // What gives nothing is not unused.
+        usage: usage.map(|u| BindingUsage { unused_since: u.unused_since.filter(|_| !entries.is_empty()), ..u }),
     }
 }
 

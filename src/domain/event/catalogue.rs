@@ -24,6 +24,8 @@ pub enum Class {
     ApplicationLifecycle(u32),
     /// 6003 API Activity; the activity follows from Kafka's operation.
     ApiActivity,
+    /// 6005 Datastore Activity: 1 Read, 5 Write, as Kafka's operation is.
+    DatastoreActivity,
 }
 
 /// Activities of findings.
@@ -49,6 +51,7 @@ impl Class {
             Self::UserAccess(_) => 3005,
             Self::ApplicationLifecycle(_) => 6002,
             Self::ApiActivity => 6003,
+            Self::DatastoreActivity => 6005,
         }
     }
 
@@ -63,6 +66,7 @@ impl Class {
             Self::UserAccess(_) => "user_access",
             Self::ApplicationLifecycle(_) => "application_lifecycle",
             Self::ApiActivity => "api_activity",
+            Self::DatastoreActivity => "datastore_activity",
         }
     }
 
@@ -75,6 +79,7 @@ impl Class {
                 | Self::EntityManagement(_)
                 | Self::UserAccess(_)
                 | Self::ApiActivity
+                | Self::DatastoreActivity
         )
     }
 
@@ -89,6 +94,7 @@ impl Class {
             Self::UserAccess(_) => "user, privileges, resources",
             Self::ApplicationLifecycle(_) => "app",
             Self::ApiActivity => "api, src_endpoint, resources, action_id, disposition_id, authorizations",
+            Self::DatastoreActivity => "database, table, src_endpoint",
         }
     }
 }
@@ -119,6 +125,7 @@ pub const fn event_type(action: Action) -> &'static EventType {
 }
 
 const WEIR: &[EventSource] = &[EventSource::Weir];
+const GROUPS: &[EventSource] = &[EventSource::ConsumerGroups];
 const BROKERS: &[EventSource] = &[EventSource::BrokerLog, EventSource::ConfluentAuditLog];
 
 const fn row(
@@ -139,8 +146,8 @@ const fn on_record_only(row: EventType) -> EventType {
 /// Every type, in the order of [`Action`].
 pub const CATALOGUE: &[EventType] = {
     use Class::{
-        AccountChange, ApiActivity, ApplicationLifecycle, Authentication, ComplianceFinding, DetectionFinding,
-        EntityManagement, UserAccess,
+        AccountChange, ApiActivity, ApplicationLifecycle, Authentication, ComplianceFinding, DatastoreActivity,
+        DetectionFinding, EntityManagement, UserAccess,
     };
     use Severity::{Critical, High, Informational, Low, Medium};
     &[
@@ -497,6 +504,31 @@ pub const CATALOGUE: &[EventType] = {
             ApplicationLifecycle(99),
             WEIR,
             "more happened in a namespace than SecurityEvents are kept of: how much, by type; each is on record",
+        ),
+        row(
+            Action::AccessUsed,
+            "access.used",
+            Informational,
+            DatastoreActivity,
+            GROUPS,
+            "a binding's access was used, as far as consumer groups and the ends of topics tell; one for each hour of the clock in \
+             which it was, count says how many records were read",
+        ),
+        row(
+            Action::NewAddressSeen,
+            "access.new-address",
+            Medium,
+            DetectionFinding(Finding::Create),
+            GROUPS,
+            "principals of a binding, whose addresses were known, use it from another one",
+        ),
+        row(
+            Action::GrantUnused,
+            "access.unused",
+            Low,
+            ComplianceFinding(Finding::Create),
+            GROUPS,
+            "no use of a binding's access was seen for as long as its cluster says; once until it is used again",
         ),
     ]
 };

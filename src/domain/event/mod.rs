@@ -193,6 +193,8 @@ pub enum Origin {
     Copied,
     /// Brokers told it.
     Brokers,
+    /// It is of how access is used.
+    Used,
 }
 
 /// The origin of an event that stands in `namespace`. What has no namespace is Weir's, whose own is `weir_s`.
@@ -202,6 +204,7 @@ pub fn origin(event: &SecurityEventSpec, namespace: &str, weir_s: &str) -> Origi
         EventSource::Weir if home == namespace => Origin::Own,
         EventSource::Weir => Origin::Copied,
         EventSource::BrokerLog | EventSource::ConfluentAuditLog => Origin::Brokers,
+        EventSource::ConsumerGroups => Origin::Used,
     }
 }
 

@@ -134,6 +134,15 @@ fn of_class(class: Class, event: &SecurityEventSpec) -> Vec<(&'static str, Value
             ("disposition_id", json!(26)),
             ("authorizations", json!([{"decision": "Denied"}])),
         ],
+        Class::DatastoreActivity => {
+            let cluster = event.cluster.as_deref().unwrap_or("unknown");
+            let mut used = vec![
+                ("database", json!({"name": cluster, "type": "Apache Kafka", "type_id": 99})),
+                ("src_endpoint", endpoint(&client)),
+            ];
+            used.extend(client.resource_name.map(|topic| ("table", json!({"name": topic}))));
+            used
+        }
     }
 }
 
@@ -204,6 +213,10 @@ fn activity(class: Class, event: &SecurityEventSpec) -> u32 {
             Some("Write" | "Alter" | "AlterConfigs" | "IdempotentWrite") => 3,
             Some("Delete") => 4,
             _ => 99,
+        },
+        Class::DatastoreActivity => match event.client.as_ref().and_then(|c| c.operation.as_deref()) {
+            Some("Write") => 5,
+            _ => 1,
         },
     }
 }

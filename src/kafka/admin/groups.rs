@@ -18,7 +18,7 @@ use crate::kafka::codes;
 use crate::ports::{GroupListing, GroupOffsets, KafkaError, PerItem};
 
 /// Groups in one request.
-const GROUPS: Limit = Limit { items: 500, weight: usize::MAX };
+pub(super) const GROUPS: Limit = Limit { items: 500, weight: usize::MAX };
 /// `FindCoordinatorRequest.CoordinatorType` of groups.
 const GROUP_KEY: i8 = 0;
 
@@ -114,7 +114,10 @@ type ByBroker = BTreeMap<i32, Vec<String>>;
 type Failed<T> = HashMap<String, Result<T, KafkaError>>;
 
 /// The groups by the broker that coordinates them (KIP-699), and those for which none is known.
-async fn coordinators<T>(cluster: &Cluster, groups: &[&String]) -> Result<(ByBroker, Failed<T>), KafkaError> {
+pub(super) async fn coordinators<T>(
+    cluster: &Cluster,
+    groups: &[&String],
+) -> Result<(ByBroker, Failed<T>), KafkaError> {
     let request = FindCoordinatorRequest::default()
         .with_key_type(GROUP_KEY)
         .with_coordinator_keys(groups.iter().map(|id| text(id)).collect());

@@ -4,6 +4,7 @@ pub(super) mod acls;
 pub(super) mod configs;
 pub(super) mod groups;
 pub(super) mod log_dirs;
+pub(super) mod members;
 pub(super) mod offsets;
 pub(super) mod quotas;
 pub(super) mod scram;

@@ -1,0 +1,131 @@
+//! The events of what was found.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+use super::{Access, Finding, Window, hour};
+use crate::api::{Action, ActorType, ClientRequest, EventSource, EventWindow, ObjectRef};
+use crate::domain::audit::heard::fit;
+use crate::domain::event::{Happening, micros};
+
+/// How many groups and topics a message names.
+const NAMED: usize = 5;
+
+/// What to tell of a finding about `access` on `cluster`, and the key that it is told once by.
+pub fn tell(access: &Access, cluster: &str, finding: &Finding, now: Timestamp) -> (Happening, String) {
+    let object = ObjectRef {
+        kind: "RoleBinding".into(),
+        namespace: Some(access.binding.namespace.clone()),
+        name: access.binding.name.clone(),
+        uid: Some(access.uid.clone()),
+    };
+    let (happening, key) = match finding {
+        Finding::Used(window) => (used(access, object, window), window.hour),
+        Finding::NewAddress(address) => {
+            let message = format!("{} used its access from {address}, where it was not seen before", who(access));
+            let mut met = Happening::new(Action::NewAddressSeen, object, "NewAddress", message);
+            met.client = Some(ClientRequest { address: Some(address.to_string()), ..ClientRequest::default() });
+            (by_principals(met, access), hour(now))
+        }
+        Finding::Unused(since, was_used) => {
+            let seen = if *was_used { "it was used before" } else { "no use of it was ever seen" };
+            let message = format!(
+                "not used since {since:.0}, as far as committed offsets, members of groups and ends of topics tell; {seen}"
+            );
+            (Happening::new(Action::GrantUnused, object, "Unused", message), hour(*since))
+        }
+    };
+    let key = match finding {
+        Finding::NewAddress(address) => format!("{cluster}/{key}/{address}"),
+        Finding::Used(window) if window.is_cut => format!("{cluster}/{key}/{}", window.until),
+        _ => format!("{cluster}/{key}"),
+    };
+    let happening = happening
+        .on(cluster)
+        .of(access.principals.iter().cloned().collect())
+        .asked_by(access.requested_by.iter().map(String::as_str))
+        .concerning([access.owner.clone()]);
+    (Happening { source: EventSource::ConsumerGroups, ..happening }, key)
+}
+
+fn used(access: &Access, object: ObjectRef, window: &Window) -> Happening {
+    let read: i64 = window.records.values().sum();
+    let mut used = Happening::new(Action::AccessUsed, object, "Used", words(window, read));
+    used.count = read.max(1);
+    used.window = Some(EventWindow { start: MicroTime(micros(window.since)), end: MicroTime(micros(window.until)) });
+    let only_grew = window.records.is_empty() && !window.attended && !window.grown.is_empty();
+    let topics: Vec<_> = window.topics.iter().chain(window.grown.keys()).collect();
+    used.client = Some(ClientRequest {
+        operation: Some(if only_grew { "Write" } else { "Read" }.into()),
+        resource_type: topics.first().map(|_| "Topic".into()),
+        resource_name: only(topics).cloned(),
+        api: None,
+        address: only(&window.addresses).map(ToString::to_string),
+    });
+    by_principals(used, access)
+}
+
+fn words(window: &Window, read: i64) -> String {
+    let mut said = Vec::new();
+    if !window.records.is_empty() {
+        said.push(format!(
+            "read {} of {} by groups {}",
+            count(read, "record"),
+            count(as_count(window.topics.len()), "topic"),
+            named(window.records.keys().map(String::as_str))
+        ));
+    } else if window.attended {
+        said.push("clients were in its groups, and committed nothing new".to_owned());
+    }
+    if !window.grown.is_empty() {
+        let grown = count(window.grown.values().sum(), "record");
+        let topics = named(window.grown.keys().map(String::as_str));
+        said.push(format!("topics that it may write to grew by {grown}, whoever wrote them: {topics}"));
+    }
+    if window.unlooked {
+        said.push("something moved while Weir did not look, and how much is not known".to_owned());
+    }
+    if window.shared {
+        said.push("other bindings give the same to others who may use these groups".to_owned());
+    }
+    format!("{} (by committed offsets: who never commits is not seen)", said.join("; "))
+}
+
+fn by_principals(happening: Happening, access: &Access) -> Happening {
+    happening.by(ActorType::Principal, who(access))
+}
+
+/// Whose access it is. Kafka does not tell which of several it was.
+fn who(access: &Access) -> String {
+    match only(&access.principals) {
+        Some(principal) => principal.clone(),
+        None => format!("one of {}", count(as_count(access.principals.len()), "principal")),
+    }
+}
+
+/// The only one of them.
+fn only<T>(all: impl IntoIterator<Item = T>) -> Option<T> {
+    let mut all = all.into_iter();
+    all.next().filter(|_| all.next().is_none())
+}
+
+/// The first few names. That of what is beyond a bound is empty, and the first in order.
+fn named<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let all: Vec<_> = names.collect();
+    let known: Vec<_> = all.iter().filter(|name| !name.is_empty()).collect();
+    let first: Vec<_> = known.iter().take(NAMED).map(|name| fit(name)).collect();
+    let more = match (known.len().saturating_sub(NAMED), known.len() < all.len()) {
+        (0, false) => return first.join(", "),
+        (more, false) => format!("{more} more"),
+        (_, true) => "more".to_owned(),
+    };
+    format!("{} and {more}", first.join(", "))
+}
+
+fn as_count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn count(n: i64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
