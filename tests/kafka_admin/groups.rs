@@ -122,7 +122,7 @@ async fn members_of_groups_of_both_protocols_are_told_with_their_addresses_and_t
     })
     .await;
     assert_eq!(listed.each_ref().map(|g| g.group_type.to_ascii_lowercase()), ["classic", "consumer"]);
-    let of_another = GroupListing { group_type: "share".into(), ..listed[0].clone() };
+    let of_another = GroupListing { id: unique("other"), group_type: "share".into(), ..listed[0].clone() };
     let absent = GroupListing { id: unique("absent"), ..listed[1].clone() };
     let asked = [listed[0].clone(), absent, of_another, listed[1].clone()];
     let described = admin.describe_groups(&asked).await.unwrap();
