@@ -91,6 +91,13 @@ impl Operator {
         pod.status.and_then(|s| s.container_statuses).map_or(0, |c| c.iter().map(|c| c.restart_count).sum())
     }
 
+    /// Has whoever leads end in an orderly way. Returns its name.
+    pub async fn end_leader(&self) -> String {
+        let leader = self.leader().await;
+        self.pods.delete(&leader, &DeleteParams::default()).await.unwrap();
+        leader
+    }
+
     /// Kills whoever leads with SIGKILL, and takes its pod away. Its Lease is taken from it, since it is surely dead, so that
     /// nobody waits for the end of its time. Returns its name.
     ///

@@ -7,6 +7,8 @@ use weir::api::Action;
 use weir_e2e::lab::kafka::intake_token;
 use weir_e2e::lab::pki::INTAKE;
 
+use crate::events::{export, verify};
+use crate::harness::operator::Operator;
 use crate::harness::shell::try_run;
 use crate::harness::{Harness, until};
 
@@ -119,4 +121,30 @@ async fn what_is_forged_is_told_of_nobody_else() {
     assert!(jiff::Timestamp::now().duration_since(spec.time.0) < jiff::SignedDuration::from_mins(2), "{}", spec.time.0);
     let all = own.security_events(Action::AccessDenied).await;
     assert!(all.iter().all(|e| e.spec.actor.name != "victim"), "{all:#?}");
+}
+
+/// Its window would have been open for five seconds more.
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn what_was_heard_last_is_on_record_though_its_leader_ends() {
+    let h = Harness::start().await;
+    let (poster, operator) = (Poster::of(&h), Operator::of(&h));
+    let last = format!("last-{}", jiff::Timestamp::now().as_millisecond());
+    operator.governing().await;
+    assert_eq!(poster.json(&denied(&last, "t")).await.0, 200);
+    let ended = operator.end_leader().await;
+    operator.led_by_another_than(&ended).await;
+    let own = h.own_namespace();
+    own.until("it is on record, and shown", || async {
+        let all = export().await;
+        let events = all.iter().map(|e| &e["unmapped"]["event"]);
+        let counted: i64 =
+            events.filter(|e| e["actor"]["name"] == last.as_str()).filter_map(|e| e["count"].as_i64()).sum();
+        let shown = own.security_events(Action::AccessDenied).await;
+        let is_shown = shown.iter().any(|e| e.spec.actor.name == last);
+        if counted == 1 && is_shown { Ok(()) } else { Err(format!("{counted} {is_shown}")) }
+    })
+    .await;
+    let (proven, said) = verify(&[]).await;
+    assert!(proven, "{said}");
 }

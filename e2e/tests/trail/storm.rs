@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use weir::api::{Action, RoleBinding};
+use weir::kafka::KafkaAdminClient;
+use weir::ports::KafkaAdmin;
 
 use crate::events::export;
 use crate::harness::Harness;
@@ -94,4 +96,58 @@ async fn a_storm_of_refusals_stays_within_bounds_and_is_counted() {
     eprintln!("summed up: {:?}", summed.iter().map(|e| e.spec.message.as_str()).collect::<Vec<_>>());
     consumer.end().await;
     owner.end().await;
+}
+
+/// The same by a client of flesh and blood: brokers refuse it thousands of topics a second, and ship of that what they can.
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn a_client_that_tries_everything_is_told_of_in_a_few_events() {
+    let h = Harness::start().await;
+    let consumer = h.tenant("consumer").await;
+    consumer.apply(&client("app")).await;
+    let principal = consumer.principal("app").await;
+    let admin = KafkaAdminClient::connect(&consumer.login("app").await, "weir-e2e-storm").await.unwrap();
+    let start = Instant::now();
+    let mut refused = 0;
+    for round in 0.. {
+        if start.elapsed() > Duration::from_secs(10) {
+            break;
+        }
+        let names: Vec<_> = (0..2_000).map(|n| format!("storm.{round}.{n}")).collect();
+        assert!(admin.describe_topics(Some(&names)).await.is_ok_and(|found| found.is_empty()));
+        refused += names.len();
+    }
+    let took = start.elapsed().as_secs_f64();
+    eprintln!("{refused} topics were refused in {took:.1} s: {:.0} a second", refused as f64 / took);
+    consumer
+        .until("the burst is told", || async {
+            let bursts = consumer.security_events(Action::DenialBurst).await;
+            if bursts.is_empty() { Err("it is not".to_owned()) } else { Ok(()) }
+        })
+        .await;
+    let own = h.own_namespace();
+    let told = consumer
+        .until("windows are closed, on record, and no more is counted than was refused", || async {
+            let of_it = |e: &&serde_json::Value| {
+                e["action"] == "AccessDenied" && e["actor"]["name"].as_str() == Some(principal.as_str())
+            };
+            let all = export().await;
+            let told: Vec<_> = all.iter().map(|e| &e["unmapped"]["event"]).filter(of_it).collect();
+            let counted: i64 = told.iter().map(|e| e["count"].as_i64().unwrap()).sum();
+            let together = told.iter().any(|e| e["reason"] == "TooManyDifferent");
+            eprintln!("{} events count {counted} of {refused} refusals", told.len());
+            if together && counted <= i64::try_from(refused).unwrap() {
+                Ok(told.len())
+            } else {
+                Err(format!("{counted}"))
+            }
+        })
+        .await;
+    // Twenty things are told apart at once; each window lasts five seconds at least.
+    let most = 21 * (usize::try_from(start.elapsed().as_secs()).unwrap() / 5 + 1);
+    assert!(told <= most, "{told} events, {most} at most");
+    let shown = own.security_events(Action::AccessDenied).await.len()
+        + consumer.security_events(Action::AccessDenied).await.len();
+    eprintln!("{shown} of these and others are shown");
+    consumer.end().await;
 }
