@@ -174,6 +174,8 @@ pub async fn pass_on(listener: &TcpListener, leader: Leader, leading: Cancellati
         let leading = leading.clone();
         tokio::spawn(async move {
             if let Ok(Ok(mut to)) = timeout(PATIENCE, TcpStream::connect(to)).await {
+                // What comes is passed on at once, however small.
+                let _ = from.set_nodelay(true).and(to.set_nodelay(true));
                 tokio::select! {
                     passed = timeout(BOUNDS.longest, pass_between(&mut from, &mut to)) => drop(passed),
                     () = leading.cancelled() => {}

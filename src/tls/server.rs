@@ -1,6 +1,7 @@
 //! The server's side: HTTPS with TLS 1.3, a certificate that is read again when it changes, and bounds on every caller.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
@@ -10,6 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::Router;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use axum::middleware::map_response;
+use axum::response::Response;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -126,7 +131,17 @@ pub async fn serve(
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let (acceptor, routes) = (certificates.acceptor(), routes.clone());
+        // Small writes follow upon one another: none waits until the caller has acknowledged the one before.
+        let _ = stream.set_nodelay(true);
+        let (acceptor, routes, free) = (certificates.acceptor(), routes.clone(), places.clone());
+        // Some callers make a connection for each request, and leave it open: where places are few, none is kept for the next.
+        let sparing = map_response(move |mut response: Response| {
+            if free.available_permits() < bounds.connections / 2 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            ready(response)
+        });
+        let routes = move |stream: &_, address| routes(stream, address).layer(sparing.clone());
         tokio::spawn(async move {
             let proven = Arc::new(AtomicBool::new(false));
             let served = pin!(connection(stream, address, acceptor, routes, proven.clone()));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use weir::api::{Action, RoleBinding};
 use weir::kafka::KafkaAdminClient;
-use weir::ports::KafkaAdmin;
+use weir::ports::{ConfigResource, KafkaAdmin};
 
 use crate::events::export;
 use crate::harness::Harness;
@@ -98,7 +98,7 @@ async fn a_storm_of_refusals_stays_within_bounds_and_is_counted() {
     owner.end().await;
 }
 
-/// The same by a client of flesh and blood: brokers refuse it thousands of topics a second, and ship of that what they can.
+/// The same by a client of flesh and blood: brokers refuse it thousands of topics a second, and ship of that what their queues hold.
 #[tokio::test]
 #[ignore = "needs the lab: make test"]
 async fn a_client_that_tries_everything_is_told_of_in_a_few_events() {
@@ -113,9 +113,11 @@ async fn a_client_that_tries_everything_is_told_of_in_a_few_events() {
         if start.elapsed() > Duration::from_secs(10) {
             break;
         }
-        let names: Vec<_> = (0..2_000).map(|n| format!("storm.{round}.{n}")).collect();
-        assert!(admin.describe_topics(Some(&names)).await.is_ok_and(|found| found.is_empty()));
-        refused += names.len();
+        let topic = |n| ConfigResource::Topic(format!("storm.{round}.{n}"));
+        let topics: Vec<_> = (0..1_000).map(topic).collect();
+        let described = admin.describe_configs(&topics).await.unwrap();
+        assert!(described.iter().all(Result::is_err));
+        refused += topics.len();
     }
     let took = start.elapsed().as_secs_f64();
     eprintln!("{refused} topics were refused in {took:.1} s: {:.0} a second", refused as f64 / took);
@@ -136,7 +138,8 @@ async fn a_client_that_tries_everything_is_told_of_in_a_few_events() {
             let counted: i64 = told.iter().map(|e| e["count"].as_i64().unwrap()).sum();
             let together = told.iter().any(|e| e["reason"] == "TooManyDifferent");
             eprintln!("{} events count {counted} of {refused} refusals", told.len());
-            if together && counted <= i64::try_from(refused).unwrap() {
+            // The brokers' queues alone hold more.
+            if together && counted > 1_000 && counted <= i64::try_from(refused).unwrap() {
                 Ok(told.len())
             } else {
                 Err(format!("{counted}"))
