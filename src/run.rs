@@ -225,7 +225,10 @@ async fn lead(
         () = shutdown.cancelled() => return Ok(()),
     }
     // Before anything is carried out: without it every approval would seem void.
-    let enforced = look_at_policies(&context).await;
+    let enforced = tokio::select! {
+        enforced = look_at_policies(&context) => enforced,
+        () = shutdown.cancelled() => return Ok(()),
+    };
     info!(enforced, "synchronised with the API server");
     readiness.set(true);
     let mut recording = tokio::spawn(audit::run(context.clone(), told));
@@ -278,11 +281,13 @@ async fn lead(
 /// What was heard is told, and what was told is on record, or kept.
 async fn wind_up(context: &Context, mut hearing: JoinHandle<()>, mut recording: JoinHandle<()>) {
     const PATIENCE: Duration = Duration::from_secs(5);
-    if !hearing.is_finished() && timeout(PATIENCE, &mut hearing).await.is_err() {
+    let is_counted = hearing.is_finished() || timeout(PATIENCE, &mut hearing).await.is_ok();
+    context.trail.finish();
+    // What held it up was the topic, and is given up by now.
+    if !is_counted && timeout(PATIENCE, &mut hearing).await.is_err() {
         warn!("what brokers told last was not counted in time");
         hearing.abort();
     }
-    context.trail.finish();
     if !recording.is_finished() && timeout(PATIENCE, &mut recording).await.is_err() {
         warn!("the last events were not put on record in time");
     }

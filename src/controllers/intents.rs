@@ -40,8 +40,9 @@ impl Intents {
             return Ok(());
         }
         context.intend(told(new.len(), all.len()), &all).await?;
-        for (whose, what) in new {
-            self.note(whose, what, now);
+        // Where there is no AuditTrail nothing is on record, and one may come.
+        if context.trail.standing() != Standing::Unwanted {
+            new.into_iter().for_each(|(whose, what)| self.note(whose, what, now));
         }
         Ok(())
     }

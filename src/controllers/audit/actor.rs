@@ -16,7 +16,7 @@ use super::recent::Recent;
 use super::shown::{EVERY as SUMMARY_EVERY, Shown};
 use super::status::{Signed, status};
 use super::tending::{Health, Opening};
-use super::{Sending, Standing, Told};
+use super::{Sending, Told};
 use crate::api::{Action, AuditTrail, ObjectRef, Reason, SecurityEventSpec};
 use crate::controllers::context::Context;
 use crate::domain::audit::chain::Head;
@@ -36,6 +36,8 @@ const AGAIN_EVERY: Duration = Duration::from_secs(3);
 pub(super) const GRACE: Duration = Duration::from_secs(4);
 /// The most events that one transaction takes.
 const AT_ONCE: usize = 500;
+/// How long a write may take once the process ends.
+const LAST_WRITE: Duration = Duration::from_secs(2);
 /// How many SecurityEvents are made at once.
 const MADE_AT_ONCE: usize = 16;
 /// Events that the API server did not take either, which are held in memory.
@@ -164,11 +166,16 @@ impl Actor {
 
     /// The last that this instance does: what waits is on record, or kept, and the head is signed.
     async fn finish(mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        self.put_aside(waiting).await;
-        if let Some(trail) = self.trail()
-            && self.sign().await
-        {
+        self.wait_no_longer().await;
+        let in_memory: Vec<_> = self.in_memory.drain(..).collect();
+        if self.append(in_memory.iter()).await.is_err() {
+            self.keep(in_memory).await;
+        }
+        if !self.in_memory.is_empty() {
+            error!(events = self.in_memory.len(), "events could be neither put on record nor kept: they are lost");
+        }
+        let Some(trail) = self.trail() else { return };
+        if self.sign().await {
             self.report(&trail).await;
         }
     }
@@ -279,19 +286,13 @@ impl Actor {
         }
     }
 
-    /// Puts on record what is not there yet, in one transaction.
+    /// Puts on record what is not there yet, in one transaction. Another leader's opening the topic shuts this one out: no lease is
+    /// asked for.
     pub(super) async fn append<'a>(
         &mut self,
         events: impl Iterator<Item = &'a SecurityEventSpec> + Clone,
     ) -> Result<(), ()> {
         let Topic::Open(chain) = &mut self.topic else { return Err(()) };
-        if !self.context.leadership.holds() {
-            // It is opened again if leadership comes back; else another instance writes it.
-            self.topic = Topic::Closed;
-            self.health.closed();
-            self.context.trail.set_standing(Standing::Opening);
-            return Err(());
-        }
         let mut head = chain.head.clone();
         let mut records = Vec::new();
         let mut uids = BTreeSet::new();
@@ -304,7 +305,15 @@ impl Actor {
             return Ok(());
         }
         self.context.trail.set_writing(Some(Instant::now()));
-        let appended = chain.log.append(&records).await;
+        let finish = self.context.trail.finish.clone();
+        let at_the_end = async {
+            finish.cancelled().await;
+            tokio::time::sleep(LAST_WRITE).await;
+        };
+        let appended = tokio::select! {
+            appended = chain.log.append(&records) => appended,
+            () = at_the_end => Err(TopicError::Unavailable("the process ends".into())),
+        };
         self.context.trail.set_writing(None);
         match appended {
             Ok(()) => {

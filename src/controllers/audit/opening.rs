@@ -10,6 +10,7 @@ use crate::domain::audit::breaks::{Break, Broken};
 use crate::domain::audit::chain::Head;
 use crate::domain::audit::checkpoint::{Checkpoint, verify};
 use crate::domain::audit::proof::Proof;
+use crate::k8s::lease::Leadership;
 use crate::kafka::{AuditLog, Stored};
 use crate::ports::{KafkaEndpoint, TopicError};
 
@@ -105,9 +106,13 @@ impl From<TopicError> for Closed {
 ///
 /// # Errors
 /// See [`Closed`].
-pub async fn open(place: Place, known: Known) -> Result<Opened, Closed> {
+pub async fn open(place: Place, known: Known, leadership: Leadership) -> Result<Opened, Closed> {
     let log = AuditLog::connect(&place.endpoint, "weir-audit", &place.topic, place.retention).await;
     let log = Arc::new(log.map_err(|error| Closed::Unavailable(error.to_string()))?);
+    // Whoever opens it shuts out everybody else.
+    if !leadership.holds() {
+        return Err(Closed::Unavailable("leadership lapsed".into()));
+    }
     let tail = log.open(TAIL).await?;
     let confirmed = known.confirmed.clone();
     let Looked { last, head, broken } = look(&tail, known, place.retention, Timestamp::now());
@@ -123,7 +128,7 @@ pub async fn open(place: Place, known: Known) -> Result<Opened, Closed> {
 struct Looked {
     /// Their events.
     last: Vec<SecurityEventSpec>,
-    /// Where the chain goes on, if the last record can be read.
+    /// Where the chain goes on, if any record can be read.
     head: Option<Head>,
     /// Breaks among them that nobody confirmed.
     broken: Option<Broken>,
@@ -133,13 +138,14 @@ fn look(tail: &[Stored], known: Known, retention: Option<Duration>, now: Timesta
     let retention = retention.map(|r| SignedDuration::try_from(r).unwrap_or(SignedDuration::MAX));
     let mut proof = Proof::new(known.public_keys, known.checkpoints, retention).of_tail();
     known.fault.into_iter().for_each(|what| proof.fault(what));
-    let (mut last, mut place) = (Vec::with_capacity(tail.len()), None);
+    let (mut last, mut head) = (Vec::with_capacity(tail.len()), None);
     for stored in tail {
-        let (event, link) = proof.take(stored.offset, &stored.record).unzip();
-        last.extend(event);
-        place = link;
+        // Behind what is not Weir's the chain goes on from before.
+        if let Some((event, link)) = proof.take(stored.offset, &stored.record) {
+            last.push(event);
+            head = Some(Head::behind(&stored.record.value, &link));
+        }
     }
-    let head = tail.last().zip(place).map(|(stored, link)| Head::behind(&stored.record.value, &link));
     Looked { last, head, broken: proof.end(now).err() }
 }
 

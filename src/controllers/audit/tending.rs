@@ -55,6 +55,8 @@ pub(super) struct Health {
     failures: u32,
     /// It was open before, in this process.
     was_open: bool,
+    /// The AuditTrail, while there is one.
+    about: Option<ObjectRef>,
     /// The generation of the AuditTrail, and what its annotation confirmed, at the last look.
     asked: (Option<i64>, Option<String>),
 }
@@ -62,7 +64,15 @@ pub(super) struct Health {
 impl Default for Health {
     fn default() -> Self {
         let now = Instant::now();
-        Self { closed_since: now, look_due: now, lost: None, failures: 0, was_open: false, asked: (None, None) }
+        Self {
+            closed_since: now,
+            look_due: now,
+            lost: None,
+            failures: 0,
+            was_open: false,
+            about: None,
+            asked: (None, None),
+        }
     }
 }
 
@@ -86,6 +96,7 @@ impl Actor {
             self.health = Health { was_open: self.health.was_open, ..Health::default() };
             self.context.trail.set_standing(Standing::Opening);
         }
+        self.health.about.get_or_insert_with(|| about(trail));
         let asked = (trail.metadata.generation, trail.annotations().get(CONFIRM_ANNOTATION).cloned());
         if self.health.asked != asked {
             self.health.asked = asked;
@@ -123,14 +134,17 @@ impl Actor {
 
     /// There is no AuditTrail, or none any more.
     pub(super) async fn give_up(&mut self) {
-        if let Topic::Open(chain) = &self.topic {
+        let is_open = matches!(self.topic, Topic::Open(_));
+        if let Some(about) = self.health.about.take() {
             let words = "the AuditTrail was deleted: what happens from here on is on record nowhere";
-            let happening = Happening::new(Action::AuditTrailEnded, chain.about.clone(), "Deleted", words);
             let now = Timestamp::now();
-            self.tell(event(happening, &now.to_string(), now)).await;
-            self.sign().await;
-        }
-        if !matches!(self.topic, Topic::Unwanted) {
+            let ended = event(Happening::new(Action::AuditTrailEnded, about, "Deleted", words), &now.to_string(), now);
+            if is_open {
+                self.tell(ended).await;
+                self.sign().await;
+            } else {
+                self.shown.show(ended);
+            }
             warn!("there is no AuditTrail any more: events are not put on record");
             self.topic = Topic::Unwanted;
             // Another AuditTrail is told what its topic holds, and nothing of this one.
@@ -170,7 +184,7 @@ impl Actor {
             Checkpoint { chain, records: head.records, hash, time }
         }));
         known.confirmed = trail.annotations().get(CONFIRM_ANNOTATION).cloned();
-        let task = tokio::spawn(open(of.place.clone(), known));
+        let task = tokio::spawn(open(of.place.clone(), known, self.context.leadership.clone()));
         self.topic = Topic::Opening(Box::new(Opening { of, signer: Arc::new(signer), task }));
     }
 

@@ -148,8 +148,11 @@ impl Break {
     pub fn token(&self) -> String {
         let mut anywhere = self.clone();
         match &mut anywhere {
-            Self::CutOff { time, .. } | Self::Replaced { time, .. } | Self::Empty { time, .. } => {
-                return short(format!("a checkpoint of {time} knows more"));
+            Self::CutOff { time, .. }
+            | Self::Replaced { time, .. }
+            | Self::Empty { time, .. }
+            | Self::Rewritten { time, .. } => {
+                return short(format!("a checkpoint of {time} is not met"));
             }
             Self::Unreadable { offset, .. }
             | Self::Relabelled { offset, .. }
@@ -159,7 +162,7 @@ impl Break {
             | Self::Altered { offset, .. }
             | Self::BadCheckpoint { offset, .. }
             | Self::More { offset, .. } => *offset = 0,
-            Self::Rewritten { .. } | Self::BadKept { .. } | Self::Unsigned { .. } => {}
+            Self::BadKept { .. } | Self::Unsigned { .. } => {}
         }
         short(anywhere.to_string())
     }

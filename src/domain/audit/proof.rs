@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::breaks::{Break, Broken, Found, short};
 use super::chain::{self, Head, Link, Record};
 use super::checkpoint::{Checkpoint, key_id, thumbprint, verify};
+use super::heard::fit;
 use crate::api::{Action, SecurityEventSpec};
 
 /// The reason of an event that says that somebody confirmed breaks; it names their tokens.
@@ -103,7 +104,7 @@ impl Proof {
             // What lies behind follows upon what lies before, or else it is a break of its own.
             Err(why) => {
                 self.is_fresh = false;
-                self.found.add(offset, Break::Unreadable { offset, digest: short(&record.value), why });
+                self.found.add(offset, Break::Unreadable { offset, digest: short(&record.value), why: fit(&why) });
                 None
             }
         }
@@ -146,7 +147,7 @@ impl Proof {
         };
         let (expected, found) = (head.records, link.sequence);
         if link.id != head.id {
-            return Err(Break::Forked { offset, expected: head.id.clone(), found: link.id.clone() });
+            return Err(Break::Forked { offset, expected: fit(&head.id), found: fit(&link.id) });
         }
         if found > expected {
             return Err(Break::Gap { offset, expected, found });
@@ -167,7 +168,7 @@ impl Proof {
             self.proven.of_other_keys += 1;
             return;
         };
-        let bad = |why: String| Break::BadCheckpoint { offset, why };
+        let bad = |why: String| Break::BadCheckpoint { offset, why: fit(&why) };
         let checkpoint = match verify(&event.message, public_key) {
             Ok(checkpoint) if checkpoint.records == sequence => checkpoint,
             Ok(_) => return self.found.add(offset, bad("the checkpoint is of another place in the chain".into())),
@@ -225,7 +226,7 @@ impl Proof {
         for Checkpoint { chain, records, time, .. } in unmet {
             let what = match &self.head {
                 None => Break::Empty { expected: records, time },
-                Some(head) if head.id != chain => Break::Replaced { expected: chain, found: head.id.clone(), time },
+                Some(head) if head.id != chain => Break::Replaced { expected: chain, found: fit(&head.id), time },
                 Some(head) if head.records < records => Break::CutOff { found: head.records, expected: records, time },
                 // Of records before the first, or of some that a break tells of.
                 Some(_) => continue,
