@@ -65,7 +65,7 @@ impl AuditLog {
                 Ok(())
             };
             let records =
-                if from == end { Vec::new() } else { self.journal.read((from, end), Vec::new(), take).await? };
+                if from == end { Vec::new() } else { self.journal.read((from, Some(end)), Vec::new(), take).await? };
             // Transactions that were aborted take offsets and show nothing.
             if from == first || i64::try_from(records.len()).unwrap_or(i64::MAX) >= tail {
                 return Ok(records);
@@ -100,7 +100,7 @@ impl AuditLog {
         if first == end {
             return Ok(made);
         }
-        self.journal.read((first, end), made, move |made, message| each(made, stored(message))).await
+        self.journal.read((first, None), made, move |made, message| each(made, stored(message))).await
     }
 }
 

@@ -217,11 +217,11 @@ impl Journal {
         written
     }
 
-    /// Gives each committed record of the offsets `from` to `end` to `each`, which may fail; returns what it made. Somebody else's open
-    /// transaction before `end` hides what lies behind it: then it fails in the end.
+    /// Gives each committed record from offset `from` on to `each`, which may fail; returns what it made. With an `end`, all up to it or
+    /// it fails: somebody else's open transaction hides what lies behind. Without, up to the first transaction that is open.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        (from, end): (i64, i64),
+        (from, end): (i64, Option<i64>),
         mut made: T,
         mut each: impl FnMut(&mut T, &BorrowedMessage<'_>) -> Result<(), TopicError> + Send + 'static,
     ) -> Result<T, TopicError> {
@@ -244,12 +244,12 @@ impl Journal {
     }
 }
 
-/// Reads from an offset up to another.
+/// Reads from an offset up to another, or to the end of what is committed.
 fn read_all(
     config: &ClientConfig,
     context: Context,
     topic: &str,
-    (from, end): (i64, i64),
+    (from, end): (i64, Option<i64>),
     mut each: impl FnMut(&BorrowedMessage<'_>) -> Result<(), TopicError>,
 ) -> Result<(), TopicError> {
     let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(|e| failed(&e))?;
@@ -261,14 +261,16 @@ fn read_all(
     loop {
         match consumer.poll(Duration::from_millis(100)) {
             // Written since it was asked for: somebody else's.
-            Some(Ok(message)) if message.offset() >= end => return Ok(()),
+            Some(Ok(message)) if end.is_some_and(|end| message.offset() >= end) => return Ok(()),
             Some(Ok(message)) => {
                 last = Instant::now();
                 each(&message)?;
             }
             // The first record of a transaction that is still open looks like the end, and so does what a new leader of the partition
             // does not show yet.
-            Some(Err(ClientError::PartitionEOF(_))) if position(&consumer) >= end => return Ok(()),
+            Some(Err(ClientError::PartitionEOF(_))) if end.is_none_or(|end| position(&consumer) >= end) => {
+                return Ok(());
+            }
             Some(Err(ClientError::PartitionEOF(_))) => {}
             Some(Err(e @ ClientError::MessageConsumptionFatal(_))) => return Err(failed(&e)),
             // librdkafka goes on by itself after everything else.

@@ -36,15 +36,16 @@ impl KafkaLedger {
         Ok(Self { journal: Journal::new(endpoint, admin, topic, settings)?, seen: Mutex::new(None) })
     }
 
-    /// The newest value of every key of the topic, starting from what was seen.
-    async fn read_on(&self, seen: Option<Seen>) -> Result<Seen, TopicError> {
+    /// The newest value of every key of the topic, starting from what was seen. Once it is fenced, all of it: before, whoever wrote last
+    /// may have died amid a transaction.
+    async fn read_on(&self, seen: Option<Seen>, is_fenced: bool) -> Result<Seen, TopicError> {
         let (first, end) = self.journal.range().await?;
         // A topic that is shorter than what was seen of it is another one.
         let seen = seen.filter(|s| s.end <= end).unwrap_or(Seen { entries: BTreeMap::new(), end: first });
         if seen.end == end {
             return Ok(seen);
         }
-        self.journal.read((seen.end, end), seen, take).await
+        self.journal.read((seen.end, is_fenced.then_some(end)), seen, take).await
     }
 }
 
@@ -68,7 +69,7 @@ impl Ledger for KafkaLedger {
         if !self.journal.exists().await? {
             return Ok(BTreeMap::new());
         }
-        let seen = self.read_on(None).await?;
+        let seen = self.read_on(None, false).await?;
         Ok(self.seen.lock().await.insert(seen).entries.clone())
     }
 
@@ -76,7 +77,7 @@ impl Ledger for KafkaLedger {
         // Asked only once it is fenced: no earlier writer moves the end any more.
         let read = async {
             let seen = self.seen.lock().await.take();
-            self.read_on(seen).await
+            self.read_on(seen, true).await
         };
         Ok(self.journal.open(read).await?.entries)
     }
