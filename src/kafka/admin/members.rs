@@ -9,14 +9,19 @@ use kafka_protocol::messages::consumer_group_describe_response::{Assignment, Mem
 use kafka_protocol::messages::describe_groups_response::DescribedGroupMember;
 use kafka_protocol::messages::{ConsumerGroupDescribeRequest, DescribeGroupsRequest, GroupId};
 
-use super::groups::{GROUPS, coordinators};
+use super::groups::coordinators;
 use super::in_order;
 use crate::kafka::api::text;
-use crate::kafka::batch::{chunks, in_chunks};
+use crate::kafka::batch::{Limit, chunks, in_chunks};
 use crate::kafka::cluster::{Cluster, To};
 use crate::kafka::codes;
 use crate::ports::{GroupDescription, GroupListing, GroupMember, KafkaError, PerItem};
 
+/// The most topics of a member that are read, and the longest bytes: clients write what they like there.
+const MOST_TOPICS: i32 = 1_000;
+const LONGEST: usize = 256 * 1024;
+/// How many groups are asked about at once: each answer is in memory as a whole.
+const AT_ONCE: Limit = Limit { items: 20, weight: usize::MAX };
 /// The protocol type whose bytes say topics.
 const CONSUMERS: &str = "consumer";
 
@@ -43,7 +48,7 @@ type Described = Vec<(String, Result<GroupDescription, KafkaError>)>;
 
 /// See [`crate::ports::KafkaAdmin::describe_groups`].
 pub(in crate::kafka) async fn describe(cluster: &Cluster, groups: &[GroupListing]) -> PerItem<GroupDescription> {
-    let cut = chunks(groups, GROUPS, |_| 1);
+    let cut = chunks(groups, AT_ONCE, |_| 1);
     in_chunks(groups, cut, |batch| async move { ask(cluster, &batch).await }.boxed()).await
 }
 
@@ -169,7 +174,12 @@ fn topics(bytes: &[u8], mut after_each: impl FnMut(&mut Reader<'_>) -> Option<()
     let mut reader = Reader(bytes);
     reader.take(2)?;
     let mut topics = BTreeSet::new();
-    for _ in 0..reader.int()?.max(0) {
+    let count = reader.int()?.max(0);
+    // Who names more has them taken for not told.
+    if count > MOST_TOPICS || bytes.len() > LONGEST {
+        return None;
+    }
+    for _ in 0..count {
         let length = usize::from(u16::from_be_bytes(reader.take(2)?.try_into().ok()?));
         topics.insert(std::str::from_utf8(reader.take(length)?).ok()?.to_owned());
         after_each(&mut reader)?;
