@@ -106,7 +106,7 @@ fn size(refusals: &[Refusal]) -> u32 {
     u32::try_from(refusals.len().min(WAITING)).unwrap_or(u32::MAX)
 }
 
-/// What is heard, on its way to whoever counts it.
+/// Both ends of that way.
 pub fn channel() -> (ToCount, mpsc::Receiver<Heard>) {
     let (posts, heard) = mpsc::channel(QUEUE);
     (ToCount { posts, room: Arc::new(Semaphore::new(WAITING)) }, heard)

@@ -76,7 +76,7 @@ pub async fn run(context: Arc<Context>) {
 }
 
 fn wanted(context: &Context) -> BTreeMap<ObjectKey, Fence> {
-    let clusters: Vec<_> = context.world.index().clusters().map(str::to_owned).collect();
+    let clusters: Vec<_> = context.world.index().cluster_names().map(str::to_owned).collect();
     let settled = clusters.into_iter().filter(|cluster| context.is_settled(cluster));
     settled.flat_map(|cluster| network::fences(&context.world.index(), &cluster)).collect()
 }

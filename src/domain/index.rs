@@ -175,11 +175,6 @@ impl Index {
         self.trail.as_ref()
     }
 
-    /// The names of all StreamClusters.
-    pub fn clusters(&self) -> impl Iterator<Item = &str> {
-        self.clusters.keys().map(String::as_str)
-    }
-
     /// The principal that Weir itself uses on a cluster, once known.
     pub fn admin_principal(&self, cluster: &str) -> Option<&str> {
         self.admins.get(cluster).map(String::as_str)

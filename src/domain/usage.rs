@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 /// Offsets by topic and partition.
 pub type Offsets = BTreeMap<(String, i32), i64>;
@@ -107,12 +107,10 @@ impl Usage {
     }
 }
 
-/// The hour of the clock (UTC) that it lies in.
-fn hour(at: Timestamp) -> Timestamp {
-    at.checked_sub(SignedDuration::from_nanos(
-        i64::try_from(at.as_nanosecond().rem_euclid(3_600_000_000_000)).unwrap_or(0),
-    ))
-    .unwrap_or(at)
+/// The hour of the clock (UTC) that a moment lies in.
+pub fn hour(at: Timestamp) -> Timestamp {
+    let past = at.as_nanosecond().rem_euclid(3_600_000_000_000);
+    Timestamp::from_nanosecond(at.as_nanosecond() - past).unwrap_or(at)
 }
 
 #[cfg(test)]

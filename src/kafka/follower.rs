@@ -117,10 +117,11 @@ impl Follower {
 
 impl Followed {
     fn begin(&mut self, begin: Begin) -> Result<(), TopicError> {
-        self.done = self.committed(self.partitions()?)?;
+        let partitions = self.partitions()?;
+        self.done = self.committed(&partitions)?;
         if self.done.is_empty() && begin == Begin::Next {
             let mut ends = BTreeMap::new();
-            for partition in self.partitions()? {
+            for &partition in &partitions {
                 let (_, end) = self.consumer.fetch_watermarks(&self.topic, partition, TIMEOUT).map_err(unavailable)?;
                 ends.insert(partition, end);
             }
@@ -129,7 +130,7 @@ impl Followed {
             self.done = ends;
         }
         self.next = self.done.iter().map(|(partition, at)| (*partition, Offset::Offset(*at))).collect();
-        self.follow(self.partitions()?)
+        self.follow(partitions)
     }
 
     /// Partitions that there are.
@@ -143,10 +144,10 @@ impl Followed {
     }
 
     /// Up to where the group is done, of those of which it is known.
-    fn committed(&self, partitions: BTreeSet<i32>) -> Result<BTreeMap<i32, i64>, TopicError> {
+    fn committed(&self, partitions: &BTreeSet<i32>) -> Result<BTreeMap<i32, i64>, TopicError> {
         let mut asked = TopicPartitionList::new();
         for partition in partitions {
-            asked.add_partition(&self.topic, partition);
+            asked.add_partition(&self.topic, *partition);
         }
         let committed = self.consumer.committed_offsets(asked, TIMEOUT).map_err(unavailable)?;
         let each = committed.elements().into_iter().map(|e| match (e.error(), e.offset()) {

@@ -121,17 +121,15 @@ async fn an_audit_trail_that_is_deleted_ends_signed_and_another_goes_on_behind_i
         if told.iter().any(|e| e.spec.time.0 >= began) { Ok(()) } else { Err(format!("{told:#?}")) }
     })
     .await;
-    let kind = json!({"apiVersion": "weir.dev/v1alpha1", "kind": "AuditTrail", "metadata": {"name": "default"}});
-    let mut another = kind;
-    another["spec"] = json!(trail.spec);
+    let another = json!({"apiVersion": "weir.dev/v1alpha1", "kind": "AuditTrail", "metadata": {"name": "default"}, "spec": trail.spec});
     platform.apply_value(another).await;
     platform.ready::<AuditTrail>("default").await;
     platform
         .until("both are one chain, proven", || async {
             let (proven, said) = verify(&[]).await;
-            let ends: Vec<_> = export().await;
-            let ended = ends.iter().position(|e| e["unmapped"]["event"]["action"] == "AuditTrailEnded");
-            let next = ended.map(|at| ends[at + 1]["unmapped"]["event"]["action"].clone());
+            let all = export().await;
+            let ended = all.iter().position(|e| e["unmapped"]["event"]["action"] == "AuditTrailEnded");
+            let next = ended.map(|at| all[at + 1]["unmapped"]["event"]["action"].clone());
             if proven && next == Some(json!("AuditCheckpoint")) { Ok(()) } else { Err(format!("{next:?} {said}")) }
         })
         .await;

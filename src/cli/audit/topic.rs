@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use jiff::SignedDuration;
 use kube::{Api, Client};
 
 use crate::api::{AuditTrail, StreamCluster};
@@ -32,7 +31,7 @@ pub struct Topic {
     /// The last checkpoint that the AuditTrail has.
     pub known: Option<Checkpoint>,
     /// How long records are kept; without, for ever.
-    pub retention: Option<SignedDuration>,
+    pub retention: Option<Duration>,
 }
 
 /// Finds it by the AuditTrail, or the topic that is called `other` on the same cluster.
@@ -62,7 +61,6 @@ pub async fn find(client: &Client, at: &Where, other: Option<String>) -> anyhow:
     let name = other.unwrap_or(trail.spec.topic);
     let log = AuditLog::connect(&access.endpoint, "weir-audit-reader", &name, retention).await;
     let log = log.with_context(|| format!("failed to enter StreamCluster {cluster}"))?;
-    let retention = retention.map(|r| SignedDuration::try_from(r).unwrap_or(SignedDuration::MAX));
     Ok(Topic { name, log, public_keys, known, retention })
 }
 

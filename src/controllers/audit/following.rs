@@ -62,7 +62,7 @@ fn wanted(context: &Context) -> BTreeMap<Place, KafkaEndpoint> {
             let topics = logs.map(|l| l.topics).unwrap_or_default();
             topics.into_iter().map(|topic| Place { cluster: cluster.to_owned(), topic }).collect::<Vec<_>>()
         };
-        index.clusters().flat_map(of).collect()
+        index.cluster_names().flat_map(of).collect()
     };
     places.into_iter().filter_map(|place| Some((place.clone(), context.endpoint(&place.cluster)?))).collect()
 }

@@ -16,7 +16,6 @@ use crate::domain::audit::bursts::Bursts;
 use crate::domain::audit::denied::{burst, happening};
 use crate::domain::audit::heard::Refusal;
 use crate::domain::audit::windows::{Closed, Windows};
-use crate::domain::event::Happening;
 use crate::k8s::credentials::CredentialsError;
 
 /// How often it is looked for windows that are over.
@@ -68,7 +67,7 @@ impl Counted {
             let index = context.world.index();
             told.iter().map(|b| burst(&index, b)).collect()
         };
-        record(context, told).await;
+        context.record_all(told).await;
     }
 
     /// Without what Weir tries itself: as nobody, and as somebody whose access has ended.
@@ -100,12 +99,7 @@ async fn tell(context: &Context, closed: Vec<Closed>) {
         let index = context.world.index();
         closed.iter().map(|closed| happening(&index, closed)).collect()
     };
-    record(context, told).await;
-}
-
-async fn record(context: &Context, told: Vec<(Happening, String)>) {
-    let told = told.into_iter().map(|(happening, key)| async move { context.record(happening, &key).await });
-    futures::future::join_all(told).await;
+    context.record_all(told).await;
 }
 
 /// Keeps the tokens as the Secrets have them, for ever.
@@ -148,5 +142,5 @@ fn secrets(context: &Context) -> Vec<(String, String)> {
         let secret = index.cluster_spec(name)?.broker_logs.as_ref()?.token_secret_ref.as_ref()?.name.clone();
         Some((name.to_owned(), secret))
     };
-    index.clusters().filter_map(of).collect()
+    index.cluster_names().filter_map(of).collect()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::api::{AuditTrailStatus, Reason, SecurityEventSpec};
 use crate::domain::audit::breaks::{Break, Broken};
@@ -135,7 +135,6 @@ struct Looked {
 }
 
 fn look(tail: &[Stored], known: Known, retention: Option<Duration>, now: Timestamp) -> Looked {
-    let retention = retention.map(|r| SignedDuration::try_from(r).unwrap_or(SignedDuration::MAX));
     let mut proof = Proof::new(known.public_keys, known.checkpoints, retention).of_tail();
     known.fault.into_iter().for_each(|what| proof.fault(what));
     let (mut last, mut head) = (Vec::with_capacity(tail.len()), None);

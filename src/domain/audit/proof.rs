@@ -3,8 +3,9 @@
 //! A break that a person confirmed counts no more once it is on record that it was, and a checkpoint covers that record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::breaks::{Break, Broken, Found, short};
 use super::chain::{self, Head, Link, Record};
@@ -41,7 +42,7 @@ pub struct Proof {
     public_keys: Vec<String>,
     /// By how many records they know: checkpoints from outside of the topic that it has not been seen to agree with.
     outside: BTreeMap<u64, Vec<Checkpoint>>,
-    retention: Option<SignedDuration>,
+    retention: Option<Duration>,
     head: Option<Head>,
     /// Nothing was taken yet.
     is_fresh: bool,
@@ -60,7 +61,7 @@ impl Proof {
     pub fn new(
         public_keys: Vec<String>,
         outside: impl IntoIterator<Item = Checkpoint>,
-        retention: Option<SignedDuration>,
+        retention: Option<Duration>,
     ) -> Self {
         let mut by_records: BTreeMap<u64, Vec<Checkpoint>> = BTreeMap::new();
         for checkpoint in outside {
@@ -96,18 +97,19 @@ impl Proof {
 
     /// Takes the next record; gives back what it tells, whether or not it is what follows.
     pub fn take(&mut self, offset: i64, record: &Record) -> Option<(SecurityEventSpec, Link)> {
-        match chain::read(&record.value) {
+        let told = match chain::read(&record.value) {
             Ok((event, link)) => {
                 self.check(offset, record, &event, &link);
                 Some((event, link))
             }
             // What lies behind follows upon what lies before, or else it is a break of its own.
             Err(why) => {
-                self.is_fresh = false;
                 self.found.add(offset, Break::Unreadable { offset, digest: short(&record.value), why: fit(&why) });
                 None
             }
-        }
+        };
+        self.is_fresh = false;
+        told
     }
 
     fn check(&mut self, offset: i64, record: &Record, event: &SecurityEventSpec, link: &Link) {
@@ -133,7 +135,6 @@ impl Proof {
         if event.action == Action::AuditTrailBroken && event.reason == CONFIRMED {
             self.told.extend(event.entries.iter().cloned());
         }
-        self.is_fresh = false;
         self.proven.chain.clone_from(&link.id);
         self.proven.records = head.records;
         self.proven.last_time = Some(event.time.0);
@@ -221,7 +222,9 @@ impl Proof {
     /// # Errors
     /// Breaks that nobody confirmed; checkpoints that know more, unless what they know is past the retention `now`.
     pub fn end(mut self, now: Timestamp) -> Result<Proven, Broken> {
-        let is_past = |c: &Checkpoint| self.retention.is_some_and(|r| now.duration_since(c.time) > r);
+        let is_past = |c: &Checkpoint| {
+            self.retention.is_some_and(|r| Duration::try_from(now.duration_since(c.time)).is_ok_and(|age| age > r))
+        };
         let unmet: Vec<_> = std::mem::take(&mut self.outside).into_values().flatten().filter(|c| !is_past(c)).collect();
         for Checkpoint { chain, records, time, .. } in unmet {
             let what = match &self.head {

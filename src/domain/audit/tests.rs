@@ -216,7 +216,7 @@ fn many_breaks_are_told_in_few_words() {
 #[test]
 fn what_is_past_retention_is_not_missing() {
     let (_, last) = chain(3);
-    let hour = jiff::SignedDuration::from_hours(1);
+    let hour = std::time::Duration::from_secs(3600);
     let end = |after| {
         let proof = Proof::new(vec![signer().public_key()], outside(&last), Some(hour));
         proof.end(Timestamp::UNIX_EPOCH + after)

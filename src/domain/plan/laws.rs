@@ -118,6 +118,26 @@ impl<'a> Model<'a> {
         self.ledger.grants.get(&self.principal).cloned().unwrap_or_default()
     }
 
+    /// The plan where all that is in the ledger and not on the brokers may still arrive there; and what that is.
+    fn plan_with_late(&mut self) -> (PrincipalPlan, BTreeSet<AclEntry>) {
+        let recorded = self.recorded();
+        let entries: BTreeSet<_> = recorded.values().flat_map(|r| r.entries.clone()).collect();
+        let late: BTreeSet<_> = entries.difference(&self.observed.entries).cloned().collect();
+        self.most.extend(late.iter().cloned());
+        let mut plan = self.plan();
+        keep_recorded(&mut plan, &recorded, &late);
+        (plan, late)
+    }
+
+    /// Those of `late` that are among `arrives` arrive.
+    fn arrive(&mut self, arrives: &BTreeSet<u8>, late: &BTreeSet<AclEntry>) -> Vec<AclEntry> {
+        let arrived: Vec<_> = arrives.iter().map(|n| entry(&self.principal, *n)).filter(|e| late.contains(e)).collect();
+        self.observed.entries.extend(arrived.iter().cloned());
+        self.ours.extend(arrived.iter().cloned());
+        self.check();
+        arrived
+    }
+
     /// Carries out what goes on while nothing can be given, and holds that it takes away alone.
     fn narrow(&mut self, plan: &PrincipalPlan) {
         let recorded = self.recorded();
@@ -265,22 +285,15 @@ proptest! {
     fn a_write_from_before_that_arrives_late_is_known_and_removed(case in case(), arrives in prop::collection::btree_set(0..6u8, 0..6)) {
         let world = World::empty();
         let mut model = Model::new(&world.index, &case);
-        let recorded = model.recorded();
-        let entries: BTreeSet<_> = recorded.values().flat_map(|r| r.entries.clone()).collect();
-        let late: BTreeSet<_> = entries.difference(&model.observed.entries).cloned().collect();
-        model.most.extend(late.iter().cloned());
-        let mut plan = model.plan();
-        keep_recorded(&mut plan, &recorded, &late);
+        let (plan, late) = model.plan_with_late();
         assert!(model.carry_out(&plan, usize::MAX));
-        let arrived: Vec<_> = arrives.iter().map(|n| entry(&model.principal, *n)).filter(|e| late.contains(e)).collect();
-        model.observed.entries.extend(arrived.iter().cloned());
-        model.ours.extend(arrived.iter().cloned());
-        model.check();
+        let arrived = model.arrive(&arrives, &late);
         let again = model.plan();
         assert!(model.carry_out(&again, usize::MAX));
         assert!(arrived.iter().all(|e| !model.observed.entries.contains(e) || model.desired.entries.contains(e)));
         assert!(model.plan().is_empty());
     }
+
     #[test]
     fn what_only_takes_away_gives_nothing_and_the_rest_leads_to_the_same_end(case in case(), rounds in 1..3usize) {
         let world = World::empty();
@@ -303,17 +316,9 @@ proptest! {
     fn what_only_takes_away_keeps_late_writes_recorded(case in case(), arrives in prop::collection::btree_set(0..6u8, 0..6)) {
         let world = World::empty();
         let mut model = Model::new(&world.index, &case);
-        let recorded = model.recorded();
-        let entries: BTreeSet<_> = recorded.values().flat_map(|r| r.entries.clone()).collect();
-        let late: BTreeSet<_> = entries.difference(&model.observed.entries).cloned().collect();
-        model.most.extend(late.iter().cloned());
-        let mut plan = model.plan();
-        keep_recorded(&mut plan, &recorded, &late);
+        let (plan, late) = model.plan_with_late();
         model.narrow(&plan);
-        let arrived: Vec<_> = arrives.iter().map(|n| entry(&model.principal, *n)).filter(|e| late.contains(e)).collect();
-        model.observed.entries.extend(arrived.iter().cloned());
-        model.ours.extend(arrived.iter().cloned());
-        model.check();
+        let arrived = model.arrive(&arrives, &late);
         let again = model.plan();
         model.narrow(&again);
         assert!(arrived.iter().all(|e| !model.observed.entries.contains(e) || model.desired.entries.contains(e)));

@@ -126,11 +126,5 @@ impl Access {
     }
 }
 
-/// The hour of the clock (UTC) that a moment lies in.
-pub fn hour(at: Timestamp) -> Timestamp {
-    let past = at.as_second().rem_euclid(3600);
-    Timestamp::from_second(at.as_second() - past).unwrap_or(at)
-}
-
 /// An hour of the clock.
 const HOUR: SignedDuration = SignedDuration::from_hours(1);

@@ -7,10 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sha2::{Digest, Sha256};
 
-use super::{ADDRESSES, Access, GROUPS, HOUR, Seen, hour};
+use super::{ADDRESSES, Access, GROUPS, HOUR, Seen};
 use crate::api::BindingUsage;
 use crate::domain::conditions::whole_seconds;
-use crate::domain::usage::Offsets;
+use crate::domain::usage::{Offsets, hour};
 
 /// How many further addresses are remembered for an hour, so that each is told of once an hour at most.
 const LATELY: usize = 200;

@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::{Access, Finding, Window, hour};
+use super::{Access, Finding, Window};
 use crate::api::{Action, ActorType, ClientRequest, EventSource, EventWindow, ObjectRef};
 use crate::domain::audit::heard::fit;
 use crate::domain::event::{Happening, micros};
+use crate::domain::usage::hour;
 
 /// How many groups and topics a message names.
 const NAMED: usize = 5;
