@@ -135,3 +135,21 @@ async fn an_audit_trail_that_is_deleted_ends_signed_and_another_goes_on_behind_i
         .await;
     consumer.end().await;
 }
+
+/// Also where nothing happens that would be put on record.
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn an_audit_trail_says_of_each_generation_how_it_is() {
+    let h = Harness::start().await;
+    let platform = h.platform();
+    let checkpoints = |part| json!({"spec": {"checkpoints": part}});
+    platform.patch::<AuditTrail>("default", checkpoints(json!({"every": "4s"}))).await;
+    platform.ready::<AuditTrail>("default").await;
+    let key = |name| checkpoints(json!({"signingKeyRef": {"name": name}, "every": "3s"}));
+    platform.patch::<AuditTrail>("default", key("nowhere")).await;
+    platform
+        .refused::<AuditTrail>("default", Reason::SecretInvalid, &["as they were asked for before", "nowhere"])
+        .await;
+    platform.patch::<AuditTrail>("default", key("weir-audit")).await;
+    platform.ready::<AuditTrail>("default").await;
+}

@@ -377,7 +377,8 @@ impl Actor {
 
     pub(super) async fn report(&self, trail: &AuditTrail) {
         let of = &self.context.trail;
-        let after = status(trail, &of.standing(), &of.sending(), self.signed.as_ref(), Timestamp::now());
+        let unclear = self.health.unclear.as_ref();
+        let after = status(trail, &of.standing(), unclear, &of.sending(), self.signed.as_ref(), Timestamp::now());
         if trail.status.as_ref() != Some(&after)
             && let Err(error) = write_status(&self.context.client, trail, &after).await
         {

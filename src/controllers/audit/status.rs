@@ -7,6 +7,7 @@ use super::{Sending, Standing};
 use crate::api::{AuditTrail, AuditTrailStatus, ConditionType, Reason};
 use crate::domain::audit::chain::Head;
 use crate::domain::conditions::{Progress, conditions, merge, whole_seconds};
+use crate::domain::problem::Problem;
 
 /// The last checkpoint.
 #[derive(Clone, Debug)]
@@ -25,12 +26,17 @@ pub struct Signed {
 pub fn status(
     trail: &AuditTrail,
     standing: &Standing,
+    unclear: Option<&Problem>,
     sending: &Sending,
     signed: Option<&Signed>,
     now: Timestamp,
 ) -> AuditTrailStatus {
     let before = trail.status.clone().unwrap_or_default();
     let progress = match standing {
+        Standing::Open if let Some(Problem { reason, message, .. }) = unclear => {
+            let words = format!("events are put on record as they were asked for before: {message}");
+            Progress::Reconciling(*reason, words)
+        }
         Standing::Open => Progress::Ready("every event is on record before it is shown".into()),
         Standing::Lost(reason @ Reason::AuditBroken, why) => Progress::Stalled(*reason, why.clone()),
         Standing::Lost(reason, why) => Progress::Reconciling(*reason, why.clone()),

@@ -59,6 +59,8 @@ pub(super) struct Health {
     about: Option<ObjectRef>,
     /// The generation of the AuditTrail, and what its annotation confirmed, at the last look.
     asked: (Option<i64>, Option<String>),
+    /// Why it could not be looked up, at the last look, whether the topic that is open is still the one that is asked for.
+    pub(super) unclear: Option<Problem>,
 }
 
 impl Default for Health {
@@ -72,6 +74,7 @@ impl Default for Health {
             was_open: false,
             about: None,
             asked: (None, None),
+            unclear: None,
         }
     }
 }
@@ -98,7 +101,8 @@ impl Actor {
         }
         self.health.about.get_or_insert_with(|| about(trail));
         let asked = (trail.metadata.generation, trail.annotations().get(CONFIRM_ANNOTATION).cloned());
-        if self.health.asked != asked {
+        let is_new = self.health.asked != asked;
+        if is_new {
             self.health.asked = asked;
             self.health.look_due = Instant::now();
         }
@@ -112,14 +116,22 @@ impl Actor {
             }
             now if self.health.look_due > Instant::now() => self.topic = now,
             Topic::Open(chain) => {
-                self.health.look_due = Instant::now() + WHILE_OPEN;
-                match self.wanted(trail).await {
+                let wanted = self.wanted(trail).await;
+                let unclear = wanted.as_ref().err().cloned();
+                self.health.look_due = Instant::now() + if unclear.is_some() { AFTER_FAILURE } else { WHILE_OPEN };
+                let was_unclear = std::mem::replace(&mut self.health.unclear, unclear.clone());
+                match wanted {
                     Ok((wanted, signer)) if wanted != chain.of => {
                         self.health.closed();
                         self.begin(trail, wanted, signer);
                     }
-                    // What cannot be looked up just now stays as it is.
-                    _ => self.topic = Topic::Open(chain),
+                    // What cannot be looked up just now stays open as it is, and says so.
+                    _ => {
+                        self.topic = Topic::Open(chain);
+                        if is_new || was_unclear != unclear {
+                            self.report(trail).await;
+                        }
+                    }
                 }
             }
             Topic::Unwanted | Topic::Closed => match self.wanted(trail).await {
@@ -175,6 +187,7 @@ impl Actor {
         if !self.context.leadership.holds() {
             return;
         }
+        self.health.unclear = None;
         let mut known = Known::of(trail.status.as_ref());
         known.public_keys.push(of.public_key.clone());
         let written = self.written.iter().map(|(head, at)| (head, *at));
