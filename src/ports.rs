@@ -243,8 +243,10 @@ pub struct QuotaDelta {
 /// A consumer group as listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupListing {
-    /// `group.id`.
+    /// `group.id`, or the beginning of one that is longer than anybody reads.
     pub id: String,
+    /// Whether that is only the beginning.
+    pub is_cut: bool,
     /// Its state in Kafka's word, e.g. `Stable` or `Empty`.
     pub state: String,
     /// `consumer`, `classic`, `share`, ... in Kafka's word.

@@ -65,7 +65,7 @@ impl Life {
     }
 
     /// Takes the step that is next as far as it needs no place to publish: orders what the applier has to do.
-    pub fn turn(&self, context: &Context, client: &StreamClient, key: &ObjectKey, published: Option<&str>) -> Turn {
+    pub fn turn(&mut self, context: &Context, client: &StreamClient, key: &ObjectKey, published: Option<&str>) -> Turn {
         let number = self.issuing.as_ref().map(|v| v.version);
         match self.step(context, client, published) {
             Step::Issue(_) => {
@@ -87,10 +87,11 @@ impl Life {
         }
     }
 
-    /// What to do next, where a credential with fingerprint `published` stands where it is published.
-    pub fn step(&self, context: &Context, client: &StreamClient, published: Option<&str>) -> Step {
+    /// What to do next, where a credential with fingerprint `published` stands where it is published. Why the last try failed is over
+    /// where nothing is to be issued.
+    pub fn step(&mut self, context: &Context, client: &StreamClient, published: Option<&str>) -> Step {
         let number = self.issuing.as_ref().map(|v| v.version);
-        decide(&Situation {
+        let step = decide(&Situation {
             record: self.record.as_ref(),
             in_secret: published,
             in_memory: self.held.as_ref().is_some_and(|(version, _)| Some(*version) == number),
@@ -100,7 +101,11 @@ impl Life {
             authority: self.authority,
             running_since: context.running_since,
             now: Timestamp::now(),
-        })
+        });
+        if !matches!(step, Step::Issue(_) | Step::AwaitTurn(_)) && self.problem.take().is_some() {
+            self.handle.state().client_problems.remove(&client.uid().unwrap_or_default());
+        }
+        step
     }
 
     /// Whether every broker knows the version being issued, with all the access that it should have.

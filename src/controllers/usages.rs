@@ -110,7 +110,7 @@ async fn look(
         let end = group.match_indices('.').nth(1)?.0;
         prefixes.get(group.get(..=end)?).map(|r| r.uid.as_str())
     };
-    let listed = admin.list_groups().await?.into_iter().map(|group| group.id);
+    let listed = admin.list_groups().await?.into_iter().filter(|group| !group.is_cut).map(|group| group.id);
     let mut groups: Vec<_> = listed.filter(|group| whose(group).is_some()).collect();
     groups.sort();
     let mut counted: BTreeMap<String, usize> = BTreeMap::new();

@@ -251,7 +251,7 @@ async fn look(
     }
     let admin = connections.of(context, cluster).await?;
     let listed = admin.list_groups().await?;
-    let picked = pick(accesses, listed.iter().map(|group| group.id.as_str()));
+    let picked = pick(accesses, listed.iter().map(|group| (group.id.as_str(), group.is_cut)));
     let mut look = Look { beyond: picked.beyond, ..Look::default() };
     let (read, others): (Vec<_>, Vec<_>) =
         listed.into_iter().filter(|g| picked.groups.contains(&g.id)).partition(is_read);

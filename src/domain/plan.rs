@@ -37,8 +37,10 @@ pub struct PrincipalPlan {
     pub delete: BTreeSet<AclEntry>,
     /// Remove every entry of the principal instead, since Weir issued it and it has no access any more.
     pub delete_all: bool,
-    /// With the removals: quotas to remove. After the ledger has forgotten them nobody would know that they are Weir's.
+    /// After the removals: quotas to remove. Once the ledger has forgotten them nobody would know that they are Weir's.
     pub unset_quotas: BTreeSet<String>,
+    /// The same of who keeps access, and can do more without them.
+    pub lifted_quotas: BTreeSet<String>,
     /// Second, and only once the removals are done: what the ledger must say.
     pub record: Vec<Change>,
     /// Third, and only once the ledger says so: entries to create.
@@ -64,7 +66,8 @@ impl PrincipalPlan {
 
     /// Nothing to do.
     pub fn is_empty(&self) -> bool {
-        !self.narrows() && self.record.is_empty() && self.create.is_empty() && self.quotas.is_empty()
+        let gives = !(self.create.is_empty() && self.quotas.is_empty() && self.lifted_quotas.is_empty());
+        !self.narrows() && self.record.is_empty() && !gives
     }
 }
 
@@ -81,8 +84,10 @@ pub fn plan(
     let ours: BTreeSet<_> = recorded.values().flat_map(|r| &r.entries).collect();
     let delete: BTreeSet<_> =
         observed.entries.iter().filter(|e| ours.contains(e) && !desired.entries.contains(e)).cloned().collect();
-    let (unset_quotas, quotas) = quotas(desired, recorded, observed);
     let gone = has_issued_form(principal) && desired.grants.is_empty() && !index.is_issued_and_live(principal);
+    let keeps_access = !gone && (!desired.entries.is_empty() || observed.entries.len() > delete.len());
+    let (unset, quotas) = quotas(desired, recorded, observed);
+    let (lifted_quotas, unset_quotas) = unset.into_iter().partition(|_| keeps_access);
     let asked: BTreeSet<_> =
         delete.iter().filter(|e| !taken_by_nobody(index, principal, e, recorded)).cloned().collect();
     PrincipalPlan {
@@ -92,6 +97,7 @@ pub fn plan(
         delete_all: gone && !observed.entries.is_empty(),
         delete,
         unset_quotas,
+        lifted_quotas,
         record: record(index, principal, desired, recorded),
         create: desired.entries.difference(&observed.entries).cloned().collect(),
         quotas,

@@ -292,7 +292,7 @@ spec: {{roleRef: {{namespace: {}, name: {}}}, subjects: [{subject}], {more}}}
     pub(crate) fn settle(&mut self, principal: &str, observed: &mut Observed) -> PrincipalPlan {
         let plan = self.plan(principal, observed);
         observed.entries.retain(|e| !plan.delete_all && !plan.delete.contains(e));
-        observed.quotas.retain(|k, _| !plan.unset_quotas.contains(k));
+        observed.quotas.retain(|k, _| !plan.unset_quotas.contains(k) && !plan.lifted_quotas.contains(k));
         self.commit(plan.record.clone());
         observed.quotas.extend(plan.quotas.clone());
         observed.entries.extend(plan.create.iter().cloned());

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use weir::api::{Action, AuditTrail, DataProduct, Reason, RoleBinding, StreamClient};
+use weir::domain::acl::{AclEntry, Operation};
 use weir::ports::{ConfigDelta, ConfigResource, KafkaAdmin, ProbeOutcome};
 
 use crate::events::{recorded, verify};
-use crate::harness::brokers::Login;
-use crate::harness::manifests::{binding, client, product, role};
+use crate::harness::brokers::{Login, topic_entry};
+use crate::harness::manifests::{binding, client, privilege, product, role, role_with};
 use crate::harness::tenant::Tenant;
 use crate::harness::{Harness, until};
 
@@ -76,6 +77,62 @@ impl Swap {
     }
 }
 
+/// One client that reads one topic up to a quota.
+struct Limited {
+    principal: String,
+    entry: AclEntry,
+}
+
+impl Limited {
+    fn role(quotas: &str) -> String {
+        let privileges = privilege("names: [orders]", &["placed"], "Read");
+        role_with("limited", &format!("{privileges}, quotas: {{{quotas}}}, bindableFrom: {{mode: All}}"))
+    }
+
+    async fn begin(owner: &Tenant, consumer: &Tenant) -> Self {
+        owner.apply(&Self::role("consumerByteRate: 9000")).await;
+        consumer.apply(&client("limited")).await;
+        let principal = consumer.principal("limited").await;
+        consumer.apply(&binding("limited", &owner.name, "limited", "limited")).await;
+        consumer.ready::<RoleBinding>("limited").await;
+        let entry = topic_entry(&principal, Operation::Read, &format!("{}.orders.placed", owner.name));
+        Self { principal, entry }
+    }
+
+    /// Its owner takes the limit away, and then somebody its entry: the second is seen, and neither is given.
+    async fn half(&self, h: &Harness, owner: &Tenant, consumer: &Tenant) {
+        owner.apply(&Self::role("")).await;
+        let why = &["AuditTrail default"];
+        consumer.says::<RoleBinding>("limited", "Ready", "False", Reason::AuditUnavailable, why).await;
+        h.brokers.take_away(self.entry.clone()).await;
+        consumer
+            .until("the binding shows the entry no more", || async {
+                let status = consumer.get::<RoleBinding>("limited").await.and_then(|b| b.status);
+                let shown = status.and_then(|s| s.entries).map_or(0, |e| e.count);
+                if shown == 1 { Ok(()) } else { Err(format!("{shown} entries are shown")) }
+            })
+            .await;
+        let limit = BTreeMap::from([("consumer_byte_rate".to_owned(), 9000.0)]);
+        assert_eq!(h.brokers.quotas(&self.principal).await, Ok(limit));
+    }
+
+    /// Both are given, and the first is told as what it is.
+    async fn end(&self, h: &Harness, consumer: &Tenant) {
+        consumer.ready::<RoleBinding>("limited").await;
+        assert_eq!(h.brokers.quotas(&self.principal).await, Ok(BTreeMap::new()));
+        assert!(h.brokers.entries(&self.principal).await.unwrap().contains(&self.entry.to_string()));
+        let own = h.own_namespace();
+        own.until("the restored entry is told", || async {
+            let told = own.security_events(Action::DriftRepaired).await;
+            let is_it = |e: &weir::api::SecurityEvent| {
+                e.spec.reason == "EntriesRestored" && e.spec.entries.contains(&self.entry.to_string())
+            };
+            if told.iter().any(is_it) { Ok(()) } else { Err(format!("{told:#?}")) }
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs the lab: make test"]
 async fn while_it_cannot_be_written_narrowing_goes_on_and_widening_waits() {
@@ -89,6 +146,7 @@ async fn while_it_cannot_be_written_narrowing_goes_on_and_widening_waits() {
     consumer.apply(&binding("leaves", &owner.name, "reader", "leaves")).await;
     consumer.ready::<RoleBinding>("leaves").await;
     let swap = Swap::begin(&owner, &consumer).await;
+    let limited = Limited::begin(&owner, &consumer).await;
     let (leaves, comes) = (consumer.login("leaves").await, consumer.login("comes").await);
     h.brokers.let_fetch(&leaves, &topic, ProbeOutcome::Allowed).await;
 
@@ -108,6 +166,7 @@ async fn while_it_cannot_be_written_narrowing_goes_on_and_widening_waits() {
     consumer.says::<RoleBinding>("comes", "Ready", "False", Reason::AuditUnavailable, &["AuditTrail default"]).await;
     assert_eq!(h.brokers.fetch(&comes, &topic).await, Ok(ProbeOutcome::Denied));
     swap.half(&h, &owner, &consumer).await;
+    limited.half(&h, &owner, &consumer).await;
     // Who looks sees it all the same.
     let revoked = consumer.told(Action::AccessRevoked, 1).await.remove(0);
     assert_eq!(revoked.metadata.labels.unwrap()["weir.dev/unrecorded"], "true");
@@ -120,6 +179,7 @@ async fn while_it_cannot_be_written_narrowing_goes_on_and_widening_waits() {
     .await;
     consumer.ready::<RoleBinding>("comes").await;
     swap.end(&h, &consumer).await;
+    limited.end(&h, &consumer).await;
     consumer.ready::<StreamClient>("noticed").await;
     let own = h.own_namespace();
     for action in [Action::AuditTrailLost, Action::AuditTrailRestored] {

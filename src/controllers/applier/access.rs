@@ -1,13 +1,13 @@
 //! Carries out what principals should have.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use tracing::{info, warn};
 
+use super::Order;
 use super::session::{Session, SessionError, waiting};
-use super::{Grants, Order};
+use super::state::same;
 use crate::api::{Action, CONFIRM_ANNOTATION};
 use crate::domain::acl::AclEntry;
 use crate::domain::index::DesiredAccess;
@@ -20,7 +20,7 @@ use crate::ports::{AclFilter, Disposition, QuotaDelta};
 pub(super) type Problems = BTreeMap<String, Problem>;
 
 impl Session<'_> {
-    /// Plans for `principals` and carries the plans out: removals, then the ledger, then creations.
+    /// Plans for `principals` and carries the plans out: removals, then the record, then the ledger, then creations.
     pub(super) async fn access(&mut self, principals: &BTreeSet<String>) -> Result<(), SessionError> {
         // Those that waited before are looked at each time, so that they go on once nothing is taken from them any more.
         let held = self.handle.state().held.as_ref().map(|h| h.principals.clone()).unwrap_or_default();
@@ -28,10 +28,11 @@ impl Session<'_> {
         let held = self.hold(&mut plans);
         let mut failed = Problems::new();
         self.remove(&plans, &mut failed).await?;
-        self.unset_quotas(&plans, &mut failed).await?;
         plans.retain(|p| !failed.contains_key(&p.principal));
         // From here on a plan may be one that only takes away.
         let mut waits = self.put_on_record(&mut plans).await;
+        self.remove_quotas(&plans, &mut failed).await?;
+        plans.retain(|p| !failed.contains_key(&p.principal));
         let mut removed = self.removed_bindings(&plans);
         self.expect_removals(&plans, &removed);
         let record: Vec<_> = plans.iter().flat_map(|p| p.record.iter().cloned()).collect();
@@ -90,11 +91,10 @@ impl Session<'_> {
     ) -> BTreeMap<&'a str, BTreeSet<AclEntry>> {
         let state = self.handle.state();
         let desired: BTreeMap<_, _> = desired.iter().map(|(principal, d)| (principal, &d.grants)).collect();
-        let unchanged =
-            |plan: &&PrincipalPlan| match (state.verified.get(&plan.principal), desired.get(&plan.principal)) {
-                (Some(verified), Some(desired)) => same(verified, desired),
-                _ => false,
-            };
+        let unchanged = |plan: &&PrincipalPlan| {
+            let shown = state.shown_before.get(&plan.principal).or_else(|| state.verified.get(&plan.principal));
+            shown.zip(desired.get(&plan.principal)).is_some_and(|(shown, desired)| same(shown, desired))
+        };
         plans.iter().filter(unchanged).map(|plan| (plan.principal.as_str(), plan.create.clone())).collect()
     }
 
@@ -221,10 +221,11 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// With the removals: quotas that are Weir's and wanted no more. After the ledger forgot them nobody would know whose they are.
-    async fn unset_quotas(&mut self, plans: &[PrincipalPlan], failed: &mut Problems) -> Result<(), SessionError> {
-        let unset = |p: &PrincipalPlan| p.unset_quotas.iter().map(|key| (key.clone(), None)).collect();
-        self.alter_quotas(plans, unset, failed).await
+    /// Quotas that are Weir's and wanted no more. After the ledger forgot them nobody would know whose they are.
+    async fn remove_quotas(&mut self, plans: &[PrincipalPlan], failed: &mut Problems) -> Result<(), SessionError> {
+        let removed =
+            |p: &PrincipalPlan| p.unset_quotas.union(&p.lifted_quotas).map(|key| (key.clone(), None)).collect();
+        self.alter_quotas(plans, removed, failed).await
     }
 
     async fn set_quotas(&mut self, plans: &[PrincipalPlan], failed: &mut Problems) -> Result<(), SessionError> {
@@ -266,9 +267,4 @@ impl Session<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether both are the same grants, which is so too where one was resolved anew to an equal value.
-pub(super) fn same(a: &Grants, b: &Grants) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|((ka, va), (kb, vb))| ka == kb && (Arc::ptr_eq(va, vb) || va == vb))
 }

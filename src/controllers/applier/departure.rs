@@ -255,7 +255,9 @@ impl Session<'_> {
         for principal in principals {
             let can = self.departures.trials.get(&principal).is_some_and(|trial| trial.endpoint.is_some());
             let stage = if can { Stage::Denying } else { Stage::Denied };
-            self.try_as(&principal);
+            if can {
+                self.try_as(&principal);
+            }
             self.departures.deny(&principal, &brokers);
             self.departures.stages.insert(principal.clone(), stage);
             self.show(&principal);

@@ -51,9 +51,9 @@ impl Session<'_> {
         }
         let repair: Vec<_> =
             foreign.iter().filter(|e| plan::is_repairable(e) && !repaired.contains(e)).cloned().collect();
-        repaired.extend(repair.iter().cloned());
         self.handle.state().repaired = repaired;
         let removed = self.remove_foreign(repair).await?;
+        self.handle.state().repaired.extend(removed.iter().cloned());
         if !removed.is_empty() {
             found.push(self.told(Action::DriftRepaired, "ForeignEntriesRemoved", &removed));
         }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::warn;
 
-use super::access::same;
 use super::session::Session;
 use super::verify::Expectation;
 use crate::domain::index::DesiredAccess;
@@ -62,11 +61,7 @@ impl Session<'_> {
     pub(super) fn expect(&mut self, plan: &PrincipalPlan, desired: DesiredAccess, removed: Bindings) {
         let verified = {
             let state = self.handle.state();
-            !state.failed.contains_key(&plan.principal)
-                && match state.verified.get(&plan.principal) {
-                    Some(grants) => same(grants, &desired.grants),
-                    None => desired.grants.is_empty(),
-                }
+            !state.failed.contains_key(&plan.principal) && state.shows(&plan.principal, &desired.grants)
         };
         if plan.is_empty() && verified && !self.pending.contains_key(&plan.principal) {
             return;
@@ -80,7 +75,14 @@ impl Session<'_> {
         let recorded = self.ledger.grants.get(&plan.principal).unwrap_or(&no_records);
         let observed = self.observed.principals.get(&plan.principal).unwrap_or(&nothing);
         let so_far = so_far(desired, recorded, observed);
-        let known = self.handle.state().verified.contains_key(&plan.principal) || so_far.grants.is_empty();
+        let mut state = self.handle.state();
+        let known = state.shows(&plan.principal, &so_far.grants);
+        if plan.narrows() {
+            state.shown_before.remove(&plan.principal);
+        } else if !known && let Some(before) = state.verified.get(&plan.principal).cloned() {
+            state.shown_before.entry(plan.principal.clone()).or_insert(before);
+        }
+        drop(state);
         let rests = !plan.narrows() && plan.record.is_empty() && !self.pending.contains_key(&plan.principal);
         if !(known && rests) {
             self.look_for(plan, so_far, removed, true);

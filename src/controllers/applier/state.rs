@@ -94,6 +94,8 @@ pub struct ClusterState {
     pub settled: bool,
     /// By principal: the grants that every broker was last seen to show.
     pub verified: BTreeMap<String, Grants>,
+    /// The same of those of which less is shown since, and nothing of that was Weir's doing: it could not be given again yet.
+    pub shown_before: BTreeMap<String, Grants>,
     /// By principal: what was refused since.
     pub failed: BTreeMap<String, Problem>,
     /// Binding UIDs to the principals for which the ledger still has something of them.
@@ -163,6 +165,11 @@ impl ClusterState {
         }
     }
 
+    /// Whether every broker was last seen to show these grants of a principal, and no others.
+    pub fn shows(&self, principal: &str, grants: &Grants) -> bool {
+        self.verified.get(principal).map_or(grants.is_empty(), |shown| same(shown, grants))
+    }
+
     /// What every broker was last seen to show of the binding, principal by principal.
     pub fn shown<'a>(&'a self, binding_uid: &'a str) -> impl Iterator<Item = &'a Arc<Grant>> {
         let recorded = self.recorded.get(binding_uid).into_iter().flatten();
@@ -175,6 +182,11 @@ impl ClusterState {
     pub fn is_free_of(&self, binding_uid: &str) -> bool {
         self.ledger_read && !self.recorded.contains_key(binding_uid) && !self.unverified.contains_key(binding_uid)
     }
+}
+
+/// Whether both are the same grants, which is so too where one was resolved anew to an equal value.
+pub(super) fn same(a: &Grants, b: &Grants) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|((ka, va), (kb, vb))| ka == kb && (Arc::ptr_eq(va, vb) || va == vb))
 }
 
 /// Takes `value` out of the set at `key`, and the set with its last value.

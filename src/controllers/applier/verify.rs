@@ -213,6 +213,7 @@ impl Session<'_> {
             bindings.extend(desired.grants.values().map(|g| g.binding.clone()));
             if !more_waits {
                 state.failed.remove(principal);
+                state.shown_before.remove(principal);
             }
             if desired.grants.is_empty() {
                 state.verified.remove(principal);

@@ -40,7 +40,7 @@ pub async fn advance(context: &Context, share: &ExternalShare, guest: &Guest) ->
     let record = context.world.index().client_record(&guest.uid).cloned();
     let mut report = Report { record, ..Report::default() };
     let Some((client, acceptance)) = guest.client.as_ref().zip(guest.acceptance.as_ref()) else { return Ok(report) };
-    let life = match Life::of(context, client, |spec, kind| external_listener(spec, kind).is_some()) {
+    let mut life = match Life::of(context, client, |spec, kind| external_listener(spec, kind).is_some()) {
         // No certificate outlives the share.
         Ok(life) => Life { authority: life.authority.into_iter().chain(guest.ends_at).min(), ..life },
         Err(problem) => {

@@ -58,7 +58,7 @@ fn note(uid: &str) -> String {
 /// Takes the next step in the life of a credential.
 pub fn advance(context: &Context, client: &StreamClient, shape: Shape, files: &mut Files) -> Outcome {
     let mut outcome = Outcome::default();
-    let life = match Life::of(context, client, |spec, kind| listener(spec, kind).is_some()) {
+    let mut life = match Life::of(context, client, |spec, kind| listener(spec, kind).is_some()) {
         Ok(life) => life,
         Err(problem) => {
             outcome.problems.push(problem);

@@ -305,7 +305,7 @@ impl Engine {
 
     /// Removes connectors of shares that are no more, or that copy from elsewhere by now.
     async fn remove_others(
-        &self,
+        &mut self,
         connect: &dyn Connectors,
         copying: &[Copying],
         observed: &BTreeMap<String, ObservedConnector>,
@@ -323,7 +323,10 @@ impl Engine {
                 _ => continue,
             };
             match done {
-                Ok(()) => again = true,
+                Ok(()) => {
+                    self.intents.forget_all(&format!("{name}/"));
+                    again = true;
+                }
                 Err(error) => warn!(connector = name, %error, "failed to remove it; it is tried again"),
             }
         }

@@ -35,24 +35,27 @@ impl Engine {
             }
             (step, _) => step,
         };
-        let Some(step) = step.filter(|step| self.may(c, &name, step)) else { return Ok(false) };
+        let Some(step) = step else { return Ok(false) };
         let more = step.widens(seen);
-        let widens = more.is_some();
-        if let Some(topics) = more
-            && let Err(error) = self.put_on_record(c, &name, step.name(), topics).await
-        {
-            // What is to be less does not wait with it.
-            let less = desired.as_ref().zip(seen).and_then(|(desired, seen)| narrowing(desired, seen));
-            let less = less.filter(|step| match step {
-                Step::Configure(config) => self.retries.may_configure(&name, config),
-                step => self.may(c, &name, step),
-            });
-            if let Some(step) = less {
-                self.take_noted(connect, c, &name, step, false).await?;
-            }
-            return Err(error);
+        let waits = match more {
+            _ if !self.may(c, &name, &step) => Ok(()),
+            Some(topics) => match self.put_on_record(c, &name, step.name(), topics).await {
+                Ok(()) => return self.take_noted(connect, c, &name, step, true).await.map(|()| true),
+                Err(error) => Err(error),
+            },
+            None => return self.take_noted(connect, c, &name, step, false).await.map(|()| true),
+        };
+        // What is to be less does not wait with it.
+        let less = desired.as_ref().zip(seen).and_then(|(desired, seen)| narrowing(desired, seen));
+        let less = less.filter(|step| match step {
+            Step::Configure(config) => self.retries.may_configure(&name, config),
+            step => self.may(c, &name, step),
+        });
+        let is_less = less.is_some();
+        if let Some(step) = less {
+            self.take_noted(connect, c, &name, step, false).await?;
         }
-        self.take_noted(connect, c, &name, step, widens).await.map(|()| true)
+        waits.map(|()| is_less)
     }
 
     /// Takes a step, and notes what came of it.

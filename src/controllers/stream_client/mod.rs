@@ -74,7 +74,7 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
     let record = client.uid().and_then(|uid| context.world.index().client_record(&uid).cloned());
     let mut report =
         Report { problems: Vec::new(), record, secret_name: secret_name.clone(), wake: None, last_certificate: None };
-    let life = match Life::of(context, client, |spec, kind| listener(spec, kind).is_some()) {
+    let mut life = match Life::of(context, client, |spec, kind| listener(spec, kind).is_some()) {
         Ok(life) => life,
         Err(problem) => {
             report.problems.push(problem);

@@ -28,7 +28,7 @@ pub fn happening(index: &Index, closed: &Closed) -> (Happening, String) {
         }
         _ => None,
     };
-    let home = principal.and_then(|p| home(index, p));
+    let home = principal.and_then(|p| home(index, p, is_login(closed).then_some(&kind.cluster)));
     let object = object(index, closed, owner.as_ref());
     let client = request(closed);
     let message = message(closed, &client);
@@ -53,11 +53,7 @@ pub fn happening(index: &Index, closed: &Closed) -> (Happening, String) {
 /// Who was refused a request had logged in: its name is its own. Who failed to log in tells any name: it is that of a retired
 /// credential only where Weir once issued it, as far as it still knows.
 fn action(index: &Index, closed: &Closed) -> Action {
-    let is_login = match &closed.kind.what {
-        What::This(what) => what.is_login(),
-        What::Requests => false,
-        What::Logins => true,
-    };
+    let is_login = is_login(closed);
     let is_retired = |p: &str| {
         has_issued_form(p) && !index.is_issued_and_live(p) && (!is_login || index.was_issued(&closed.kind.cluster, p))
     };
@@ -68,10 +64,18 @@ fn action(index: &Index, closed: &Closed) -> Action {
     }
 }
 
+fn is_login(closed: &Closed) -> bool {
+    match &closed.kind.what {
+        What::This(what) => what.is_login(),
+        What::Requests => false,
+        What::Logins => true,
+    }
+}
+
 /// The event of a burst, and the key that tells it from all others.
 pub fn burst(index: &Index, burst: &Burst) -> (Happening, String) {
     let Burst { cluster, principal, is_login, count, different, address, since } = burst;
-    let home = home(index, principal);
+    let home = home(index, principal, is_login.then_some(cluster));
     let object = match &home {
         Some((key, uid)) => ObjectRef {
             kind: if service_account_of(principal).is_some() { "ServiceAccount" } else { "StreamClient" }.into(),
@@ -98,15 +102,16 @@ pub fn burst(index: &Index, burst: &Burst) -> (Happening, String) {
     (happening, format!("{principal}/{is_login}/{since}"))
 }
 
-/// The StreamClient or ServiceAccount of a principal, with its UID as far as it is known.
-fn home(index: &Index, principal: &str) -> Option<(ObjectKey, Option<String>)> {
+/// The StreamClient or ServiceAccount of a principal, with its UID as far as it is known. Who failed to log in to cluster `claimed_at`
+/// tells any name, and is somebody's only where that was given to somebody.
+fn home(index: &Index, principal: &str, claimed_at: Option<&String>) -> Option<(ObjectKey, Option<String>)> {
     if let Some(key) = client_of(principal) {
         let uid = index.client(&key).and_then(ResourceExt::uid);
-        return Some((key, uid));
+        return claimed_at.is_none_or(|cluster| index.was_issued(cluster, principal)).then_some((key, uid));
     }
     let account = service_account_of(principal)?;
     let uid = index.account(&account).map(str::to_owned);
-    Some((account, uid))
+    (claimed_at.is_none() || uid.is_some()).then_some((account, uid))
 }
 
 /// The product whose topic it was; else the resource itself.
@@ -180,17 +185,22 @@ mod tests {
     use crate::api::{Action, EventSource};
     use crate::domain::audit::heard::{Refusal, Refused};
     use crate::domain::audit::windows::Windows;
+    use crate::domain::event::Happening;
     use crate::domain::testing::{CLUSTER, World, client_record, principal_of};
 
     fn told(world: &World, principal: &str, what: Refused) -> (Action, String) {
+        let happening = whole(world, principal, what);
+        (happening.action, happening.message)
+    }
+
+    fn whole(world: &World, principal: &str, what: Refused) -> Happening {
         let mut windows = Windows::default();
         let (address, why) = (Some("192.0.2.7".to_owned()), Some("bad password".to_owned()));
         let refusal =
             Refusal { what, principal: Some(principal.into()), address, why, at: None, source: EventSource::BrokerLog };
         windows.take(CLUSTER, &refusal, Timestamp::UNIX_EPOCH);
         let closed = windows.close(Timestamp::UNIX_EPOCH + SignedDuration::from_mins(1));
-        let (happening, _) = happening(&world.index, &closed[0]);
-        (happening.action, happening.message)
+        happening(&world.index, &closed[0]).0
     }
 
     #[test]
@@ -205,6 +215,15 @@ mod tests {
         assert_eq!(login(&principal_of("fraud/scorer", 3)), Action::AuthenticationFailed);
         for made_up in [principal_of("fraud/scorer", 4), principal_of("fraud/nobody", 1), "alice".to_owned()] {
             assert_eq!(login(&made_up), Action::AuthenticationFailed, "{made_up}");
+        }
+        let concerned = |name: &str| whole(&world, name, Refused::Login { mechanism: None }).concerns;
+        assert_eq!(concerned(&principal_of("fraud/scorer", 2)), ["fraud"]);
+        for made_up in [
+            principal_of("fraud/scorer", 4),
+            principal_of("fraud/nobody", 1),
+            "system:serviceaccount:fraud:nobody".into(),
+        ] {
+            assert!(concerned(&made_up).is_empty(), "{made_up}: whoever fails to log in could write to any namespace");
         }
         // Who was refused a request had logged in.
         let request = |name: &str| {

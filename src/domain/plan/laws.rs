@@ -151,6 +151,10 @@ impl<'a> Model<'a> {
         let before = self.observed.clone();
         assert!(self.carry_out(&narrowing, usize::MAX));
         assert!(self.observed.entries.is_subset(&before.entries));
+        assert!(
+            self.ours.is_empty() || before.quotas.keys().all(|key| self.observed.quotas.contains_key(key)),
+            "a quota was lifted"
+        );
         let after = self.recorded();
         assert!(
             after.values().all(|r| r.entries.is_subset(&known) && r.quotas.keys().all(|k| known_quotas.contains(k)))
@@ -182,7 +186,7 @@ impl<'a> Model<'a> {
             self.ours.remove(entry);
             self.check();
         }
-        for quota in &plan.unset_quotas {
+        for quota in plan.unset_quotas.iter().chain(&plan.lifted_quotas) {
             if crashed() {
                 return false;
             }

@@ -1,6 +1,7 @@
 //! What goes on of a plan while nothing more can be given, and what is so by then.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::sync::Arc;
 
 use super::{Observed, PrincipalPlan};
@@ -8,38 +9,83 @@ use crate::domain::acl::AclEntry;
 use crate::domain::binding::{Grant, widen};
 use crate::domain::event::Gain;
 use crate::domain::index::DesiredAccess;
-use crate::domain::ledger::{Change, GrantRecord};
+use crate::domain::ledger::{Change, GrantKey, GrantRecord};
 
 /// What the ledger has of one principal, by binding UID.
 type Records = BTreeMap<String, GrantRecord>;
 
 impl PrincipalPlan {
-    /// What it gives, beside what it takes away: entries, and quotas that are higher than those that the brokers have. A quota for
-    /// whom had none is a limit.
+    /// What it gives, beside what it takes away: entries, and quotas that are higher than those that the brokers have, or no more. A
+    /// quota for whom had none is a limit.
     pub fn gains(&self, observed: &Observed) -> Vec<Gain> {
         let entries = self.create.iter().map(|entry| Gain::of(&self.principal, entry));
         let raised =
             self.quotas.iter().filter(|(key, value)| observed.quotas.get(*key).is_some_and(|now| *value > now));
-        let quota = |(key, value): (&String, &f64)| {
+        let quota = |key: &String, value: &dyn Display| {
             Gain::of(&self.principal, format!("Quota User:{} {key}={value}", self.principal))
         };
-        entries.chain(raised.map(quota)).collect()
+        let raised = raised.map(|(key, value)| quota(key, value));
+        let lifted = self.lifted_quotas.iter().map(|key| quota(key, &"none"));
+        entries.chain(raised).chain(lifted).collect()
     }
 
-    /// The part of it that takes away: no entry is created, no quota set but one that is lower than what the brokers have, and the
-    /// ledger only forgets. What a binding lets go and another one keeps alive passes to that one, so that all that exists stays in
-    /// the ledger.
+    /// The part of it that takes away: no entry is created, no quota set but one that is lower than what the brokers have, none taken
+    /// from who keeps access, and the ledger only forgets. What a binding lets go and another one keeps alive passes to that one, so
+    /// that all that exists stays in the ledger.
     pub fn narrowing(&self, recorded: &Records, observed: &Observed) -> Self {
         let passed_on = PassedOn::by(self, recorded);
         let is_recorded = |key: &String| recorded.values().any(|record| record.quotas.contains_key(key));
         let is_lower = |key: &String, value: &f64| observed.quotas.get(key).is_some_and(|now| value < now);
         let lower = self.quotas.iter().filter(|(key, value)| is_recorded(key) && is_lower(key, value));
-        Self {
+        let mut part = Self {
             record: self.record.iter().filter_map(|change| passed_on.forgetting(change, recorded)).collect(),
             create: BTreeSet::new(),
             quotas: lower.map(|(key, value)| (key.clone(), *value)).collect(),
+            lifted_quotas: BTreeSet::new(),
             ..self.clone()
+        };
+        if !self.lifted_quotas.is_empty() {
+            part.keep_quotas(&self.lifted_quotas, recorded);
         }
+        part
+    }
+
+    /// Keeps these quotas in the ledger: with the bindings that have them, or else with one that keeps entries. Where no binding does,
+    /// they go.
+    fn keep_quotas(&mut self, lifted: &BTreeSet<String>, recorded: &Records) {
+        let mut after = recorded.clone();
+        for change in &self.record {
+            let Change::Grant(key, record) = change else { continue };
+            match record {
+                Some(record) => drop(after.insert(key.binding_uid.clone(), record.clone())),
+                None => drop(after.remove(&key.binding_uid)),
+            }
+        }
+        for key in lifted {
+            let had = |record: &GrantRecord| record.quotas.get(key).copied();
+            let mut is_kept = false;
+            for (uid, record) in &mut after {
+                if let Some(value) = recorded.get(uid).and_then(had) {
+                    record.quotas.insert(key.clone(), value);
+                    is_kept = true;
+                }
+            }
+            if is_kept {
+                continue;
+            }
+            let least = recorded.values().filter_map(had).reduce(f64::min);
+            match after.values_mut().find(|record| !record.entries.is_empty()).zip(least) {
+                Some((record, value)) => drop(record.quotas.insert(key.clone(), value)),
+                None => drop(self.unset_quotas.insert(key.clone())),
+            }
+        }
+        let uids: BTreeSet<_> =
+            recorded.keys().chain(after.keys()).filter(|uid| recorded.get(*uid) != after.get(*uid)).collect();
+        let change = |uid: &String| {
+            let key = GrantKey { binding_uid: uid.clone(), principal: self.principal.clone() };
+            Change::Grant(key, after.get(uid).cloned())
+        };
+        self.record = uids.into_iter().map(change).collect();
     }
 }
 

@@ -129,8 +129,34 @@ spec:
     assert_eq!(plan.quotas, BTreeMap::from([("consumer_byte_rate".to_owned(), 9.0)]));
     world.put(&role(""));
     let plan = world.settle(&principal, &mut observed);
-    assert_eq!(plan.unset_quotas, BTreeSet::from(["consumer_byte_rate".to_owned()]));
+    assert_eq!(plan.lifted_quotas, BTreeSet::from(["consumer_byte_rate".to_owned()]));
+    assert!(plan.unset_quotas.is_empty() && !plan.narrows(), "without it the principal can do more");
     assert_eq!(observed.quotas, BTreeMap::from([("request_percentage".to_owned(), 5.0)]));
+}
+
+#[test]
+fn a_quota_of_who_keeps_access_goes_on_record_first_and_stays_in_the_ledger_until_then() {
+    let (mut world, principal) = (World::payments(), principal_of("fraud/scorer", 1));
+    world.put(&gives("placed", "quotas: {consumerByteRate: 9}"));
+    world.bind("payments/reader", SCORER);
+    world.bind_in("fraud/again", "payments/reader", SCORER, "");
+    let mut observed = Observed::default();
+    world.settle(&principal, &mut observed);
+    world.put(&gives("placed", ""));
+    world.delete("RoleBinding fraud/again");
+    let plan = world.plan(&principal, &observed);
+    let gained: Vec<_> = plan.gains(&observed).into_iter().map(|gain| gain.entry).collect();
+    assert_eq!(gained, [format!("Quota User:{principal} consumer_byte_rate=none")]);
+    let part = plan.narrowing(&world.ledger.grants[&principal], &observed);
+    assert!(part.lifted_quotas.is_empty() && part.unset_quotas.is_empty());
+    world.commit(part.record);
+    let records: Vec<_> = world.ledger.grants[&principal].values().collect();
+    assert_eq!(records.len(), 1, "the deleted binding does not wait");
+    assert_eq!(records[0].quotas, BTreeMap::from([("consumer_byte_rate".to_owned(), 9.0)]));
+    // Nothing is left to limit.
+    world.delete("RoleBinding fraud/orders");
+    let plan = world.plan(&principal, &observed);
+    assert!(plan.lifted_quotas.is_empty() && plan.unset_quotas.len() == 1);
 }
 
 /// The role of `payments` that gives this stream, and these quotas.

@@ -74,6 +74,8 @@ pub struct Picked {
 struct Matcher<'a> {
     literal: HashMap<&'a str, Vec<(usize, &'a BTreeSet<String>)>>,
     prefixed: HashMap<&'a str, Vec<(usize, &'a BTreeSet<String>)>>,
+    /// The lengths of prefixes.
+    lengths: BTreeSet<usize>,
 }
 
 impl<'a> Matcher<'a> {
@@ -85,12 +87,13 @@ impl<'a> Matcher<'a> {
                 by_name.entry(&**name).or_default().push((i, principals));
             }
         }
-        Self { literal, prefixed }
+        let lengths = prefixed.keys().map(|prefix| prefix.len()).collect();
+        Self { literal, prefixed, lengths }
     }
 
     /// By the place of the binding.
     fn users(&self, group: &str) -> BTreeMap<usize, BTreeSet<&'a str>> {
-        let starts = group.char_indices().map(|(end, _)| &group[..end]).chain([group]);
+        let starts = self.lengths.iter().filter_map(|length| group.get(..*length));
         let by_prefix = starts.filter_map(|start| self.prefixed.get(start)).flatten();
         let mut users: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
         for (i, principals) in self.literal.get(group).into_iter().flatten().chain(by_prefix) {
@@ -100,15 +103,16 @@ impl<'a> Matcher<'a> {
     }
 }
 
-/// Which of the groups that there are, in the order of their names, are looked at.
-pub fn pick<'a>(accesses: &[Access], groups: impl IntoIterator<Item = &'a str>) -> Picked {
+/// Which of the groups that there are, in the order of their names, are looked at. Those of which only the beginning of the name is
+/// known, which comes with each, are not.
+pub fn pick<'a>(accesses: &[Access], groups: impl IntoIterator<Item = (&'a str, bool)>) -> Picked {
     let matcher = Matcher::of(accesses);
     let mut counts = vec![0; accesses.len()];
     let mut picked = Picked::default();
-    for group in groups.into_iter().collect::<BTreeSet<_>>() {
+    for (group, is_cut) in groups.into_iter().collect::<BTreeSet<_>>() {
         for i in matcher.users(group).into_keys() {
-            counts[i] += 1;
-            if counts[i] <= GROUPS {
+            counts[i] += usize::from(!is_cut);
+            if counts[i] <= GROUPS && !is_cut {
                 picked.groups.insert(group.to_owned());
             } else {
                 picked.beyond.insert(accesses[i].uid.clone());

@@ -161,7 +161,7 @@ impl Watch {
                 };
                 moved = true;
                 window.topics.insert(at.0.clone());
-                *window.records.entry(group.clone()).or_default() += (offset - from).max(0);
+                add_to(&mut window.records, group, (offset - from).max(0));
             }
         }
         moved
@@ -182,7 +182,7 @@ impl Watch {
                 None => *end,
             };
             if by > 0 {
-                *window.grown.entry(at.0.clone()).or_default() += by;
+                add_to(&mut window.grown, &at.0, by);
             }
         }
         !window.grown.is_empty()
@@ -194,10 +194,10 @@ impl Watch {
         let window = self.window.get_or_insert(begun);
         for (group, records) in now.records {
             let has_place = window.records.contains_key(&group) || window.records.len() < GROUPS;
-            *window.records.entry(if has_place { group } else { String::new() }).or_default() += records;
+            add_to(&mut window.records, if has_place { &group } else { "" }, records);
         }
         for (topic, records) in now.grown {
-            *window.grown.entry(topic).or_default() += records;
+            add_to(&mut window.grown, &topic, records);
         }
         window.until = now.until;
         window.topics.extend(now.topics);
@@ -265,6 +265,12 @@ impl Watch {
             self.usage = Some((hour(now), usage));
         }
     }
+}
+
+/// Anybody may commit any offset: sums end at the largest number.
+fn add_to(sums: &mut BTreeMap<String, i64>, name: &str, records: i64) {
+    let sum = sums.entry(name.to_owned()).or_default();
+    *sum = sum.saturating_add(records);
 }
 
 /// All offsets that were seen, in short.

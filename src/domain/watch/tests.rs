@@ -279,10 +279,16 @@ fn the_status_changes_once_an_hour_unless_an_address_is_new() {
 #[test]
 fn of_each_binding_a_hundred_groups_are_looked_at() {
     let names: Vec<_> = (0..GROUPS + 2).map(|n| format!("billing.invoicer.{n:03}")).collect();
-    let listed = names.iter().map(String::as_str).chain(["fraud.scorer.a"]);
+    let listed = names.iter().map(String::as_str).chain(["fraud.scorer.a"]).map(|name| (name, false));
     let picked = pick(&[reader()], listed);
     assert_eq!((picked.groups.len(), picked.beyond), (GROUPS, strings(&["reads"])));
     assert!(!picked.groups.contains("fraud.scorer.a"));
+    let picked = pick(&[reader()], [("billing.invoicer.a", false), ("billing.invoicer.long", true)]);
+    assert_eq!(
+        (picked.groups, picked.beyond),
+        (strings(&["billing.invoicer.a"]), strings(&["reads"])),
+        "one has no whole name"
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The events of what was found.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
@@ -50,7 +52,7 @@ pub fn tell(access: &Access, cluster: &str, finding: &Finding, now: Timestamp) -
 }
 
 fn used(access: &Access, object: ObjectRef, window: &Window) -> Happening {
-    let read: i64 = window.records.values().sum();
+    let read = sum(&window.records);
     let mut used = Happening::new(Action::AccessUsed, object, "Used", words(window, read));
     used.count = read.max(1);
     used.window = Some(EventWindow { start: MicroTime(micros(window.since)), end: MicroTime(micros(window.until)) });
@@ -66,6 +68,10 @@ fn used(access: &Access, object: ObjectRef, window: &Window) -> Happening {
     by_principals(used, access)
 }
 
+fn sum(records: &BTreeMap<String, i64>) -> i64 {
+    records.values().fold(0, |sum, more| sum.saturating_add(*more))
+}
+
 fn words(window: &Window, read: i64) -> String {
     let mut said = Vec::new();
     if !window.records.is_empty() {
@@ -79,7 +85,7 @@ fn words(window: &Window, read: i64) -> String {
         said.push("clients were in its groups, and committed nothing new".to_owned());
     }
     if !window.grown.is_empty() {
-        let grown = count(window.grown.values().sum(), "record");
+        let grown = count(sum(&window.grown), "record");
         let topics = named(window.grown.keys().map(String::as_str));
         said.push(format!("topics that it may write to grew by {grown}, whoever wrote them: {topics}"));
     }

@@ -21,6 +21,8 @@ use crate::ports::{GroupListing, GroupOffsets, KafkaError, PerItem};
 pub(super) const GROUPS: Limit = Limit { items: 500, weight: usize::MAX };
 /// `FindCoordinatorRequest.CoordinatorType` of groups.
 const GROUP_KEY: i8 = 0;
+/// So many bytes of a group's name are kept: Kafka sets no bound, and whoever may use groups with a prefix gives names.
+const LONGEST: usize = 512;
 
 /// See [`crate::ports::KafkaAdmin::list_groups`]. Fails when one broker does not answer: half a list would read as
 /// groups that are gone.
@@ -36,7 +38,8 @@ async fn list_on(cluster: &Cluster, broker: i32) -> Result<Vec<GroupListing>, Ka
     let response = cluster.send(To::Broker(broker), &ListGroupsRequest::default()).await?;
     codes::check(response.error_code, None)?;
     let listing = response.groups.iter().map(|group| GroupListing {
-        id: group.group_id.to_string(),
+        id: group.group_id[..group.group_id.floor_char_boundary(LONGEST)].to_owned(),
+        is_cut: group.group_id.len() > LONGEST,
         state: group.group_state.to_string(),
         group_type: group.group_type.to_string(),
     });

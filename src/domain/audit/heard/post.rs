@@ -53,12 +53,11 @@ pub fn lines(body: &[u8]) -> Post {
     post
 }
 
-/// One record of a topic: JSON, or one line of a log. JSON that would take up too much is about something else.
+/// One record of a topic: JSON, or one line of a log, as JSON that would take up too much is read, too.
 pub fn record(value: &[u8]) -> Post {
     match within(value, OF_RECORD) {
         Ok(post) => post,
-        Err(Unfit::TooHeavy) => Post { refusals: Vec::new(), others: 1 },
-        Err(Unfit::Unreadable(_)) => {
+        Err(_) => {
             let mut post = Post::default();
             post.add(told(None, String::from_utf8_lossy(value).trim()));
             post

@@ -180,6 +180,12 @@ fn what_would_take_up_too_much_is_not_parsed() {
     let nested = json!({"message": format!("{{\"a\":{inner}}}")}).to_string();
     assert_eq!(json(nested.as_bytes()), Ok(Post { refusals: vec![], others: 1 }));
     assert_eq!(lines(nested.as_bytes()), Post { refusals: vec![], others: 1 });
+    // A line of a log begins as an array does.
+    let line = format!(
+        "[2026-11-27 00:00:00,000] INFO Principal = User:{} is Denied operation = READ from host = 192.0.2.7 on resource = Topic:LITERAL:t for request = Fetch with resourceRefCount = 1 based on rule DefaultDeny (kafka.authorizer.logger)",
+        ",".repeat(20_000)
+    );
+    assert_eq!(record(line.as_bytes()).refusals.len(), 1);
 }
 
 /// Nobody hides a refusal by the name that is asked for.
