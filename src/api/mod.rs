@@ -63,8 +63,10 @@ pub use stream_role::{
 pub const GROUP: &str = "weir.dev";
 /// The finalizer on everything whose removal must first be carried out on a Kafka cluster.
 pub const FINALIZER: &str = "weir.dev/finalizer";
-/// On a StreamCluster: the token of [`HeldRevocations`] that a person confirms.
+/// On a StreamCluster: the token of [`HeldRevocations`] that a person confirms. On an AuditTrail: that of breaks that one looked at.
 pub const CONFIRM_ANNOTATION: &str = "weir.dev/confirm";
+/// Who set it, as admission knew them.
+pub const CONFIRMED_BY_ANNOTATION: &str = "weir.dev/confirmed-by";
 /// On a StreamCluster: objects waiting for this cluster are let go; what stays behind is removed when it returns.
 pub const ABANDON_ANNOTATION: &str = "weir.dev/abandon";
 /// The label on every object that Weir writes into a consumer's namespace.

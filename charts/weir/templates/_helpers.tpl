@@ -70,3 +70,19 @@ and changed a product or client, one a line. Nobody can tell who made one that h
     : variables.before == '' || !variables.asks || request.userInfo.username in variables.before.split('\n') ? variables.before
     : variables.before + '\n' + request.userInfo.username
 {{- end }}
+
+{{/* Variables of admission policies: who set the present weir.dev/confirm of a StreamCluster or AuditTrail. Nobody can tell of one
+that has no name beside it, so it gets none later. */}}
+{{- define "weir.confirmed-by" -}}
+- name: confirmedBefore
+  expression: >-
+    request.operation == 'UPDATE' ? oldObject.metadata.?annotations[?'weir.dev/confirm'].orValue('') : ''
+- name: confirmed
+  expression: object.metadata.?annotations[?'weir.dev/confirm'].orValue('')
+- name: before
+  expression: >-
+    request.operation == 'UPDATE' ? oldObject.metadata.?annotations[?'weir.dev/confirmed-by'].orValue('') : ''
+- name: due
+  expression: >-
+    variables.confirmed == '' || variables.confirmed == variables.confirmedBefore ? variables.before : request.userInfo.username
+{{- end }}

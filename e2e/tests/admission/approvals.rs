@@ -6,7 +6,9 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams
 
 use crate::cases::Action::{Create, Delete, DeleteCollection, Patch as Change};
 use crate::cases::Expect::{Accepted, Refused};
-use crate::cases::Persona::{self, Consumer, NamespaceAdmin, NamespaceController, Owner, Root, Tenant, Viewer, Weir};
+use crate::cases::Persona::{
+    self, Consumer, NamespaceAdmin, NamespaceController, Owner, Platform, Root, Tenant, Viewer, Weir,
+};
 use crate::cases::{Case, about, object};
 use crate::cluster::{Cluster, eventually, parse};
 
@@ -61,7 +63,7 @@ pub fn rules() -> Vec<Case> {
 
 /// Of the policies, while nothing stamps requests.
 pub fn cases() -> Vec<Case> {
-    [reviewer(), right(), requesters()].concat()
+    [reviewer(), right(), requesters(), confirmations()].concat()
 }
 
 fn reviewer() -> Vec<Case> {
@@ -172,6 +174,39 @@ fn requesters() -> Vec<Case> {
     )
 }
 
+fn confirmations() -> Vec<Case> {
+    let rule = "weir.dev/confirmed-by names who set weir.dev/confirm";
+    let another = Refused("names who set weir.dev/confirm, as the API server knows them: it must be ");
+    about(
+        rule,
+        [
+            (
+                "who confirms says so",
+                Platform,
+                Change,
+                confirmed("confirm: t, weir.dev/confirmed-by: '{me}'"),
+                Accepted,
+            ),
+            ("who confirms says nothing", Platform, Change, confirmed("confirm: t"), another),
+            (
+                "who confirms says it was another",
+                Platform,
+                Change,
+                confirmed("confirm: t, weir.dev/confirmed-by: alice"),
+                another,
+            ),
+            ("somebody else is named beforehand", Root, Change, confirmed("confirmed-by: alice"), Refused("left out")),
+            ("nothing is confirmed", Platform, Change, confirmed("other: t"), Accepted),
+        ],
+    )
+}
+
+/// The AuditTrail with `weir.dev/{annotations}`.
+fn confirmed(annotations: &str) -> String {
+    object("AuditTrail", "", "default", "spec: {}")
+        .replace("metadata: {", &format!("metadata: {{annotations: {{weir.dev/{annotations}}}, "))
+}
+
 fn request(name: &str, metadata: &str) -> String {
     object(
         "RoleBinding",
@@ -216,7 +251,7 @@ pub async fn store(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// With the policy that stamps them, requests bear the names of those who made and changed them, whatever they say.
+/// With the policies that stamp them, requests bear the names of those who made and changed them, whatever they say.
 pub async fn requests_are_stamped(cluster: &Cluster) -> Result<()> {
     stamp_again(cluster).await?;
     let asks = cluster.user(Consumer);
@@ -244,14 +279,21 @@ pub async fn requests_are_stamped(cluster: &Cluster) -> Result<()> {
         let changed = api.patch(name, &dry, &Patch::Merge(&patch)).await?;
         ensure!(stamp(&changed) == expected, "{name}, {annotations}, {spec}: got {:?}", stamp(&changed));
     }
+    for annotations in ["confirm: t", "confirm: t, weir.dev/confirmed-by: alice"] {
+        let (api, patch) = target(cluster, Root, &confirmed(annotations))?;
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        let changed = api.patch("default", &dry, &Patch::Merge(&patch)).await?;
+        let by = changed.annotations().get("weir.dev/confirmed-by");
+        ensure!(by == Some(&cluster.user(Root)), "{annotations}: got {by:?}");
+    }
     Ok(())
 }
 
-/// The policy of the chart, and what binds it: in the order in which they may go.
+/// The policies of the chart, and what binds them: in the order in which they may go.
 fn stamping(cluster: &Cluster) -> Result<Vec<DynamicObject>> {
     let of_kind = |kind| cluster.rendered.iter().filter(move |o| o["kind"] == kind);
     let found: Vec<_> = MUTATING.into_iter().flat_map(of_kind).cloned().collect();
-    ensure!(found.len() == 2, "the chart renders {} of {MUTATING:?}", found.len());
+    ensure!(found.len() == 4, "the chart renders {} of {MUTATING:?}", found.len());
     found.into_iter().map(|o| Ok(serde_json::from_value(o)?)).collect()
 }
 

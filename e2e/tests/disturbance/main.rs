@@ -18,7 +18,7 @@ use harness::operator::Operator;
 use harness::shell::{kubectl, run, try_run};
 use harness::{CLUSTER, Harness, NAMESPACE, SOON, Tenant, condition};
 use serde_json::json;
-use weir::api::{Reason, RoleBinding, StreamClient, StreamCluster, StreamRole};
+use weir::api::{Action, ActorType, Reason, RoleBinding, StreamClient, StreamCluster, StreamRole};
 
 /// Makes `n` ServiceAccounts and as many bindings, `r0`, `r1`, ...
 async fn bind_robots(owner: &Tenant, consumer: &Tenant, robots: std::ops::Range<usize>) {
@@ -144,7 +144,7 @@ async fn when_all_brokers_are_unreachable_it_says_so_and_catches_up_afterwards()
     // The audit topic was on that cluster: events are kept until it is there again.
     consumer
         .until("what was left behind is told", || async {
-            let orphaned = consumer.security_events(weir::api::Action::AccessOrphaned).await;
+            let orphaned = consumer.security_events(Action::AccessOrphaned).await;
             let kinds: BTreeSet<_> = orphaned.iter().map(|e| e.spec.object.kind.as_str()).collect();
             if kinds == ["RoleBinding", "StreamClient"].into() { Ok(()) } else { Err(format!("{orphaned:#?}")) }
         })
@@ -202,6 +202,13 @@ async fn a_role_removed_by_mistake_under_fifty_bindings_is_held_for_a_person() {
     platform.patch::<StreamCluster>(CLUSTER, confirm(json!(null))).await;
     let missing = format!("StreamRole {}/reader does not exist", owner.name);
     consumer.refused::<RoleBinding>("r0", Reason::RoleNotFound, &[&missing]).await;
+    let own = h.own_namespace();
+    own.until("it is told that a person confirmed", || async {
+        let told = own.security_events(Action::RevocationsConfirmed).await;
+        let it = told.iter().find(|e| e.spec.message.contains(&token)).ok_or_else(|| format!("{told:#?}"))?;
+        if it.spec.actor.type_ == ActorType::User { Ok(()) } else { Err(format!("{it:#?}")) }
+    })
+    .await;
     consumer.end().await;
     owner.end().await;
 }
@@ -247,7 +254,7 @@ async fn entries_added_by_hand_are_reported_and_repaired_only_where_asked() {
     };
     let told = operator
         .until("a SecurityEvent tells of it", || async {
-            let told = events(weir::api::Action::DriftFound).await;
+            let told = events(Action::DriftFound).await;
             if told.is_empty() { Err("there is none".into()) } else { Ok(told) }
         })
         .await;
@@ -256,7 +263,7 @@ async fn entries_added_by_hand_are_reported_and_repaired_only_where_asked() {
     platform.patch::<StreamCluster>(CLUSTER, json!({"spec": {"drift": "Repair"}})).await;
     h.brokers.show(&intruder, [deny.to_string()]).await;
     platform.says::<StreamCluster>(CLUSTER, "Drifted", "True", found, &["1 entries"]).await;
-    assert!(!events(weir::api::Action::DriftRepaired).await.is_empty());
+    assert!(!events(Action::DriftRepaired).await.is_empty());
     assert_eq!(h.brokers.entries(&intruder).await, Ok([deny.to_string()].into()), "never a denial");
     platform.patch::<StreamCluster>(CLUSTER, json!({"spec": {"drift": "Report"}})).await;
     h.brokers.take_away(deny).await;

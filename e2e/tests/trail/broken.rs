@@ -1,7 +1,7 @@
 //! A topic that is not what Weir wrote is not written, until somebody has looked at it and says so; one break hides no other.
 
 use serde_json::json;
-use weir::api::{Action, AuditTrail, Reason, RoleBinding, StreamClient};
+use weir::api::{Action, ActorType, AuditTrail, Reason, RoleBinding, StreamClient};
 
 use crate::events::{export, verify};
 use crate::harness::manifests::{binding, client};
@@ -100,6 +100,9 @@ async fn a_topic_that_was_deleted_or_written_to_is_found_and_confirmed_break_by_
     let told = own.security_events(Action::AuditTrailBroken).await;
     let confirmed = told.iter().filter(|e| e.spec.reason == "Confirmed").count();
     assert!(confirmed >= 2 && told.len() - confirmed >= 2, "{told:#?}");
+    // The tests are the administrator.
+    let is_named = |e: &&weir::api::SecurityEvent| e.spec.actor.type_ == ActorType::User;
+    assert_eq!(told.iter().filter(is_named).count(), confirmed, "{told:#?}");
     consumer.end().await;
     owner.end().await;
 }

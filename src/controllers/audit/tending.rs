@@ -234,7 +234,7 @@ impl Actor {
         let begun = is_new.then(|| of(Action::AuditTrailBegun, "Begun", "the audit topic's chain begins here".into()));
         let broken = confirmed.map(|broken| Happening {
             entries: broken.0.iter().map(Break::token).collect(),
-            ..of(Action::AuditTrailBroken, CONFIRMED, broken.to_string())
+            ..of(Action::AuditTrailBroken, CONFIRMED, broken.to_string()).confirmed_on(trail)
         });
         let restored = self.health.lost.map(|(since, _)| {
             let words = format!("the audit topic is written again; it was not since {since:.0}");

@@ -118,8 +118,11 @@ async fn announce(cluster: &StreamCluster, context: &Context, after: &api::Strea
     let object = object_ref("StreamCluster", &ObjectKey::new("", cluster.name_any()), cluster.uid());
     let message = format!("{} principals lose access (confirm: {})", held.principals, held.confirm);
     let outcome = if action == api::Action::RevocationsHeld { api::Outcome::Pending } else { api::Outcome::Success };
-    let happening =
+    let mut happening =
         Happening::new(action, object, reason, message).ended(outcome).on(cluster.name_any()).of(held.sample.clone());
+    if action == api::Action::RevocationsConfirmed {
+        happening = happening.confirmed_on(cluster);
+    }
     context.events.note(cluster, action == api::Action::RevocationsHeld, reason, &happening.message).await;
     let version = cluster.resource_version().unwrap_or_default();
     context.record(happening, &format!("{version}/{}", held.confirm)).await;

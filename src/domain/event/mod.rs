@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
 pub use self::catalogue::{CATALOGUE, Class, EventType, Finding, event_type};
@@ -16,8 +17,8 @@ pub use self::cloudevent::{CONTENT_TYPE, attributes, cloudevent};
 pub use self::ocsf::{VERSION, class_address, name_of, ocsf};
 pub use self::widening::{Gain, in_parts};
 use crate::api::{
-    ACTION_LABEL, Action, Actor, ActorType, ClientRequest, EventSource, EventWindow, OBJECT_LABEL, ObjectRef, Outcome,
-    SEVERITY_LABEL, SecurityEventSpec, Severity,
+    ACTION_LABEL, Action, Actor, ActorType, CONFIRMED_BY_ANNOTATION, ClientRequest, EventSource, EventWindow,
+    OBJECT_LABEL, ObjectRef, Outcome, SEVERITY_LABEL, SecurityEventSpec, Severity,
 };
 
 /// How many principals, and entries, an event names that is shown.
@@ -86,6 +87,14 @@ impl Happening {
     /// The same by somebody else.
     pub fn by(self, type_: ActorType, name: impl Into<String>) -> Self {
         Self { actor: Actor { name: name.into(), type_ }, ..self }
+    }
+
+    /// The same by who confirmed it on `object`, as far as admission knew them.
+    pub fn confirmed_on(self, object: &impl ResourceExt) -> Self {
+        match object.annotations().get(CONFIRMED_BY_ANNOTATION) {
+            Some(name) if !name.is_empty() => self.by(ActorType::User, name),
+            _ => self,
+        }
     }
 
     /// The same, ended otherwise.
