@@ -89,6 +89,10 @@ async fn follow_one(place: &Place, endpoint: &KafkaEndpoint, heard: &ToCount) ->
             return Ok(());
         }
         // Whoever counts has them now, and counts them before an instance ends. One that is killed loses what it did not tell yet.
-        follower.done(&batch, batch.records.len()).await?;
+        // Whoever begins anew because that cannot be remembered counts them again.
+        while let Err(error) = follower.done(&batch, batch.records.len()).await {
+            warn!(cluster = place.cluster, topic = place.topic, %error, "how far logs were read cannot be remembered; it is tried again");
+            sleep(AGAIN).await;
+        }
     }
 }

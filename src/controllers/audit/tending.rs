@@ -13,7 +13,7 @@ use super::Standing;
 use super::actor::{Actor, Chain, GRACE, Topic, Wanted};
 use super::opening::{Closed, Known, Opened, Place, open};
 use crate::api::{Action, AuditTrail, CONFIRM_ANNOTATION, ObjectRef, Outcome, Reason};
-use crate::domain::audit::breaks::{Break, Broken};
+use crate::domain::audit::breaks::Broken;
 use crate::domain::audit::checkpoint::{Checkpoint, Signer};
 use crate::domain::audit::proof::CONFIRMED;
 use crate::domain::event::{Happening, event};
@@ -233,7 +233,7 @@ impl Actor {
         let of = |action, reason, words: String| Happening::new(action, about(trail), reason, words);
         let begun = is_new.then(|| of(Action::AuditTrailBegun, "Begun", "the audit topic's chain begins here".into()));
         let broken = confirmed.map(|broken| Happening {
-            entries: broken.0.iter().map(Break::token).collect(),
+            entries: broken.entries(),
             ..of(Action::AuditTrailBroken, CONFIRMED, broken.to_string()).confirmed_on(trail)
         });
         let restored = self.health.lost.map(|(since, _)| {

@@ -178,14 +178,33 @@ impl Broken {
     pub fn token(&self) -> String {
         short(self.0.iter().map(Break::token).collect::<String>())
     }
+
+    /// The tokens of all of them, as the entries of the event that says that they are confirmed.
+    pub fn entries(&self) -> Vec<String> {
+        let tokens: Vec<_> = self.0.iter().map(Break::token).collect();
+        tokens.chunks(IN_ENTRY).map(|some| some.join(" ")).collect()
+    }
+}
+
+/// The tokens in such an entry.
+pub(super) fn tokens(entry: &str) -> impl Iterator<Item = String> {
+    entry.split(' ').map(str::to_owned)
 }
 
 fn sentences(breaks: &[Break]) -> String {
-    breaks.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    let (named, others) = breaks.split_at(breaks.len().min(NAMED));
+    let count = |what: &Break| if let Break::More { count, .. } = what { *count } else { 1 };
+    let more = others.iter().map(count).sum::<u64>();
+    let more = (more > 0).then(|| format!("and {more} more"));
+    named.iter().map(ToString::to_string).chain(more).collect::<Vec<_>>().join("; ")
 }
 
-/// How many breaks are told apart; an event names no more.
-const TOLD_APART: usize = 20;
+/// How many breaks are named.
+const NAMED: usize = 20;
+/// How many tokens an entry of an event has; an event has no more than twenty entries.
+const IN_ENTRY: usize = TOLD_APART / 20;
+/// How many breaks are told apart.
+const TOLD_APART: usize = 500;
 
 /// Breaks as they are found: beyond the bound they are told together.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::breaks::{Break, Broken, Found, short};
+use super::breaks::{Break, Broken, Found, short, tokens};
 use super::chain::{self, Head, Link, Record};
 use super::checkpoint::{Checkpoint, key_id, thumbprint, verify};
 use super::heard::fit;
@@ -133,7 +133,7 @@ impl Proof {
         let head = Head::behind(&record.value, link);
         self.meet(offset, &head);
         if event.action == Action::AuditTrailBroken && event.reason == CONFIRMED {
-            self.told.extend(event.entries.iter().cloned());
+            self.told.extend(event.entries.iter().flat_map(|entry| tokens(entry)));
         }
         self.proven.chain.clone_from(&link.id);
         self.proven.records = head.records;

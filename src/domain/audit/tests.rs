@@ -175,8 +175,7 @@ fn a_break_that_somebody_confirmed_counts_no_more_once_that_is_signed_and_a_late
     let (mut records, _) = chain(4);
     drop(records.remove(1));
     let broken = prove(&records, None).unwrap_err();
-    let tokens: Vec<_> = broken.0.iter().map(Break::token).collect();
-    let confirmed = of_trail(Action::AuditTrailBroken, CONFIRMED, &broken.to_string(), tokens, "1");
+    let confirmed = of_trail(Action::AuditTrailBroken, CONFIRMED, &broken.to_string(), broken.entries(), "1");
     let mut head = end_of(&records);
     push(&mut records, &mut head, &confirmed);
     let mut tail = Proof::new(vec![signer().public_key()], None, None).of_tail();
@@ -207,10 +206,26 @@ fn many_breaks_are_told_in_few_words() {
     let (mut records, _) = chain(300);
     records.retain(|r| !r.key.ends_with("7"));
     let broken = prove(&records, None).unwrap_err();
-    assert_eq!(broken.0.len(), 20);
-    assert!(matches!(broken.0[19], Break::More { count: 11, .. }), "{}", broken.0[19]);
+    assert_eq!(broken.0.len(), 30);
+    assert!(broken.to_string().ends_with("; and 10 more"), "{broken}");
+    // Once they are confirmed they count no more, also where the first of them are out of sight.
+    let confirmed = of_trail(Action::AuditTrailBroken, CONFIRMED, &broken.to_string(), broken.entries(), "1");
+    let mut head = end_of(&records);
+    push(&mut records, &mut head, &confirmed);
+    sign(&mut records, &mut head);
+    for from in [0, 60, 150] {
+        let mut proof = Proof::new(vec![signer().public_key()], None, None).of_tail();
+        (0..).zip(&records[from..]).for_each(|(offset, record)| drop(proof.take(offset, record)));
+        proof.end(Timestamp::UNIX_EPOCH).unwrap();
+    }
+    let (mut records, _) = chain(5200);
+    records.retain(|r| !r.key.ends_with("7"));
+    let broken = prove(&records, None).unwrap_err();
+    assert_eq!((broken.0.len(), broken.entries().len()), (500, 20));
+    assert!(matches!(broken.0[499], Break::More { count: 21, .. }), "{}", broken.0[499]);
+    assert!(broken.to_string().ends_with("; and 500 more"), "{broken}");
     let again = prove(&records, None).unwrap_err();
-    assert_eq!((broken.token(), broken.0[19].token()), (again.token(), again.0[19].token()));
+    assert_eq!((broken.token(), broken.0[499].token()), (again.token(), again.0[499].token()));
 }
 
 #[test]
