@@ -140,7 +140,9 @@ async fn access_comes_with_the_owner_s_approval_and_goes_with_its_revocation() {
     teams.decide("oscar", "revoke", &["--reason", "the report is done"]).await;
     teams.consumer.refused::<RoleBinding>("b", Reason::Revoked, &["revoked by oscar: the report is done"]).await;
     teams.reads(&[]).await;
-    for (action, by) in [(Action::RequestApproved, "olga"), (Action::RequestRevoked, "oscar")] {
+    for (action, by) in
+        [(Action::AccessRequested, "eve"), (Action::RequestApproved, "olga"), (Action::RequestRevoked, "oscar")]
+    {
         teams
             .owner
             .until(&format!("an event {action:?} by {by}"), || async {
@@ -150,6 +152,12 @@ async fn access_comes_with_the_owner_s_approval_and_goes_with_its_revocation() {
             })
             .await;
     }
+    for action in [Action::AccessGranted, Action::AccessNarrowed, Action::AccessRevoked] {
+        let told = teams.consumer.security_events(action).await;
+        let asked = |e: &weir::api::SecurityEvent| e.spec.requested_by.first().is_some_and(|first| first == "eve");
+        assert!(told.iter().all(asked), "{told:#?}");
+    }
+    assert!(!teams.consumer.security_events(Action::AccessGranted).await.is_empty());
     teams.part().await;
 }
 

@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use weir::api::{
-    Action, DataProduct, Decision, ExternalShare, GroupUsage, Outcome, Partner, Proven, Reason, SharePhase,
+    Action, ActorType, DataProduct, Decision, ExternalShare, GroupUsage, Outcome, Partner, Proven, Reason, SharePhase,
     StreamCluster,
 };
 use weir::domain::acl::Operation;
@@ -254,6 +254,24 @@ async fn an_invitation_is_answered_once_by_whoever_has_the_newest() {
     for login in [&old, &new] {
         assert_eq!(s.h.brokers.fetch(login, &s.topic("placed")).await, Ok(ProbeOutcome::LoginRefused));
     }
+    s.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn a_partner_may_say_no() {
+    let s = Sharing::begin().await;
+    s.ask("").await;
+    s.phase(SharePhase::PendingApproval, Reason::AwaitingApproval).await;
+    s.decide("approve", &[]).await;
+    s.phase(SharePhase::Invited, Reason::AwaitingAcceptance).await;
+    let invitation = s.invite().await;
+    until(SOON, &[], "the partner rejects", || s.partner(&invitation, &["reject", "--reason", "not yet"])).await;
+    let rejected = s.phase(SharePhase::Rejected, Reason::Rejected).await;
+    assert!(rejected.message.contains("not yet"), "{}", rejected.message);
+    let told = s.owner.told(Action::ShareRejected, 1).await.remove(0);
+    assert_eq!(told.spec.actor.type_, ActorType::Partner);
+    assert!(s.partner(&invitation, &["accept", "--yes"]).await.is_err());
     s.end().await;
 }
 

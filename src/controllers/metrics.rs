@@ -50,6 +50,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     unused: IntGaugeVec,
     new_addresses: IntCounterVec,
+    told: IntCounterVec,
     counts: Vec<IntCounter>,
     available: IntGauge,
 }
@@ -65,12 +66,14 @@ impl Metrics {
         let unused = Opts::new("weir_grants_unused", "RoleBindings whose access nobody was seen to use for too long");
         let new_addresses = "Addresses that access was used from for the first time since others were known";
         let new_addresses = Opts::new("weir_new_addresses_total", new_addresses);
+        let told = Opts::new("weir_security_events_total", "Events on record, or told where there is no AuditTrail");
         Ok(Self {
             context: Arc::downgrade(context),
             gauges: GAUGES.iter().map(gauge).collect::<prometheus::Result<_>>()?,
             requests: IntCounterVec::new(requests, &["cluster", "api"])?,
             unused: IntGaugeVec::new(unused, &["cluster"])?,
             new_addresses: IntCounterVec::new(new_addresses, &["cluster"])?,
+            told: IntCounterVec::new(told, &["action"])?,
             counts: COUNTS
                 .iter()
                 .map(|(name, help, _)| IntCounter::new(*name, *help))
@@ -84,7 +87,8 @@ impl Collector for Metrics {
     fn desc(&self) -> Vec<&Desc> {
         let of_clusters = self.gauges.iter().flat_map(Collector::desc).chain(self.requests.desc());
         let of_clusters = of_clusters.chain(self.unused.desc()).chain(self.new_addresses.desc());
-        of_clusters.chain(self.counts.iter().flat_map(Collector::desc)).chain(self.available.desc()).collect()
+        let of_trail = self.told.desc().into_iter().chain(self.counts.iter().flat_map(Collector::desc));
+        of_clusters.chain(of_trail).chain(self.available.desc()).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -105,6 +109,10 @@ impl Collector for Metrics {
                 self.requests.with(&HashMap::from([("cluster", cluster.as_str()), ("api", *api)])).inc_by(*count);
             }
         }
+        self.told.reset();
+        for (action, count) in context.trail.told() {
+            self.told.with_label_values(&[&format!("{action:?}")]).inc_by(count);
+        }
         for (counter, (_, _, read)) in self.counts.iter().zip(&COUNTS) {
             counter.reset();
             counter.inc_by(read(&context.trail.counts).load(Ordering::Relaxed));
@@ -112,7 +120,12 @@ impl Collector for Metrics {
         self.available.set(i64::from(!matches!(context.trail.standing(), Standing::Lost(..))));
         let of_clusters = self.gauges.iter().flat_map(Collector::collect).chain(self.requests.collect());
         let of_clusters = of_clusters.chain(self.unused.collect()).chain(self.new_addresses.collect());
-        let of_trail = self.counts.iter().flat_map(Collector::collect).chain(self.available.collect());
+        let of_trail = self
+            .told
+            .collect()
+            .into_iter()
+            .chain(self.counts.iter().flat_map(Collector::collect))
+            .chain(self.available.collect());
         of_clusters.chain(of_trail).collect()
     }
 }

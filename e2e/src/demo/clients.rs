@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Step;
 use super::install::TEAMS;
@@ -229,7 +229,11 @@ fn payments_sees_it(stage: &Stage) -> Result<()> {
         let list: Value = serde_json::from_str(&try_sh(ask).1).map_err(|e| e.to_string())?;
         let items = list["items"].as_array().cloned().unwrap_or_default();
         let is = |e: &&Value| {
-            e["spec"]["actor"]["name"] == principal.as_str() && e["spec"]["client"]["resourceName"] == PLACED
+            let client = &e["spec"]["client"];
+            e["spec"]["actor"]["name"] == principal.as_str()
+                && (&client["resourceName"], &client["resourceType"]) == (&json!(PLACED), &json!("Topic"))
+                && client["operation"].is_string()
+                && client["address"].as_str().is_some_and(|a| a.parse::<std::net::IpAddr>().is_ok())
         };
         items.iter().find(is).cloned().ok_or_else(|| format!("{} events", items.len()))
     })?;

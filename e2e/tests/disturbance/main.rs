@@ -265,8 +265,23 @@ async fn entries_added_by_hand_are_reported_and_repaired_only_where_asked() {
     platform.says::<StreamCluster>(CLUSTER, "Drifted", "True", found, &["1 entries"]).await;
     assert!(!events(Action::DriftRepaired).await.is_empty());
     assert_eq!(h.brokers.entries(&intruder).await, Ok([deny.to_string()].into()), "never a denial");
+    // Something puts it back each time.
+    operator
+        .until("that is given up", || async {
+            if !events(Action::DriftGivenUp).await.is_empty() {
+                return Ok(());
+            }
+            let there = h.brokers.entries(&intruder).await?;
+            if !there.contains(&allow.to_string()) {
+                h.brokers.add(allow.clone()).await;
+            }
+            Err(format!("{there:?}"))
+        })
+        .await;
+    assert_eq!(h.brokers.entries(&intruder).await.unwrap().len(), 2, "what is given up stays");
     platform.patch::<StreamCluster>(CLUSTER, json!({"spec": {"drift": "Report"}})).await;
     h.brokers.take_away(deny).await;
+    h.brokers.take_away(allow).await;
     platform.says::<StreamCluster>(CLUSTER, "Drifted", "False", Reason::InSync, &[]).await;
     owner.end().await;
     _consumer.end().await;

@@ -1,5 +1,6 @@
 //! A topic that is not what Weir wrote is not written, until somebody has looked at it and says so; one break hides no other.
 
+use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 use weir::api::{Action, ActorType, AuditTrail, Reason, RoleBinding, StreamClient};
 
@@ -149,10 +150,24 @@ async fn an_audit_trail_says_of_each_generation_how_it_is() {
     platform.patch::<AuditTrail>("default", checkpoints(json!({"every": "4s"}))).await;
     platform.ready::<AuditTrail>("default").await;
     let key = |name| checkpoints(json!({"signingKeyRef": {"name": name}, "every": "3s"}));
+    let own = h.own_namespace();
+    let another = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem();
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "another"}, "stringData": {"signing.key": another}});
+    own.apply_value(secret).await;
+    let known = async |not: Option<&String>| {
+        let status = platform.get::<AuditTrail>("default").await.and_then(|t| t.status).unwrap_or_default();
+        status.public_key.filter(|key| Some(key) != not).ok_or_else(|| format!("{:?}", status.conditions))
+    };
+    let first = platform.until("the key is known", || known(None)).await;
+    platform.patch::<AuditTrail>("default", key("another")).await;
+    platform.until("the head is signed with another key", || known(Some(&first))).await;
+    let (proven, said) = verify(&["--public-key", &first]).await;
+    assert!(proven && !said.contains("keys that are not known"), "{said}");
     platform.patch::<AuditTrail>("default", key("nowhere")).await;
     platform
         .refused::<AuditTrail>("default", Reason::SecretInvalid, &["as they were asked for before", "nowhere"])
         .await;
     platform.patch::<AuditTrail>("default", key("weir-audit")).await;
     platform.ready::<AuditTrail>("default").await;
+    own.delete::<Secret>("another").await;
 }

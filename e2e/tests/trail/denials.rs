@@ -7,7 +7,7 @@ use weir::api::{Action, ActorType, EventSource, SecurityEvent, StreamCluster};
 use weir::domain::secret::Secret;
 use weir::ports::{KafkaSasl, ProbeOutcome};
 
-use crate::events::{recorded, verify};
+use crate::events::{metric, recorded, verify};
 use crate::harness::manifests::{binding, client};
 use crate::harness::{CLUSTER, Harness, SOON, Tenant, records, until};
 
@@ -100,6 +100,7 @@ async fn a_retired_credential_that_is_still_tried_is_called_that() {
         own.map(|_| ()).ok_or_else(|| format!("{all:#?}"))
     })
     .await;
+    metric(&h, "weir_security_events_total{action=\"RetiredCredentialUsed\"}", |n| n >= 1.0).await;
     consumer.end().await;
 }
 

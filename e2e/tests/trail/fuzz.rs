@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::events::metric_of;
+use crate::harness::Harness;
 use crate::harness::operator::Operator;
 use crate::harness::shell::{run, try_run};
-use crate::harness::{Harness, NAMESPACE};
 use crate::intake::{Poster, denied};
 
 /// How many posts are mutated.
@@ -162,11 +163,7 @@ async fn post(poster: &Poster, home: &Path, cases: &[Case]) -> Vec<String> {
 
 /// The memory that a pod's process takes up, in bytes.
 async fn memory(h: &Harness, pod: &str) -> f64 {
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8080/proxy/metrics");
-    let request = http::Request::get(path).body(Vec::new()).unwrap();
-    let metrics = h.client.request_text(request).await.unwrap();
-    let value = metrics.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
-    value.unwrap_or_else(|| panic!("no such metric:\n{metrics}")).trim().parse().unwrap()
+    metric_of(h, pod, "process_resident_memory_bytes").await.unwrap()
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use weir::api::{Action, AuditTrail, DataProduct, Reason, RoleBinding, StreamClie
 use weir::domain::acl::{AclEntry, Operation};
 use weir::ports::{ConfigDelta, ConfigResource, KafkaAdmin, ProbeOutcome};
 
-use crate::events::{recorded, verify};
+use crate::events::{metric, recorded, verify};
 use crate::harness::brokers::{Login, topic_entry};
 use crate::harness::manifests::{binding, client, privilege, product, role, role_with};
 use crate::harness::tenant::Tenant;
@@ -160,6 +160,10 @@ async fn while_it_cannot_be_written_narrowing_goes_on_and_widening_waits() {
         if lost { Ok(()) } else { Err(format!("{:#?}", trail.conditions)) }
     })
     .await;
+    consumer.says::<StreamClient>("noticed", "Ready", "False", Reason::AuditUnavailable, &["AuditTrail default"]).await;
+    let users = h.brokers.users(&format!("{}.noticed", consumer.name)).await;
+    assert_eq!(users, Ok(std::collections::BTreeSet::new()), "no credential is issued");
+    metric(&h, "weir_audit_available", |n| n == 0.0).await;
     consumer.apply(&binding("comes", &owner.name, "reader", "comes")).await;
     consumer.delete_and_wait::<RoleBinding>("leaves").await;
     h.brokers.let_fetch(&leaves, &topic, ProbeOutcome::Denied).await;
@@ -181,6 +185,7 @@ async fn while_it_cannot_be_written_narrowing_goes_on_and_widening_waits() {
     swap.end(&h, &consumer).await;
     limited.end(&h, &consumer).await;
     consumer.ready::<StreamClient>("noticed").await;
+    metric(&h, "weir_audit_available", |n| n == 1.0).await;
     let own = h.own_namespace();
     for action in [Action::AuditTrailLost, Action::AuditTrailRestored] {
         own.until(&format!("{action:?} is told"), || async {

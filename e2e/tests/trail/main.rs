@@ -14,6 +14,7 @@ mod intake;
 mod lost;
 mod proof;
 mod schema;
+mod shown;
 mod storm;
 mod watching;
 mod webhook;

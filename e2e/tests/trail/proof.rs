@@ -4,6 +4,7 @@
 use weir::api::AuditTrail;
 use weir::domain::audit::chain::{self, Record};
 use weir::kafka::{AuditLog, Stored};
+use weir::ports::TopicError;
 
 use crate::events::verify;
 use crate::harness::Harness;
@@ -73,4 +74,23 @@ async fn a_record_that_was_changed_removed_reordered_or_cut_off_is_found() {
         let (proven, said) = verify_these(&h, name, &records).await;
         assert!(!proven && said.contains(&words), "{name}: {said}");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn whoever_opens_the_topic_shuts_the_writer_before_it_out_for_ever() {
+    let h = Harness::start().await;
+    let topic = format!("weir-audit-fenced-{}", jiff::Timestamp::now().as_millisecond());
+    let (stale, next) = (log(&h, &topic).await, log(&h, &topic).await);
+    let record = |n: u8| Record { key: n.to_string(), headers: Vec::new(), value: vec![n] };
+    stale.open(10).await.unwrap();
+    stale.append(&[record(1)]).await.unwrap();
+    assert_eq!(next.open(10).await.unwrap().len(), 1);
+    for _ in 0..2 {
+        assert_eq!(stale.append(&[record(2)]).await, Err(TopicError::Fenced));
+    }
+    next.append(&[record(3)]).await.unwrap();
+    let there = next.open(10).await.unwrap();
+    assert_eq!(there.iter().map(|s| s.record.value[0]).collect::<Vec<_>>(), [1, 3]);
+    h.brokers.delete_topic(&topic).await;
 }

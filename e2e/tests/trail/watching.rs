@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::{JoinHandle, spawn_blocking};
 use weir::api::{Action, ActorType, BindingUsage, EventSource, RoleBinding, SecurityEvent, StreamCluster};
 
-use crate::events::{recorded, verify};
+use crate::events::{metric, recorded, verify};
 use crate::harness::brokers::Login;
 use crate::harness::manifests::{binding, client};
 use crate::harness::{CLUSTER, Harness, Tenant, records};
@@ -152,6 +152,8 @@ async fn how_access_is_used_is_told_to_owner_and_consumer() {
     assert_eq!(event(&owner, Action::GrantUnused, "idle").await.spec, unused.spec, "one event, under one uid");
     let idle = usage(&consumer, "idle", "unused", |u| u.unused_since.is_some()).await;
     assert_eq!(idle.last_used_at, None);
+    metric(&h, &format!("weir_grants_unused{{cluster=\"{CLUSTER}\"}}"), |n| n >= 1.0).await;
+    metric(&h, &format!("weir_new_addresses_total{{cluster=\"{CLUSTER}\"}}"), |n| n >= 1.0).await;
     assert!(usage(&consumer, "app", "used", |_| true).await.unused_since.is_none());
 
     // What was used is told at the end, if the hour is not over before.

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::Order;
 use super::session::{Session, SessionError, waiting};
-use super::state::same;
+use super::state::have_same_entries;
 use crate::api::{Action, CONFIRM_ANNOTATION};
 use crate::domain::acl::AclEntry;
 use crate::domain::index::DesiredAccess;
@@ -93,7 +93,7 @@ impl Session<'_> {
         let desired: BTreeMap<_, _> = desired.iter().map(|(principal, d)| (principal, &d.grants)).collect();
         let unchanged = |plan: &&PrincipalPlan| {
             let shown = state.shown_before.get(&plan.principal).or_else(|| state.verified.get(&plan.principal));
-            shown.zip(desired.get(&plan.principal)).is_some_and(|(shown, desired)| same(shown, desired))
+            shown.zip(desired.get(&plan.principal)).is_some_and(|(shown, desired)| have_same_entries(shown, desired))
         };
         plans.iter().filter(unchanged).map(|plan| (plan.principal.as_str(), plan.create.clone())).collect()
     }

@@ -189,6 +189,11 @@ pub(super) fn same(a: &Grants, b: &Grants) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|((ka, va), (kb, vb))| ka == kb && (Arc::ptr_eq(va, vb) || va == vb))
 }
 
+/// Whether both have the same bindings with the same entries.
+pub(super) fn have_same_entries(a: &Grants, b: &Grants) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|((ka, va), (kb, vb))| ka == kb && va.entries == vb.entries)
+}
+
 /// Takes `value` out of the set at `key`, and the set with its last value.
 pub fn remove(map: &mut BTreeMap<String, BTreeSet<String>>, key: &str, value: &str) {
     if let Some(set) = map.get_mut(key) {

@@ -220,6 +220,7 @@ impl Actor {
     async fn take(&mut self, told: Vec<Told>) {
         match &self.topic {
             Topic::Unwanted if self.trail().is_none() => {
+                self.context.trail.count(told.iter().map(|t| t.event.action));
                 let made = told.into_iter().filter_map(|Told { event, heard }| {
                     let _ = heard.send(true);
                     self.shown.admit(event)
@@ -295,10 +296,11 @@ impl Actor {
         let Topic::Open(chain) = &mut self.topic else { return Err(()) };
         let mut head = chain.head.clone();
         let mut records = Vec::new();
-        let mut uids = BTreeSet::new();
+        let (mut uids, mut actions) = (BTreeSet::new(), Vec::new());
         for event in events.clone().filter(|e| !self.recent.has(&e.uid) && uids.insert(&e.uid)) {
             let (record, after) = head.follow(event);
             records.push(record);
+            actions.push(event.action);
             head = after;
         }
         if records.is_empty() {
@@ -320,6 +322,7 @@ impl Actor {
                 self.written = Some((head.clone(), Timestamp::now()));
                 chain.head = head;
                 self.context.trail.counts.recorded.fetch_add(records.len() as u64, Ordering::Relaxed);
+                self.context.trail.count(actions);
                 events.for_each(|event| self.recent.insert(&event.uid));
                 Ok(())
             }

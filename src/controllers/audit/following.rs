@@ -18,6 +18,8 @@ use crate::ports::{KafkaEndpoint, TopicError};
 const EVERY: Duration = Duration::from_secs(5);
 /// How long after a failure a topic is followed again.
 const AGAIN: Duration = Duration::from_secs(10);
+/// How often it is tried again to remember how far a topic was read.
+const TRIES: u32 = 30;
 /// The most records that are read at once.
 const BATCH: usize = 2_000;
 /// How long a batch is gathered.
@@ -89,8 +91,13 @@ async fn follow_one(place: &Place, endpoint: &KafkaEndpoint, heard: &ToCount) ->
             return Ok(());
         }
         // Whoever counts has them now, and counts them before an instance ends. One that is killed loses what it did not tell yet.
-        // Whoever begins anew because that cannot be remembered counts them again.
+        // Whoever begins anew because that cannot be remembered counts them again: it is tried for a while.
+        let mut tries = 0;
         while let Err(error) = follower.done(&batch, batch.records.len()).await {
+            tries += 1;
+            if tries > TRIES {
+                return Err(error);
+            }
             warn!(cluster = place.cluster, topic = place.topic, %error, "how far logs were read cannot be remembered; it is tried again");
             sleep(AGAIN).await;
         }

@@ -27,6 +27,7 @@ mod shown;
 mod status;
 mod tending;
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -40,7 +41,7 @@ pub use self::actor::run;
 pub use self::delivery::{Sending, deliver};
 pub use self::following::follow;
 pub use self::hearing::{hear, tokens};
-use crate::api::{EventSource, Reason, SecurityEventSpec};
+use crate::api::{Action, EventSource, Reason, SecurityEventSpec};
 use crate::domain::event::{Happening, event};
 use crate::domain::problem::Problem;
 
@@ -87,6 +88,8 @@ pub struct Trail {
     finish: CancellationToken,
     /// What was counted since this instance began.
     pub counts: Counts,
+    /// Events that are on record, or were told where there is no AuditTrail, by action.
+    told: Mutex<HashMap<Action, u64>>,
 }
 
 /// What was counted.
@@ -120,6 +123,7 @@ impl Trail {
             writing: Mutex::default(),
             finish: CancellationToken::new(),
             counts: Counts::default(),
+            told: Mutex::default(),
         };
         (trail, outbox)
     }
@@ -167,6 +171,16 @@ impl Trail {
     /// Has what was told put on record, and then nothing more: [`run`] ends.
     pub fn finish(&self) {
         self.finish.cancel();
+    }
+
+    /// How many events are on record since this instance began, or were told where there is no AuditTrail, by action.
+    pub fn told(&self) -> HashMap<Action, u64> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn count(&self, actions: impl IntoIterator<Item = Action>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        actions.into_iter().for_each(|action| *told.entry(action).or_default() += 1);
     }
 
     /// How the audit topic is.

@@ -101,8 +101,8 @@ impl Actor {
         }
         self.health.about.get_or_insert_with(|| about(trail));
         let asked = (trail.metadata.generation, trail.annotations().get(CONFIRM_ANNOTATION).cloned());
-        let is_new = self.health.asked != asked;
-        if is_new {
+        // What is asked for while it is being opened is looked at once that is over.
+        if self.health.asked != asked && !matches!(self.topic, Topic::Opening(_)) {
             self.health.asked = asked;
             self.health.look_due = Instant::now();
         }
@@ -117,9 +117,9 @@ impl Actor {
             now if self.health.look_due > Instant::now() => self.topic = now,
             Topic::Open(chain) => {
                 let wanted = self.wanted(trail).await;
-                let unclear = wanted.as_ref().err().cloned();
-                self.health.look_due = Instant::now() + if unclear.is_some() { AFTER_FAILURE } else { WHILE_OPEN };
-                let was_unclear = std::mem::replace(&mut self.health.unclear, unclear.clone());
+                self.health.unclear = wanted.as_ref().err().cloned();
+                let pause = if self.health.unclear.is_some() { AFTER_FAILURE } else { WHILE_OPEN };
+                self.health.look_due = Instant::now() + pause;
                 match wanted {
                     Ok((wanted, signer)) if wanted != chain.of => {
                         self.health.closed();
@@ -128,9 +128,7 @@ impl Actor {
                     // What cannot be looked up just now stays open as it is, and says so.
                     _ => {
                         self.topic = Topic::Open(chain);
-                        if is_new || was_unclear != unclear {
-                            self.report(trail).await;
-                        }
+                        self.report(trail).await;
                     }
                 }
             }
@@ -232,9 +230,12 @@ impl Actor {
     async fn first_words(&mut self, trail: &AuditTrail, is_new: bool, confirmed: Option<Broken>) -> Result<(), ()> {
         let of = |action, reason, words: String| Happening::new(action, about(trail), reason, words);
         let begun = is_new.then(|| of(Action::AuditTrailBegun, "Begun", "the audit topic's chain begins here".into()));
-        let broken = confirmed.map(|broken| Happening {
-            entries: broken.entries(),
-            ..of(Action::AuditTrailBroken, CONFIRMED, broken.to_string()).confirmed_on(trail)
+        let broken = confirmed.map(|broken| {
+            let told = of(Action::AuditTrailBroken, CONFIRMED, broken.to_string());
+            // Meanwhile somebody else may have confirmed something else.
+            let is_of_it = trail.annotations().get(CONFIRM_ANNOTATION) == Some(&broken.token());
+            let told = if is_of_it { told.confirmed_on(trail) } else { told };
+            Happening { entries: broken.entries(), ..told }
         });
         let restored = self.health.lost.map(|(since, _)| {
             let words = format!("the audit topic is written again; it was not since {since:.0}");

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::heard::{Refusal, Refused};
+use crate::api::EventSource;
 
 /// Within which time it is counted.
 const WITHIN: SignedDuration = SignedDuration::from_mins(1);
@@ -38,6 +39,8 @@ pub struct Burst {
     pub address: Option<String>,
     /// Since when.
     pub since: Timestamp,
+    /// Who told of the last one.
+    pub source: EventSource,
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +90,7 @@ impl Bursts {
             different: watched.different.len(),
             address: refusal.address.clone(),
             since: watched.since,
+            source: refusal.source,
         })
     }
 

@@ -6,11 +6,11 @@ use kube::ResourceExt;
 use super::bursts::Burst;
 use super::heard::Refused;
 use super::windows::{Closed, What};
-use crate::api::{Action, ActorType, ClientRequest, EventSource, EventWindow, ObjectRef, Outcome};
+use crate::api::{Action, ActorType, ClientRequest, EventWindow, ObjectRef, Outcome};
 use crate::domain::canary;
 use crate::domain::event::{Happening, micros};
 use crate::domain::index::Index;
-use crate::domain::names::{ObjectKey, client_of, has_issued_form, service_account_of};
+use crate::domain::names::{ObjectKey, PrincipalKey, client_of, has_issued_form, service_account_of};
 
 /// Whether a principal is one that Weir has denied itself: the canary.
 pub fn is_canary(principal: Option<&str>) -> bool {
@@ -74,7 +74,7 @@ fn is_login(closed: &Closed) -> bool {
 
 /// The event of a burst, and the key that tells it from all others.
 pub fn burst(index: &Index, burst: &Burst) -> (Happening, String) {
-    let Burst { cluster, principal, is_login, count, different, address, since } = burst;
+    let Burst { cluster, principal, is_login, count, different, address, since, source } = burst;
     let home = home(index, principal, is_login.then_some(cluster));
     let object = match &home {
         Some((key, uid)) => ObjectRef {
@@ -97,13 +97,13 @@ pub fn burst(index: &Index, burst: &Burst) -> (Happening, String) {
         .on(cluster)
         .of(vec![principal.clone()]);
     happening.count = i64::try_from(*count).unwrap_or(i64::MAX);
-    happening.source = EventSource::BrokerLog;
+    happening.source = *source;
     happening.client = Some(ClientRequest { address: address.clone(), ..ClientRequest::default() });
     (happening, format!("{principal}/{is_login}/{since}"))
 }
 
 /// The StreamClient or ServiceAccount of a principal, with its UID as far as it is known. Who failed to log in to cluster `claimed_at`
-/// tells any name, and is somebody's only where that was given to somebody.
+/// tells any name, and is somebody's only where that was given to somebody there.
 fn home(index: &Index, principal: &str, claimed_at: Option<&String>) -> Option<(ObjectKey, Option<String>)> {
     if let Some(key) = client_of(principal) {
         let uid = index.client(&key).and_then(ResourceExt::uid);
@@ -111,7 +111,11 @@ fn home(index: &Index, principal: &str, claimed_at: Option<&String>) -> Option<(
     }
     let account = service_account_of(principal)?;
     let uid = index.account(&account).map(str::to_owned);
-    (claimed_at.is_none() || uid.is_some()).then_some((account, uid))
+    let has_access = |cluster: &String| {
+        let key = PrincipalKey { cluster: cluster.clone(), principal: principal.to_owned() };
+        !index.desired(&key).grants.is_empty()
+    };
+    claimed_at.is_none_or(has_access).then_some((account, uid))
 }
 
 /// The product whose topic it was; else the resource itself.

@@ -64,7 +64,7 @@ impl PrincipalPlan {
         for key in lifted {
             let had = |record: &GrantRecord| record.quotas.get(key).copied();
             let mut is_kept = false;
-            for (uid, record) in &mut after {
+            for (uid, record) in after.iter_mut().filter(|(_, record)| !record.entries.is_empty()) {
                 if let Some(value) = recorded.get(uid).and_then(had) {
                     record.quotas.insert(key.clone(), value);
                     is_kept = true;
@@ -154,10 +154,11 @@ pub fn so_far(desired: &DesiredAccess, recorded: &Records, observed: &Observed) 
         let is_set = |key: &String, value: &f64| {
             record.quotas.get(key) == Some(value) && observed.quotas.get(key) == desired.quotas.get(key)
         };
-        let quotas: BTreeMap<_, _> = grant
-            .quotas
-            .iter()
-            .filter(|(key, value)| is_set(key, value))
+        // One that is wanted no more is still in force.
+        let stays = |key: &String| !desired.quotas.contains_key(key) && observed.quotas.contains_key(key);
+        let set = grant.quotas.iter().filter(|(key, value)| is_set(key, value));
+        let quotas: BTreeMap<_, _> = set
+            .chain(record.quotas.iter().filter(|(key, _)| stays(key)))
             .map(|(key, value)| (key.clone(), *value))
             .collect();
         so_far.entries.extend(entries.iter().cloned());

@@ -153,6 +153,9 @@ fn a_quota_of_who_keeps_access_goes_on_record_first_and_stays_in_the_ledger_unti
     let records: Vec<_> = world.ledger.grants[&principal].values().collect();
     assert_eq!(records.len(), 1, "the deleted binding does not wait");
     assert_eq!(records[0].quotas, BTreeMap::from([("consumer_byte_rate".to_owned(), 9.0)]));
+    let so_far = so_far(&world.desired(&principal), &world.ledger.grants[&principal], &observed);
+    assert_eq!(so_far.entries, world.desired(&principal).entries);
+    assert_ne!(so_far.grants, world.desired(&principal).grants, "the limit is there");
     // Nothing is left to limit.
     world.delete("RoleBinding fraud/orders");
     let plan = world.plan(&principal, &observed);
