@@ -18,6 +18,8 @@ use crate::{binding_of_robot, brokers_show, robots};
 const SUBJECTS: usize = 8;
 /// A client is asked to rotate so often at most: more versions in a short time would wait for their turn.
 const ROTATIONS: usize = 3;
+/// Of so many kills one is a stop.
+const STOPPED_EVERY: u64 = 20;
 /// How long it may take after the last kill: what a killed process sent is waited for, and versions that it lost are replaced.
 pub const AFTERWARDS: Duration = Duration::from_mins(4);
 /// The retention of the product at first, in milliseconds. It only grows: less would want a person's word.
@@ -231,7 +233,7 @@ fn versions(client: &Value) -> usize {
     client["status"]["credentials"].as_array().map_or(0, Vec::len)
 }
 
-/// `WEIR_E2E_KILLS` says how often it is killed, `WEIR_E2E_SEED` when and amid what.
+/// `WEIR_E2E_KILLS` says how often it is killed, or stopped for a while, `WEIR_E2E_SEED` when and amid what.
 #[tokio::test]
 #[ignore = "needs the lab: make test"]
 async fn an_operator_killed_again_and_again_leaves_the_brokers_exact() {
@@ -255,12 +257,21 @@ async fn an_operator_killed_again_and_again_leaves_the_brokers_exact() {
         tokio::time::sleep(Duration::from_millis(random.below(if any_moment { 2500 } else { 300 }))).await;
         let leader = operator.leader().await;
         let (governs, under_way) = (operator.governs(&leader).await, wishes.under_way().await);
-        operator.kill_leader().await;
+        // Every so often one is stopped until another leads, and then goes on with what it was about to write.
+        let stops = kill % STOPPED_EVERY == 0;
+        if stops {
+            let frozen = operator.freeze(&leader).await;
+            operator.led_by_another_than(&leader).await;
+            frozen.thaw();
+        } else {
+            operator.kill_leader().await;
+        }
         governed += u64::from(governs);
         at_work += u64::from(governs && under_way > 0);
         eprintln!(
-            "{:6.1} s  kill {kill} of {kills}: {leader}, {}, {under_way} under way; {}",
+            "{:6.1} s  {} {kill} of {kills}: {leader}, {}, {under_way} under way; {}",
             start.elapsed().as_secs_f32(),
+            if stops { "stop" } else { "kill" },
             if governs { "governing" } else { "taking over" },
             changes.join(", ")
         );
