@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use weir::api::{SecurityEvent, UNRECORDED_LABEL};
+use weir::api::{RoleBinding, SecurityEvent, UNRECORDED_LABEL};
 
 use super::shell::{run, try_run};
-use super::{Harness, SOON, Tenant, until};
+use super::{Harness, SOON, Tenant, condition, until};
 
 /// Every event on record since the topic was made, in OCSF.
 pub async fn export() -> Vec<Value> {
@@ -28,7 +28,8 @@ pub async fn verify(arguments: &[&str]) -> (bool, String) {
     try_run("weir", &[&["audit", "verify"], arguments].concat(), "").await
 }
 
-/// The record has no gap and no fork, no event is in it twice, and everything that these namespaces are shown is in it.
+/// The record has no gap and no fork, no event is in it twice, and everything that these namespaces are shown is in it, and the
+/// beginning of all access that bindings there say to give.
 pub async fn is_whole(h: &Harness, namespaces: &[&Tenant]) {
     let what = "everything that is shown is on record, once, and the chain is proven";
     let records = until(SOON * 2, &[], what, || async {
@@ -36,8 +37,17 @@ pub async fn is_whole(h: &Harness, namespaces: &[&Tenant]) {
         let uids: Vec<_> = all.iter().map(|e| e["metadata"]["uid"].as_str().unwrap().to_owned()).collect();
         let known: BTreeSet<_> = uids.iter().cloned().collect();
         assert_eq!(known.len(), uids.len(), "an event is on record twice");
+        let told = all.iter().map(|e| &e["unmapped"]["event"]);
+        let granted: BTreeSet<_> =
+            told.filter(|e| e["action"] == "AccessGranted").filter_map(|e| e["object"]["uid"].as_str()).collect();
         let begin = all.first().map(|e| e["unmapped"]["event"]["time"].clone()).unwrap_or_default();
         for tenant in namespaces.iter().copied().chain([&h.own_namespace()]) {
+            for binding in tenant.all::<RoleBinding>().await {
+                let is_ready = condition(&binding, "Ready").is_some_and(|c| c["status"] == "True");
+                if is_ready && !binding["metadata"]["uid"].as_str().is_some_and(|uid| granted.contains(uid)) {
+                    return Err(format!("not on record: {binding:#}"));
+                }
+            }
             for event in tenant.all::<SecurityEvent>().await {
                 let (uid, time) = (&event["spec"]["uid"], &event["spec"]["time"]);
                 let uid = uid.as_str().unwrap_or_default();

@@ -106,7 +106,7 @@ async fn advance(client: &StreamClient, key: &ObjectKey, context: &Context) -> R
             // After a failure the next try waits; without one, the record that comes wakes this client at once.
             report.wake = problem.is_some().then(|| Timestamp::now() + jiff::SignedDuration::from_secs(5));
             let rotating = report.record.as_ref().is_some_and(|r| r.current().is_some());
-            if !rotating || reason == IssueReason::SecretLost {
+            if problem.is_none() && (!rotating || reason == IssueReason::SecretLost) {
                 report.problems.push(Problem::waiting(Reason::Applying, "a credential is being issued"));
             }
         }
