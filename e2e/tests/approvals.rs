@@ -6,7 +6,7 @@ mod harness;
 
 use harness::brokers::{groups, reads};
 use harness::manifests::{binding, client, privilege, product, role_with};
-use harness::shell::try_run;
+use harness::shell::{run, try_run};
 use harness::{Harness, Tenant};
 use serde_json::json;
 use weir::api::{AccessApproval, Action, DataProduct, PendingRequest, Reason, RoleBinding, StreamRole};
@@ -158,6 +158,22 @@ async fn access_comes_with_the_owner_s_approval_and_goes_with_its_revocation() {
         assert!(told.iter().all(asked), "{told:#?}");
     }
     assert!(!teams.consumer.security_events(Action::AccessGranted).await.is_empty());
+    // Also once it is gone.
+    teams.consumer.delete_and_wait::<RoleBinding>("b").await;
+    let evidence = run("weir", &["audit", "evidence", "-n", &teams.consumer.name, "rolebinding/b"]).await;
+    let app = format!("{}.orders.placed", teams.owner.name);
+    for word in [
+        "AccessRequested  by eve",
+        "RequestApproved  by olga",
+        "for the report",
+        "AccessGranted",
+        &app,
+        "RequestRevoked  by oscar",
+        "the report is done",
+        "is proven",
+    ] {
+        assert!(evidence.contains(word), "{evidence} lacks {word}");
+    }
     teams.part().await;
 }
 

@@ -14,7 +14,7 @@ use harness::network::Reach;
 use harness::other_kafka::OtherKafka;
 use harness::records::{commit, numbered, write};
 use harness::sharing::{Outside, Sharing};
-use harness::shell::{kubectl, try_run};
+use harness::shell::{kubectl, run, try_run};
 use harness::{Harness, NAMESPACE, SOON, Tenant, until};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -272,6 +272,10 @@ async fn a_partner_may_say_no() {
     let told = s.owner.told(Action::ShareRejected, 1).await.remove(0);
     assert_eq!(told.spec.actor.type_, ActorType::Partner);
     assert!(s.partner(&invitation, &["accept", "--yes"]).await.is_err());
+    let evidence = run("weir", &["audit", "evidence", "-n", &s.owner.name, "externalshare/out"]).await;
+    for word in ["RequestApproved  by olga", "ShareInvited  by olga", "ShareRejected", "not yet", "is proven"] {
+        assert!(evidence.contains(word), "{evidence} lacks {word}");
+    }
     s.end().await;
 }
 

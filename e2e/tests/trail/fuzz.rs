@@ -109,6 +109,9 @@ fn mutated(random: &mut Random) -> Case {
     Case { what: what.to_owned(), headers, body }
 }
 
+/// What curl says where it got no answer.
+const CUT: &str = "000";
+
 /// A body of 200 MB, compressed, and the same cut off; tiny objects, which would be trees of 400 MB.
 async fn bombs(home: &Path) -> Vec<Case> {
     let file = home.join("bomb.gz");
@@ -183,13 +186,15 @@ async fn whatever_is_posted_is_answered_and_does_no_harm() {
     std::fs::remove_dir_all(&home).unwrap();
     assert_eq!(answers.len(), cases.len(), "{answers:?}");
     for (n, (case, answer)) in cases.iter().zip(&answers).enumerate() {
-        let is_answer = ["200", "400", "413", "415", "503"].contains(&answer.as_str());
+        // Of a bomb not all is heard out: who still sends may not see the answer.
+        let is_cut = case.what.starts_with("a bomb") && answer == CUT;
+        let is_answer = ["200", "400", "413", "415", "503"].contains(&answer.as_str()) || is_cut;
         let start = String::from_utf8_lossy(&case.body[..case.body.len().min(200)]).into_owned();
         assert!(is_answer, "{answer} to post {n}, {}: {:?} {start:?}", case.what, case.headers);
     }
     let of =
         |what: &'static str| cases.iter().zip(&answers).filter(move |(c, _)| c.what == what).map(|(_, a)| a.as_str());
-    assert!(of("a bomb").all(|answer| answer == "413"), "{answers:?}");
+    assert!(of("a bomb").all(|answer| ["413", CUT].contains(&answer)), "{answers:?}");
     assert!(of("tiny objects in an array").any(|answer| answer == "413"), "{answers:?}");
     assert_eq!(poster.json(&denied("fuzz", "afterwards")).await.0, 200);
     assert_eq!((operator.leader().await, operator.restarts(&leader).await), (leader.clone(), restarts));

@@ -4,9 +4,23 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use weir::api::{Action, SecurityEvent};
 
+use crate::events::export;
 use crate::harness::manifests::client;
 use crate::harness::shell::{run, try_run};
 use crate::harness::{Harness, NAMESPACE};
+
+/// Of a line (RFC 4180).
+fn cells(line: &str) -> Vec<String> {
+    let (mut cells, mut is_quoted) = (vec![String::new()], false);
+    for c in line.chars() {
+        match c {
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => cells.push(String::new()),
+            c => cells.last_mut().unwrap().push(c),
+        }
+    }
+    cells
+}
 
 #[tokio::test]
 #[ignore = "needs the lab: make test"]
@@ -23,6 +37,17 @@ async fn events_are_found_by_their_labels_read_well_and_go_when_they_are_old() {
         (lines.len(), &lines[1][1..6]),
         (2, &["weir", "CredentialIssued", "StreamClient", "app", "Success"][..])
     );
+
+    // The same as a table for people.
+    let since = issued.spec.time.0.to_string();
+    let csv = run("weir", &["audit", "export", "--format", "csv", "--since", &since]).await;
+    let rows: Vec<_> = csv.lines().map(cells).collect();
+    assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{csv}");
+    let at = |name: &str| rows[0].iter().position(|cell| cell == name).unwrap();
+    let of_it = rows.iter().find(|row| row[at("uid")] == issued.spec.uid).unwrap();
+    assert_eq!((of_it[at("action")].as_str(), of_it[at("name")].as_str()), ("CredentialIssued", "app"));
+    assert!(rows[1..].iter().all(|row| row[at("time")].parse::<Timestamp>().unwrap() >= issued.spec.time.0));
+    assert!(rows.len() - 1 < export().await.len(), "what was before is left out");
 
     // As Weir would have made it eight days ago.
     let mut old = serde_json::to_value(&issued).unwrap();

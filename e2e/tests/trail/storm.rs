@@ -8,8 +8,8 @@ use weir::kafka::KafkaAdminClient;
 use weir::ports::{ConfigResource, KafkaAdmin};
 
 use crate::events::{export, metric};
-use crate::harness::Harness;
 use crate::harness::manifests::{binding, client};
+use crate::harness::{Harness, SOON, until};
 use crate::intake::Poster;
 
 /// How many refusals are posted each second, and for how long.
@@ -139,8 +139,8 @@ async fn a_client_that_tries_everything_is_told_of_in_a_few_events() {
         })
         .await;
     metric(&h, "weir_security_events_total{action=\"DenialBurst\"}", |n| n >= 1.0).await;
-    let told = consumer
-        .until("windows are closed, on record, and no more is counted than was refused", || async {
+    let told =
+        until(SOON * 3, &[], "windows are closed, on record, and no more is counted than was refused", || async {
             let of_it = |e: &&serde_json::Value| {
                 e["action"] == "AccessDenied" && e["actor"]["name"].as_str() == Some(principal.as_str())
             };

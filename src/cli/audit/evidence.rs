@@ -1,5 +1,6 @@
 //! Puts together what happened to one thing: who asked, who approved, what was given and when, when it ended, and what was proven.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use anyhow::{Context, anyhow, bail};
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::topic::{Where, find};
 use crate::api::{ExternalShare, RoleBinding, SecurityEventSpec, StreamClient};
+use crate::domain::audit::chain;
 use crate::domain::audit::heard::harmless;
 use crate::domain::audit::proof::Proof;
 use crate::kafka::Stored;
@@ -34,31 +36,36 @@ pub struct Evidence {
 /// The topic cannot be read or proven, or knows nothing of the thing.
 pub async fn evidence(client: &Client, namespace: &str, of: Evidence) -> anyhow::Result<()> {
     let (kind, name) = parse(&of.thing)?;
-    let uid = match of.uid {
+    let thing = Thing { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+    let there = match of.uid {
         Some(uid) => Some(uid),
         None => uid_of(client, namespace, kind, name).await?,
     };
     let topic = find(client, &of.at, None).await?;
-    let walk = Walk {
-        proof: Proof::new(topic.public_keys, topic.known, topic.retention),
-        namespace: namespace.to_owned(),
-        kind,
-        name: name.to_owned(),
-        uid,
-        found: Vec::new(),
+    let unread = |e: TopicError| anyhow!("failed to read topic {}: {e}", topic.name);
+    let uids = match there {
+        Some(uid) => BTreeSet::from([uid]),
+        // One that is gone: the record knows what was called that.
+        None => {
+            topic.log.read(BTreeSet::new(), move |uids, stored| thing.known_as(uids, &stored)).await.map_err(unread)?
+        }
     };
-    let walk = topic.log.read(walk, |walk, stored| walk.take(&stored)).await;
-    let walk = walk.map_err(|e| anyhow!("failed to read topic {}: {e}", topic.name))?;
+    let proof = Proof::new(topic.public_keys, topic.known, topic.retention);
+    let walk = Walk { proof, uids, found: Vec::new() };
+    let walk = topic.log.read(walk, |walk, stored| walk.take(&stored)).await.map_err(unread)?;
     if walk.found.is_empty() {
         bail!("topic {} knows nothing of {kind} {namespace}/{name}", topic.name);
     }
-    println!("# {kind} {namespace}/{name}");
-    for (sequence, event) in &walk.found {
-        say(*sequence, event);
+    for (uid, events) in sections(&walk.found, &walk.uids) {
+        println!("# {kind} {namespace}/{name}, UID {uid}");
+        for (sequence, event) in events {
+            say(*sequence, event);
+        }
+        println!();
     }
     match walk.proof.end(Timestamp::now()) {
         Ok(proven) => println!(
-            "\nThe audit topic is proven: chain {}, {} records, {} of them covered by a signed checkpoint.",
+            "The audit topic is proven: chain {}, {} records, {} of them covered by a signed checkpoint.",
             proven.chain, proven.records, proven.signed
         ),
         Err(broken) => bail!("what stands above is not proven: topic {} is not what Weir wrote: {broken}", topic.name),
@@ -95,35 +102,61 @@ where
     Ok(api.get_opt(name).await?.and_then(|object| object.uid()))
 }
 
+/// What it is about, by its name.
+struct Thing {
+    kind: &'static str,
+    namespace: String,
+    name: String,
+}
+
+impl Thing {
+    fn known_as(&self, uids: &mut BTreeSet<String>, stored: &Stored) -> Result<(), TopicError> {
+        if let Ok((event, _)) = chain::read(&stored.record.value) {
+            uids.extend(self.uid_in(&event).cloned());
+        }
+        Ok(())
+    }
+
+    /// Its UID, if the event is about it.
+    fn uid_in<'a>(&self, event: &'a SecurityEventSpec) -> Option<&'a String> {
+        let object = &event.object;
+        let is_it =
+            object.kind == self.kind && object.name == self.name && object.namespace.as_ref() == Some(&self.namespace);
+        object.uid.as_ref().filter(|_| is_it)
+    }
+}
+
+/// Events with their places in the chain.
+type Found = Vec<(u64, SecurityEventSpec)>;
+
+/// By UID, what happened to it, and what was decided about it; in the order in which they began.
+fn sections<'a>(found: &'a Found, uids: &'a BTreeSet<String>) -> Vec<(&'a String, Vec<&'a (u64, SecurityEventSpec)>)> {
+    let of = |uid: &'a String| (uid, found.iter().filter(|(_, event)| concerns(event, uid)).collect::<Vec<_>>());
+    let mut sections: Vec<_> = uids.iter().map(of).filter(|(_, events)| !events.is_empty()).collect();
+    sections.sort_by_key(|(_, events)| events[0].0);
+    sections
+}
+
+/// Whether an event is about the object with this UID, or about something that is tied to it.
+fn concerns(event: &SecurityEventSpec, uid: &String) -> bool {
+    event.correlation.as_ref() == Some(uid) || event.object.uid.as_ref() == Some(uid)
+}
+
 struct Walk {
     proof: Proof,
-    namespace: String,
-    kind: &'static str,
-    name: String,
-    uid: Option<String>,
-    found: Vec<(u64, SecurityEventSpec)>,
+    uids: BTreeSet<String>,
+    found: Found,
 }
 
 impl Walk {
     fn take(&mut self, stored: &Stored) -> Result<(), TopicError> {
         // What can be read is told, proven or not.
         if let Some((event, link)) = self.proof.take(stored.offset, &stored.record)
-            && self.is_about(&event)
+            && self.uids.iter().any(|uid| concerns(&event, uid))
         {
             self.found.push((link.sequence, event));
         }
         Ok(())
-    }
-
-    fn is_about(&self, event: &SecurityEventSpec) -> bool {
-        match &self.uid {
-            Some(uid) => event.correlation.as_ref() == Some(uid) || event.object.uid.as_ref() == Some(uid),
-            None => {
-                event.object.kind == self.kind
-                    && event.object.name == self.name
-                    && event.object.namespace.as_ref() == Some(&self.namespace)
-            }
-        }
     }
 }
 
@@ -135,5 +168,45 @@ fn say(sequence: u64, event: &SecurityEventSpec) {
     let lists = [("asked for by", &event.requested_by), ("principals", &event.principals), ("entries", &event.entries)];
     for (what, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
         println!("    {what}: {}", harmless(&list.join("; ")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use jiff::Timestamp;
+
+    use super::{Thing, sections};
+    use crate::api::{Action, ObjectRef, SecurityEventSpec};
+    use crate::domain::event::{Happening, event};
+
+    fn told(action: Action, (kind, namespace, name): (&str, &str, &str), uid: &str) -> SecurityEventSpec {
+        let namespace = Some(namespace.to_owned());
+        let object = ObjectRef { kind: kind.into(), namespace, name: name.into(), uid: Some(uid.into()) };
+        event(Happening::new(action, object, "r", "m"), "k", Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn of_what_is_gone_each_that_had_the_name_has_its_decisions_and_nothing_of_others() {
+        let binding = ("RoleBinding", "fraud", "b");
+        let mut approved = told(Action::RequestApproved, ("AccessApproval", "payments", "a"), "a1");
+        approved.correlation = Some("u1".into());
+        let events = [
+            told(Action::AccessGranted, binding, "u2"),
+            approved,
+            told(Action::AccessGranted, binding, "u1"),
+            told(Action::AccessGranted, ("RoleBinding", "billing", "b"), "u3"),
+            told(Action::AccessGranted, ("RoleBinding", "fraud", "c"), "u4"),
+        ];
+        let thing = Thing { kind: "RoleBinding", namespace: "fraud".into(), name: "b".into() };
+        let uids: BTreeSet<_> = events.iter().filter_map(|e| thing.uid_in(e).cloned()).collect();
+        let found = (0..).zip(events).collect();
+        let sections = sections(&found, &uids);
+        let of: Vec<_> = sections
+            .iter()
+            .map(|(uid, events)| (uid.as_str(), events.iter().map(|(at, _)| *at).collect::<Vec<_>>()))
+            .collect();
+        assert_eq!(of, [("u2", vec![0]), ("u1", vec![1, 2])]);
     }
 }
