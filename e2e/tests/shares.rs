@@ -41,6 +41,9 @@ async fn a_partner_reads_what_was_approved_and_accepted_until_it_is_revoked() {
     let s = Sharing::begin().await;
     s.ask("").await;
     s.phase(SharePhase::PendingApproval, Reason::AwaitingApproval).await;
+    let asked = &s.owner.told(Action::AccessRequested, 1).await[0].spec;
+    assert_eq!((asked.actor.type_, &*asked.actor.name), (ActorType::User, "eve"), "{asked:#?}");
+    assert_eq!(asked.requested_by, ["eve"]);
     s.decide("approve", &["--reason", "the contract of May"]).await;
     s.phase(SharePhase::Invited, Reason::AwaitingAcceptance).await;
     s.accept().await;

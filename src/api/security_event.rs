@@ -167,7 +167,7 @@ pub enum Action {
     AccessRevoked,
     /// A binding's time was over, and its access ended.
     AccessExpired,
-    /// A binding, product or client was refused.
+    /// A binding, share, product, client, role or cluster was refused.
     RequestRefused,
     /// Somebody asked for access that waits for an approval.
     AccessRequested,

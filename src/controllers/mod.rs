@@ -20,6 +20,7 @@ pub mod patience;
 pub mod publisher;
 pub mod readers;
 pub mod reconcile;
+pub mod refusals;
 pub mod removal;
 pub mod replication;
 pub mod role_binding;

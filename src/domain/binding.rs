@@ -17,7 +17,7 @@ use kube::core::Duration;
 
 use self::subject::{identify, subject_label};
 use super::acl::AclEntry;
-use super::approval::{self, Allowance, Awaited};
+use super::approval::{self, Allowance, Awaited, requesters};
 use super::index::Index;
 use super::names::{ObjectKey, PrincipalKey};
 use super::problem::Problem;
@@ -169,6 +169,15 @@ fn subjects_by_consent<'a>(index: &Index, binding: &'a RoleBinding) -> Vec<Alike
 pub fn may_ask(index: &Index, binding: &RoleBinding) -> bool {
     let (key, own) = (role_of(binding), index.key_of(binding).namespace);
     index.role(&key).is_some_and(|role| role::bindable(index, &key, role, &own, key.namespace == own).is_ok())
+}
+
+/// Whose doing it is what a binding gives: who asked for it, then who made and changed the role that it names, where that lets it be
+/// bound. What of it is approved asks for the former only.
+pub fn behind<'a>(index: &'a Index, binding: &'a RoleBinding) -> Vec<&'a str> {
+    let role = index.role(&role_of(binding)).filter(|_| may_ask(index, binding));
+    let mut named = BTreeSet::new();
+    let all = requesters(binding).chain(role.into_iter().flat_map(requesters));
+    all.filter(|name| named.insert(*name)).collect()
 }
 
 /// What `roles` give to subjects that are alike, by cluster.

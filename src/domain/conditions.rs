@@ -1,5 +1,7 @@
 //! Conditions from problems.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -15,6 +17,26 @@ pub enum Progress {
     Reconciling(Reason, String),
     /// The user must act. What is not concerned works all the same.
     Stalled(Reason, String),
+}
+
+impl Progress {
+    /// What the user must mend, as one problem.
+    pub fn refusal(&self) -> Option<Problem> {
+        match self {
+            Self::Stalled(reason, message) => Some(Problem::invalid(*reason, message)),
+            Self::Ready(_) | Self::Reconciling(..) => None,
+        }
+    }
+}
+
+/// Those of `problems` that the user must mend, and that a status with the conditions `before` does not say yet; each once.
+pub fn newly_refused<'a>(
+    problems: impl IntoIterator<Item = &'a Problem>,
+    before: &[Condition],
+) -> BTreeSet<&'a Problem> {
+    let says = |c: &Condition, problem: &Problem| c.type_ == "Stalled" && c.message.contains(&problem.message);
+    let is_new = |p: &&Problem| p.remedy == Remedy::Invalid && !before.iter().any(|c| says(c, p));
+    problems.into_iter().filter(is_new).collect()
 }
 
 /// How far an object with these problems is; `ready` where there are none.
@@ -92,7 +114,7 @@ fn truncated(mut message: String) -> String {
 mod tests {
     use jiff::Timestamp;
 
-    use super::{Progress, conditions, merge, progress};
+    use super::{Progress, conditions, merge, newly_refused, progress};
     use crate::api::Reason;
     use crate::domain::problem::Problem;
 
@@ -101,6 +123,22 @@ mod tests {
         let problems = [Problem::waiting(Reason::Applying, "b"), Problem::invalid(Reason::RoleNotFound, "a")];
         let got = progress(&problems, Progress::Ready(String::new()));
         assert_eq!(got, Progress::Stalled(Reason::RoleNotFound, "b; a".into()));
+    }
+
+    #[test]
+    fn what_the_user_must_mend_is_refused_once_until_the_status_says_it() {
+        let [lost, gone] = ["lost", "gone"].map(|what| Problem::invalid(Reason::RoleNotFound, what));
+        let waits = Problem::waiting(Reason::Applying, "waits");
+        let all = [&lost, &waits, &lost];
+        assert_eq!(newly_refused(all, &[]), [&lost].into());
+        let far = progress(&[lost.clone(), waits.clone()], Progress::Ready(String::new()));
+        assert_eq!(newly_refused(far.refusal().as_ref(), &[]).len(), 1);
+        let before = merge(&[], conditions(&far), Some(1), Timestamp::UNIX_EPOCH);
+        assert_eq!(newly_refused([&lost, &waits, &gone], &before), [&gone].into());
+        // That something waits, or does not, is no other refusal.
+        let later = progress(&[lost], Progress::Ready(String::new()));
+        assert!(newly_refused(later.refusal().as_ref(), &before).is_empty());
+        assert_eq!(progress(&[waits], Progress::Ready(String::new())).refusal(), None);
     }
 
     #[test]

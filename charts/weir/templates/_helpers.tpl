@@ -57,7 +57,7 @@ seccompProfile:
 {{- end }}
 
 {{/* Variables of admission policies: who the requesters of a RoleBinding or ExternalShare are, and who made
-and changed a product or client, one a line. Nobody can tell who made one that has no annotation, so it gets none later. */}}
+and changed a product, client or role, one a line. Nobody can tell who made one that has no annotation, so it gets none later. */}}
 {{- define "weir.requesters" -}}
 - name: before
   expression: >-

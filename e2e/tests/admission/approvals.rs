@@ -156,6 +156,8 @@ fn requesters() -> Vec<Case> {
                     .replace("metadata: {", "metadata: {labels: {a: b}, "),
                 Accepted,
             ),
+            ("who makes a role says so", Owner, Create, role("'{me}'"), Accepted),
+            ("who makes a role says it was another", Owner, Create, role("alice"), refused),
             (
                 "nobody says later who made it",
                 Consumer,
@@ -215,6 +217,13 @@ fn request(name: &str, metadata: &str) -> String {
         "spec: {roleRef: {namespace: elsewhere, name: reader}, subjects: [{kind: StreamClient, name: app}]}",
     )
     .replace("metadata: {", &format!("metadata: {{{metadata}"))
+}
+
+/// A role that this annotation says to be made by somebody.
+fn role(annotation: &str) -> String {
+    let privilege = "spec: {privileges: [{products: {names: [orders]}, access: [Read]}]}";
+    object("StreamRole", "{owner}", "new", privilege)
+        .replace("metadata: {", &format!("metadata: {{annotations: {{weir.dev/requesters: {annotation}}}, "))
 }
 
 /// Takes away what stamps requests, so that what is stored has no stamp but where it says so.

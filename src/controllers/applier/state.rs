@@ -33,6 +33,14 @@ pub enum Link {
 }
 
 impl Link {
+    /// Why the cluster must not be governed as it is.
+    pub fn refusal(&self) -> Option<Problem> {
+        match self {
+            Self::Refused(reason, why) => Some(Problem::invalid(*reason, why)),
+            Self::Connecting | Self::Governing | Self::Unreachable(_) => None,
+        }
+    }
+
     /// Why `cluster` is not governed; `None` where it is.
     pub fn obstacle(&self, cluster: &str) -> Option<Problem> {
         match self {

@@ -9,6 +9,7 @@ use kube::runtime::controller::Action;
 use super::applier::{Link, ProductOutcome, not_connected};
 use super::context::Context;
 use super::reconcile::{PERIODICALLY, ReconcileError};
+use super::refusals;
 use crate::api::{self, DataProduct, DataProductStatus, Reason, StreamStatus};
 use crate::domain::approval::requesters;
 use crate::domain::conditions::{Progress, conditions, merge, progress};
@@ -159,15 +160,8 @@ async fn announce(context: &Context, product: &DataProduct, after: &DataProductS
         let version = product.resource_version().unwrap_or_default();
         context.record(reclassified, &version).await;
     }
-    let Progress::Stalled(reason, message) = far else { return };
-    let conditions = product.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-    if conditions.iter().any(|c| c.type_ == "Stalled" && c.message == *message) {
-        return;
-    }
-    let refused = happening(context, product, api::Action::RequestRefused, reason.as_str(), message);
-    let refused = refused.ended(api::Outcome::Failure);
-    context.record(refused, &format!("{:?}/{message}", product.metadata.generation)).await;
-    context.events.note(product, true, reason.as_str(), message).await;
+    let refused = |action, reason: &str, message: &str| happening(context, product, action, reason, message);
+    refusals::announce(context, product, far.refusal().as_ref(), &before.conditions, refused).await;
 }
 
 fn happening(context: &Context, product: &DataProduct, action: api::Action, reason: &str, message: &str) -> Happening {

@@ -1,20 +1,41 @@
-//! What is put on record of a share: one SecurityEvent for each step of each partner.
+//! What is put on record of a share: that it is asked for, or refused, and one SecurityEvent for each step of each partner. Who sees
+//! it is its own namespace.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
+use super::Found;
 use crate::api::{
     self, ExternalShare, ExternalShareStatus, PARTNER_REVIEWER, ReplicationStatus, SharePhase, SharedWith,
 };
 use crate::controllers::context::Context;
+use crate::controllers::refusals;
 use crate::domain::approval::requesters;
 use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
+use crate::domain::share::progress::{newly_asked, still_asked};
 use crate::k8s::objects::object_ref;
 
 /// Tells of what changed since the status before.
-pub async fn announce(context: &Context, share: &ExternalShare, key: &ObjectKey, after: &ExternalShareStatus) {
+pub async fn announce(
+    context: &Context,
+    share: &ExternalShare,
+    key: &ObjectKey,
+    found: &[Found<'_>],
+    after: &ExternalShareStatus,
+) {
     let before = share.status.clone().unwrap_or_default();
+    let asked = newly_asked(&before.partners, &after.partners);
+    if !asked.is_empty() {
+        let partners = asked.join(", ");
+        let message = format!("for Partner {partners}");
+        let happening = about(share, key, api::Action::AccessRequested, "AwaitingApproval", &message);
+        let which = format!("{:?}/{partners}", share.metadata.generation);
+        context.record(happening.by_requester_of(share), &which).await;
+    }
+    let obstacles = found.iter().flat_map(|f| f.seen.obstacles());
+    let refused = |action, reason: &str, message: &str| about(share, key, action, reason, message);
+    refusals::announce(context, share, obstacles, &before.conditions, refused).await;
     copy_removed(context, share, key, before.replication.as_ref(), after.replication.as_ref()).await;
     for now in &after.partners {
         let was = before.partners.iter().find(|p| p.name == now.name);
@@ -52,10 +73,7 @@ async fn copy_removed(
     for (at, reason, message) in parts {
         let is_new = at(after).is_some() && before.and_then(at).is_none();
         if is_new {
-            let object = object_ref("ExternalShare", key, share.uid());
-            let happening = Happening::new(api::Action::CopyRemoved, object, reason, message)
-                .on(&after.destination)
-                .asked_by(requesters(share));
+            let happening = about(share, key, api::Action::CopyRemoved, reason, &message).on(&after.destination);
             context.record(happening, &format!("{reason}/{}", after.connector)).await;
         }
     }
@@ -111,9 +129,14 @@ pub async fn removed(context: &Context, share: &ExternalShare, key: &ObjectKey, 
 }
 
 /// Tells that a deleted share is gone from every broker, for each partner that had something of it; but for a cluster that was
-/// given up.
+/// given up. For those that it waited for an approval of, the request is withdrawn.
 pub async fn ended(context: &Context, share: &ExternalShare, key: &ObjectKey, abandoned: Option<&str>) {
     let before = share.status.clone().unwrap_or_default();
+    let asked = still_asked(&before.partners);
+    if !asked.is_empty() {
+        let message = format!("for Partner {}: it was deleted while it waited for an approval", asked.join(", "));
+        context.record(about(share, key, api::Action::RequestWithdrawn, "Deleted", &message), "deleted").await;
+    }
     for was in before.partners.iter().filter(|p| p.principal.is_some() || p.phase == SharePhase::Revoking) {
         let (action, reason, how) = match abandoned {
             None => (api::Action::ShareEnded, "Deleted", "no broker shows anything of it".to_owned()),
@@ -134,7 +157,10 @@ fn happening(
     partner: &SharedWith,
     (action, reason, message): (api::Action, &str, &str),
 ) -> Happening {
-    Happening::new(action, object_ref("ExternalShare", key, share.uid()), reason, message)
-        .of(partner.principal.iter().cloned().collect())
-        .asked_by(requesters(share))
+    about(share, key, action, reason, message).of(partner.principal.iter().cloned().collect())
+}
+
+/// What happened to the share itself.
+fn about(share: &ExternalShare, key: &ObjectKey, action: api::Action, reason: &str, message: &str) -> Happening {
+    Happening::new(action, object_ref("ExternalShare", key, share.uid()), reason, message).asked_by(requesters(share))
 }

@@ -68,7 +68,7 @@ pub async fn reconcile(share: Arc<ExternalShare>, context: Arc<Context>) -> Resu
     let (leaving, gone) = departed(&context, &share, &guests);
     after.partners.extend(leaving);
     if share.status.as_ref() != Some(&after) {
-        announce::announce(&context, &share, &key, &after).await;
+        announce::announce(&context, &share, &key, &seen, &after).await;
         announce::removed(&context, &share, &key, &gone).await;
         write_status(&context.client, share.as_ref(), &after).await?;
     }

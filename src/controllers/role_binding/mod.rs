@@ -6,6 +6,7 @@ mod status;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures::join;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
@@ -16,10 +17,11 @@ use super::context::Context;
 use super::live::live;
 use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
+use super::refusals;
 use super::removal::blocking;
 use crate::api::{self, RoleBinding, RoleBindingStatus};
 use crate::domain::approval::requesters;
-use crate::domain::binding::{clusters_of, may_ask};
+use crate::domain::binding::{behind, clusters_of, may_ask};
 use crate::domain::conditions::Progress;
 use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
@@ -134,12 +136,8 @@ async fn announce(
     let mut notes = Vec::new();
     if is_asking(after) && !is_asking(before) {
         let message = format!("StreamRole {}/{}", binding.spec.role_ref.namespace, binding.spec.role_ref.name);
-        let asker = requesters(binding).last().map(str::to_owned);
-        let mut asked = happening(binding, api::Action::AccessRequested, "AwaitingApproval", &message, after);
-        if let Some(asker) = asker {
-            asked = asked.by(api::ActorType::User, asker);
-        }
-        told.push((asked, format!("{:?}", binding.metadata.generation)));
+        let asked = happening(binding, api::Action::AccessRequested, "AwaitingApproval", &message, after);
+        told.push((asked.by_requester_of(binding), format!("{:?}", binding.metadata.generation)));
     }
     let (was, is) = (before.entries.as_ref(), after.entries.as_ref());
     let changed = match (was, is) {
@@ -163,21 +161,21 @@ async fn announce(
         let status = if is.is_some() { after } else { before };
         // The same after a crash before the status was written, another one each time that the access changes.
         let version = binding.resource_version().unwrap_or_default();
-        told.push((happening(binding, action, reason, message, status), format!("{version}/{which}")));
+        let mut happening = happening(binding, action, reason, message, status);
+        if matches!(action, api::Action::AccessGranted | api::Action::AccessNarrowed) {
+            // A role that widens, or narrows, does so to its bindings.
+            happening = happening.asked_by(behind(&context.world.index(), binding).into_iter());
+        }
+        told.push((happening, format!("{version}/{which}")));
         notes.push((is.is_none(), reason, message));
     }
     let has_expired = matches!(changed, Some((api::Action::AccessExpired, ..)));
-    if let Progress::Stalled(reason, message) = progress
-        && !has_expired
-        && !before.conditions.iter().any(|c| c.type_ == "Stalled" && c.message == *message)
-    {
-        told.push((
-            refused(context, binding, reason.as_str(), message, after),
-            format!("{:?}/{message}", binding.metadata.generation),
-        ));
-        notes.push((true, reason.as_str(), message.as_str()));
-    }
-    context.record_all(told).await;
+    let refusal = progress.refusal().filter(|_| !has_expired);
+    let refused = |action, reason: &str, message: &str| refused(context, binding, action, reason, message, after);
+    join!(
+        context.record_all(told),
+        refusals::announce(context, binding, refusal.as_ref(), &before.conditions, refused)
+    );
     for (warning, reason, message) in notes {
         context.events.note(binding, warning, reason, message).await;
     }
@@ -188,11 +186,12 @@ async fn announce(
 fn refused(
     context: &Context,
     binding: &RoleBinding,
+    action: api::Action,
     reason: &str,
     message: &str,
     status: &RoleBindingStatus,
 ) -> Happening {
-    let refused = happening(binding, api::Action::RequestRefused, reason, message, status).ended(api::Outcome::Failure);
+    let refused = happening(binding, action, reason, message, status);
     if may_ask(&context.world.index(), binding) { refused } else { refused.concerning([]) }
 }
 

@@ -5,10 +5,10 @@ use kube::ResourceExt;
 use super::Report;
 use crate::api::{self, StreamClient};
 use crate::controllers::context::Context;
+use crate::controllers::refusals;
 use crate::domain::approval::requesters;
 use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
-use crate::domain::problem::Remedy;
 use crate::k8s::objects::object_ref;
 
 /// One SecurityEvent for each version that came into the Secret, and for each refusal.
@@ -31,13 +31,5 @@ pub async fn announce(client: &StreamClient, key: &ObjectKey, report: &Report, c
         context.record(issued, &current.principal).await;
     }
     let conditions = client.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-    for problem in report.problems.iter().filter(|p| p.remedy == Remedy::Invalid) {
-        if conditions.iter().any(|c| c.type_ == "Stalled" && c.message.contains(&problem.message)) {
-            continue;
-        }
-        let reason = problem.reason.as_str();
-        context.events.note(client, true, reason, &problem.message).await;
-        let refused = happening(api::Action::RequestRefused, reason, &problem.message).ended(api::Outcome::Failure);
-        context.record(refused, &format!("{:?}/{}", client.metadata.generation, problem.message)).await;
-    }
+    refusals::announce(context, client, &report.problems, conditions, happening).await;
 }

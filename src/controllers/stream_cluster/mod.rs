@@ -12,6 +12,7 @@ use kube::runtime::controller::Action;
 use super::applier::{self, Applier, Link, Order};
 use super::context::Context;
 use super::reconcile::{PERIODICALLY, ReconcileError};
+use super::refusals;
 use crate::api::{self, CONFIRM_ANNOTATION, Reason, StreamCluster};
 use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
@@ -50,6 +51,7 @@ pub async fn reconcile(cluster: Arc<StreamCluster>, context: Arc<Context>) -> Re
     }
     let after = status::status(&cluster, &context, problem, Timestamp::now());
     if cluster.status.as_ref() != Some(&after) {
+        refuse(&cluster, &context).await;
         announce(&cluster, &context, &after).await;
         write_status(&context.client, cluster.as_ref(), &after).await?;
     }
@@ -103,6 +105,21 @@ fn nudge_confirmed(name: &str, cluster: &StreamCluster, context: &Context) {
     }
 }
 
+/// Tells that the cluster must not be governed as it is.
+async fn refuse(cluster: &StreamCluster, context: &Context) {
+    let name = cluster.name_any();
+    let refusal = context.world.handle(&name).and_then(|h| h.state().link.refusal());
+    let before = cluster.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    let happening =
+        |action, reason: &str, message: &str| Happening::new(action, reference(cluster), reason, message).on(&name);
+    refusals::announce(context, cluster, refusal.as_ref(), before, happening).await;
+}
+
+/// The cluster, as events name it.
+fn reference(cluster: &StreamCluster) -> api::ObjectRef {
+    object_ref("StreamCluster", &ObjectKey::new("", cluster.name_any()), cluster.uid())
+}
+
 /// Held removals are an event when they begin and when a person lets them go on.
 async fn announce(cluster: &StreamCluster, context: &Context, after: &api::StreamClusterStatus) {
     let before = cluster.status.as_ref().and_then(|s| s.held_revocations.as_ref());
@@ -115,11 +132,12 @@ async fn announce(cluster: &StreamCluster, context: &Context, after: &api::Strea
         }
         _ => return,
     };
-    let object = object_ref("StreamCluster", &ObjectKey::new("", cluster.name_any()), cluster.uid());
     let message = format!("{} principals lose access (confirm: {})", held.principals, held.confirm);
     let outcome = if action == api::Action::RevocationsHeld { api::Outcome::Pending } else { api::Outcome::Success };
-    let mut happening =
-        Happening::new(action, object, reason, message).ended(outcome).on(cluster.name_any()).of(held.sample.clone());
+    let mut happening = Happening::new(action, reference(cluster), reason, message)
+        .ended(outcome)
+        .on(cluster.name_any())
+        .of(held.sample.clone());
     if action == api::Action::RevocationsConfirmed {
         happening = happening.confirmed_on(cluster);
     }

@@ -5,7 +5,7 @@ mod inheritance;
 mod subjects;
 
 use crate::api::Reason;
-use crate::domain::binding::may_ask;
+use crate::domain::binding::{behind, may_ask};
 use crate::domain::testing::{World, client_record, key, principal_of, topic_record};
 
 const SCORER: &str = "{kind: StreamClient, name: scorer}";
@@ -229,6 +229,32 @@ spec:
     assert!(!may_ask(&world));
     world.bind("elsewhere/reader", SCORER);
     assert!(!may_ask(&world), "there is no such role");
+}
+
+#[test]
+fn behind_what_a_binding_gives_are_its_requesters_and_then_those_of_its_role() {
+    let named = |names: &str| format!("annotations: {{weir.dev/requesters: \"{names}\"}}");
+    let bound = |role: &str| {
+        let mut world = World::payments();
+        world.put(&format!(
+            "{{kind: StreamRole, metadata: {{namespace: payments, name: special, {}}}, spec: {{privileges: \
+             [{{products: {{names: [orders]}}, access: [Read]}}], {role}}}}}",
+            named("olga\\neve\\noscar")
+        ));
+        world.put(&format!(
+            "{{kind: RoleBinding, metadata: {{namespace: fraud, name: orders, {}}}, spec: {{roleRef: {{namespace: payments, \
+             name: special}}, subjects: [{SCORER}]}}}}",
+            named("eve\\ndora")
+        ));
+        let binding = world.index.binding(&key("fraud/orders")).unwrap();
+        behind(&world.index, binding).join(" ")
+    };
+    assert_eq!(bound("bindableFrom: {mode: All}"), "eve dora olga oscar");
+    assert_eq!(
+        bound("bindableFrom: {mode: Same}"),
+        "eve dora",
+        "who edits a role is nobody's business that may not bind it"
+    );
 }
 
 #[test]

@@ -197,7 +197,8 @@ pub const CATALOGUE: &[EventType] = {
             Medium,
             ComplianceFinding(Finding::Create),
             WEIR,
-            "a binding, product or client cannot be as it says: a rule of the platform, or of another owner, forbids it",
+            "a binding, share, product, client, role or cluster cannot be as it says: what it names is not there, or a rule \
+             of the platform, or of another owner, forbids it",
         ),
         row(
             Action::AccessRequested,
@@ -205,7 +206,7 @@ pub const CATALOGUE: &[EventType] = {
             Informational,
             EntityManagement(1),
             WEIR,
-            "somebody asked for access that waits for an approval",
+            "somebody asked, by a binding or a share, for access that waits for an approval",
         ),
         row(
             Action::RequestWithdrawn,
@@ -213,7 +214,7 @@ pub const CATALOGUE: &[EventType] = {
             Informational,
             EntityManagement(4),
             WEIR,
-            "a request that waited for an approval was deleted",
+            "a binding, or a share, was deleted that waited for an approval",
         ),
         row(
             Action::RequestApproved,

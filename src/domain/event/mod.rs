@@ -16,6 +16,7 @@ pub use self::catalogue::{CATALOGUE, Class, EventType, Finding, event_type};
 pub use self::cloudevent::{CONTENT_TYPE, attributes, cloudevent};
 pub use self::ocsf::{VERSION, class_address, name_of, ocsf};
 pub use self::widening::{Gain, in_parts};
+use super::approval::requesters;
 use crate::api::{
     ACTION_LABEL, Action, Actor, ActorType, CONFIRMED_BY_ANNOTATION, ClientRequest, EventSource, EventWindow,
     OBJECT_LABEL, ObjectRef, Outcome, SEVERITY_LABEL, SecurityEventSpec, Severity,
@@ -87,6 +88,14 @@ impl Happening {
     /// The same by somebody else.
     pub fn by(self, type_: ActorType, name: impl Into<String>) -> Self {
         Self { actor: Actor { name: name.into(), type_ }, ..self }
+    }
+
+    /// The same by who asked for it with `request`, or changed it last, as far as admission knew them.
+    pub fn by_requester_of(self, request: &impl ResourceExt) -> Self {
+        match requesters(request).last() {
+            Some(name) => self.by(ActorType::User, name),
+            None => self,
+        }
     }
 
     /// The same by who confirmed it on `object`, as far as admission knew them.

@@ -1,7 +1,7 @@
 //! How far a share is: with each partner, and as a whole.
 
 use super::Guest;
-use crate::api::{ConditionType, Reason, SharePhase, Side};
+use crate::api::{ConditionType, Reason, SharePhase, SharedWith, Side};
 use crate::domain::conditions::{Progress, conditions, progress};
 use crate::domain::problem::Problem;
 use ConditionType::ReplicationHealthy;
@@ -40,6 +40,15 @@ pub enum Invited {
     Expired,
 }
 
+/// What ends a share, and the phase that it is in then.
+const ENDS: [(Reason, SharePhase); 5] = [
+    (Reason::Deleting, SharePhase::Revoking),
+    (Reason::Revoked, SharePhase::Revoked),
+    (Reason::Expired, SharePhase::Expired),
+    (Reason::Denied, SharePhase::Rejected),
+    (Reason::Rejected, SharePhase::Rejected),
+];
+
 impl Seen<'_> {
     fn has(&self, reason: Reason) -> bool {
         self.problems.iter().any(|p| p.reason == reason)
@@ -47,14 +56,7 @@ impl Seen<'_> {
 
     /// In a word.
     pub fn phase(&self) -> SharePhase {
-        let end = [
-            (Reason::Deleting, SharePhase::Revoking),
-            (Reason::Revoked, SharePhase::Revoked),
-            (Reason::Expired, SharePhase::Expired),
-            (Reason::Denied, SharePhase::Rejected),
-            (Reason::Rejected, SharePhase::Rejected),
-        ];
-        if let Some((_, phase)) = end.into_iter().find(|(reason, _)| self.has(*reason)) {
+        if let Some((_, phase)) = ENDS.into_iter().find(|(reason, _)| self.has(*reason)) {
             return if self.has_access || self.has_identity { SharePhase::Revoking } else { phase };
         }
         let stopped = [
@@ -83,6 +85,11 @@ impl Seen<'_> {
         SharePhase::PendingApproval
     }
 
+    /// What stands in its way that nobody decided, and that is not over.
+    pub fn obstacles(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(|p| !ENDS.iter().any(|(reason, _)| p.reason == *reason))
+    }
+
     /// For people. That it is over, or stopped, is said once no broker shows anything of it.
     pub fn progress(&self) -> Progress {
         progress(&self.told(), Progress::Ready(self.ready.clone()))
@@ -101,6 +108,24 @@ impl Seen<'_> {
         }
         told
     }
+}
+
+/// Partners that somebody on this side has to approve, and had not to as of the status before.
+pub fn newly_asked<'a>(before: &[SharedWith], after: &'a [SharedWith]) -> Vec<&'a str> {
+    let asked = |name: &str| before.iter().any(|was| was.name == name && awaits_approval(was));
+    let new = after.iter().filter(|now| awaits_approval(now) && !asked(&now.name));
+    new.map(|now| now.name.as_str()).collect()
+}
+
+/// Partners that somebody on this side had yet to approve, and that had nothing of the share.
+pub fn still_asked(partners: &[SharedWith]) -> Vec<&str> {
+    let asked = partners.iter().filter(|p| awaits_approval(p) && p.principal.is_none());
+    asked.map(|p| p.name.as_str()).collect()
+}
+
+/// Whether a partner gets nothing before somebody on this side approves it. That it has to accept, too, is no matter.
+fn awaits_approval(partner: &SharedWith) -> bool {
+    partner.phase == SharePhase::PendingApproval && partner.awaits.iter().any(|side| *side != Side::Consumer)
 }
 
 /// The conditions of a share: each holds when it does for every partner.
@@ -207,3 +232,81 @@ const CONDITIONS: [Rule; 5] = [
         "records flow as they should, or none are meant to",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::{Invited, Seen, newly_asked, still_asked};
+    use crate::api::{Reason, SharedWith};
+    use crate::domain::problem::Problem;
+    use crate::domain::share::Guest;
+
+    fn partner(name: &str, phase: &str, awaits: Value) -> SharedWith {
+        let partner = json!({"name": name, "phase": phase, "reason": "r", "message": "m", "awaits": awaits});
+        serde_json::from_value(partner).unwrap()
+    }
+
+    #[test]
+    fn a_share_asks_once_for_each_partner_that_waits_for_this_side() {
+        let pending = |name: &str| partner(name, "PendingApproval", json!(["Owner", "Consumer"]));
+        let acme = [pending("acme")];
+        assert_eq!(newly_asked(&[], &acme), ["acme"]);
+        assert!(newly_asked(&acme, &acme).is_empty());
+        assert_eq!(newly_asked(&acme, &[pending("acme"), pending("globex")]), ["globex"]);
+        // What nobody has to decide yet, and what is decided on this side, is no request of it.
+        for (phase, awaits) in
+            [("PendingApproval", json!([])), ("Invited", json!(["Consumer"])), ("Active", json!(["Owner"]))]
+        {
+            let other = [partner("acme", phase, awaits)];
+            assert!(newly_asked(&[], &other).is_empty() && still_asked(&other).is_empty(), "{phase}");
+            assert_eq!(newly_asked(&other, &acme), ["acme"], "{phase}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_withdrawn_for_those_who_had_nothing_of_it() {
+        let pending = |name: &str| partner(name, "PendingApproval", json!(["Security"]));
+        let lapsed = SharedWith { principal: Some("weir~1".into()), ..pending("globex") };
+        assert_eq!(still_asked(&[pending("acme"), lapsed]), ["acme"]);
+    }
+
+    #[test]
+    fn what_was_decided_or_is_over_is_no_obstacle() {
+        let guest = Guest {
+            partner: "acme".into(),
+            partner_uid: None,
+            organisation: None,
+            uid: String::new(),
+            client: None,
+            resolution: Arc::default(),
+            awaits: BTreeSet::new(),
+            offered: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            approved: BTreeSet::new(),
+            is_withheld: true,
+            acceptance: None,
+            group_prefix: String::new(),
+            ends_at: None,
+            renewal: None,
+        };
+        use Reason::{ClassificationForbidsPattern, Deleting, Denied, Expired, Rejected, Revoked};
+        let reasons = [Deleting, Revoked, Expired, Denied, Rejected, ClassificationForbidsPattern];
+        let seen = Seen {
+            guest: &guest,
+            problems: reasons.map(|reason| Problem::invalid(reason, reason.as_str())).to_vec(),
+            has_credential: false,
+            has_access: false,
+            has_identity: false,
+            invitation: Invited::NotYet,
+            is_copied: false,
+            remains: None,
+            ready: String::new(),
+        };
+        let left: Vec<_> = seen.obstacles().map(|p| p.reason).collect();
+        assert_eq!(left, [ClassificationForbidsPattern]);
+    }
+}
