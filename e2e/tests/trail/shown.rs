@@ -41,7 +41,8 @@ async fn events_are_found_by_their_labels_read_well_and_go_when_they_are_old() {
     // The same as a table for people.
     let since = issued.spec.time.0.to_string();
     let csv = run("weir", &["audit", "export", "--format", "csv", "--since", &since]).await;
-    let rows: Vec<_> = csv.lines().map(cells).collect();
+    // What is not Weir's is said on the other stream.
+    let rows: Vec<_> = csv.lines().filter(|line| !line.starts_with("offset ")).map(cells).collect();
     assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{csv}");
     let at = |name: &str| rows[0].iter().position(|cell| cell == name).unwrap();
     let of_it = rows.iter().find(|row| row[at("uid")] == issued.spec.uid).unwrap();
