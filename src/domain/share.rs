@@ -90,6 +90,29 @@ pub struct Sharing {
     pub copy: Option<Copy>,
 }
 
+impl Guest {
+    /// One that has nothing, and that nothing is known of.
+    fn without_anything(partner: &str, uid: String) -> Self {
+        Self {
+            partner: partner.to_owned(),
+            partner_uid: None,
+            organisation: None,
+            group_prefix: guest_prefix(&uid),
+            uid,
+            client: None,
+            resolution: Arc::default(),
+            awaits: BTreeSet::new(),
+            offered: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            approved: BTreeSet::new(),
+            is_withheld: true,
+            acceptance: None,
+            ends_at: None,
+            renewal: None,
+        }
+    }
+}
+
 /// Resolves `share` as of `index` and `now`.
 pub fn resolve(index: &Index, share: &ExternalShare, now: Timestamp) -> Sharing {
     let key = index.key_of(share);
@@ -105,21 +128,9 @@ fn resolve_guest(index: &Index, share: &ExternalShare, offer: &Offer<'_>, name: 
     let partner = index.partner(name);
     let uid = guest_uid(&share.uid().unwrap_or_default(), &partner.and_then(ResourceExt::uid).unwrap_or_default());
     let mut guest = Guest {
-        partner: name.to_owned(),
         partner_uid: partner.and_then(ResourceExt::uid),
         organisation: partner.map(|p| p.spec.organisation.clone()),
-        group_prefix: guest_prefix(&uid),
-        uid,
-        client: None,
-        resolution: Arc::default(),
-        awaits: BTreeSet::new(),
-        offered: BTreeSet::new(),
-        awaited: BTreeSet::new(),
-        approved: BTreeSet::new(),
-        is_withheld: true,
-        acceptance: None,
-        ends_at: None,
-        renewal: None,
+        ..Guest::without_anything(name, uid)
     };
     let mut resolution = Resolution::default();
     let validity = [share.spec.validity.not_before.as_ref(), Some(&share.spec.validity.not_after)];

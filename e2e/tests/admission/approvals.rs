@@ -114,8 +114,8 @@ fn requesters() -> Vec<Case> {
     let rule = "weir.dev/requesters names who made the request and who changed it";
     let refused = Refused("it names who made the request and who changed it, as the API server knows them");
     let stored = |name: &str, annotation: &str, spec: &str| {
-        object("RoleBinding", "{consumer}", name, &format!("spec: {{{spec}}}"))
-            .replace("metadata: {", &format!("metadata: {{annotations: {{weir.dev/requesters: {annotation}}}, "))
+        let binding = object("RoleBinding", "{consumer}", name, &format!("spec: {{{spec}}}"));
+        annotated(&binding, &format!("{{weir.dev/requesters: {annotation}}}"))
     };
     let more = "purpose: more";
     about(
@@ -205,8 +205,12 @@ fn confirmations() -> Vec<Case> {
 
 /// The AuditTrail with `weir.dev/{annotations}`.
 fn confirmed(annotations: &str) -> String {
-    object("AuditTrail", "", "default", "spec: {}")
-        .replace("metadata: {", &format!("metadata: {{annotations: {{weir.dev/{annotations}}}, "))
+    annotated(&object("AuditTrail", "", "default", "spec: {}"), &format!("{{weir.dev/{annotations}}}"))
+}
+
+/// A manifest with these annotations.
+fn annotated(manifest: &str, annotations: &str) -> String {
+    manifest.replace("metadata: {", &format!("metadata: {{annotations: {annotations}, "))
 }
 
 fn request(name: &str, metadata: &str) -> String {
@@ -222,8 +226,7 @@ fn request(name: &str, metadata: &str) -> String {
 /// A role that this annotation says to be made by somebody.
 fn role(annotation: &str) -> String {
     let privilege = "spec: {privileges: [{products: {names: [orders]}, access: [Read]}]}";
-    object("StreamRole", "{owner}", "new", privilege)
-        .replace("metadata: {", &format!("metadata: {{annotations: {{weir.dev/requesters: {annotation}}}, "))
+    annotated(&object("StreamRole", "{owner}", "new", privilege), &format!("{{weir.dev/requesters: {annotation}}}"))
 }
 
 /// Takes away what stamps requests, so that what is stored has no stamp but where it says so.
@@ -281,8 +284,7 @@ pub async fn requests_are_stamped(cluster: &Cluster) -> Result<()> {
         ("stamped", "{a: b}", "", Some(asks.as_str())),
         ("unstamped", "{}", "purpose: more", None),
     ] {
-        let patch = object("RoleBinding", "{consumer}", name, &format!("spec: {{{spec}}}"))
-            .replace("metadata: {", &format!("metadata: {{annotations: {annotations}, "));
+        let patch = annotated(&object("RoleBinding", "{consumer}", name, &format!("spec: {{{spec}}}")), annotations);
         let (api, patch) = target(cluster, Root, &patch)?;
         let dry = PatchParams { dry_run: true, ..PatchParams::default() };
         let changed = api.patch(name, &dry, &Patch::Merge(&patch)).await?;

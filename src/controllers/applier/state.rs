@@ -193,7 +193,7 @@ impl ClusterState {
 }
 
 /// Whether both are the same grants, which is so too where one was resolved anew to an equal value.
-pub(super) fn same(a: &Grants, b: &Grants) -> bool {
+fn same(a: &Grants, b: &Grants) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|((ka, va), (kb, vb))| ka == kb && (Arc::ptr_eq(va, vb) || va == vb))
 }
 

@@ -235,9 +235,6 @@ const CONDITIONS: [Rule; 5] = [
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-    use std::sync::Arc;
-
     use serde_json::{Value, json};
 
     use super::{Invited, Seen, newly_asked, still_asked};
@@ -276,23 +273,7 @@ mod tests {
 
     #[test]
     fn what_was_decided_or_is_over_is_no_obstacle() {
-        let guest = Guest {
-            partner: "acme".into(),
-            partner_uid: None,
-            organisation: None,
-            uid: String::new(),
-            client: None,
-            resolution: Arc::default(),
-            awaits: BTreeSet::new(),
-            offered: BTreeSet::new(),
-            awaited: BTreeSet::new(),
-            approved: BTreeSet::new(),
-            is_withheld: true,
-            acceptance: None,
-            group_prefix: String::new(),
-            ends_at: None,
-            renewal: None,
-        };
+        let guest = Guest::without_anything("acme", String::new());
         use Reason::{ClassificationForbidsPattern, Deleting, Denied, Expired, Rejected, Revoked};
         let reasons = [Deleting, Revoked, Expired, Denied, Rejected, ClassificationForbidsPattern];
         let seen = Seen {
