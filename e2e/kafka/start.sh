@@ -25,8 +25,12 @@ if [ ! -f /var/lib/kafka/meta.properties ]; then
     --add-scram "SCRAM-SHA-256=[name=admin,password=$ADMIN_PASSWORD]"
 fi
 
+# Who wants to know what quotas count asks at :9404/metrics.
+exporter=$(echo /opt/kafka/libs/jmx_prometheus_javaagent-*.jar)
+
 # The JWKS is a file, and Kafka reads only URLs that it was told to allow.
 exec $run -Xms256m -Xmx400m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError \
   -Djava.security.properties=/etc/kafka/java.security \
+  "-javaagent:$exporter=9404:/etc/kafka/jmx.yaml" \
   -Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file:///etc/kafka/jwks.json \
   kafka.Kafka /tmp/server.properties

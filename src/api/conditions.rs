@@ -46,6 +46,8 @@ named! {
         Drifted,
         /// StreamCluster: the authority that signs clients' certificates is there, and outlives those that it signs now.
         SignerReady,
+        /// StreamCluster: every broker's exporter tells how much principals fetch and produce.
+        QuotaMetricsRead,
         /// RoleBinding: what a client needs to connect stands in its namespace.
         ConnectionPublished,
         /// ExternalShare: everybody on this side who has to approve has approved, for every partner.
@@ -183,6 +185,8 @@ named! {
         OpenByDefault,
         /// Whether the brokers are open by default cannot be told.
         DefaultUnknown,
+        /// An exporter of brokers' metrics does not answer, or tells of no quotas.
+        MetricsUnread,
         /// Another installation of Weir governs this Kafka cluster.
         GovernedByAnother,
         /// Products or clients still refer to this StreamCluster.

@@ -51,8 +51,8 @@ pub use stream_client::{
 };
 pub use stream_cluster::{
     AdminCredentialType, AdminCredentials, Audience, BrokerLogs, BrokerPods, Drift, HeldRevocations, Identity,
-    Listener, ListenerAuthentication, MtlsIdentity, OauthAdmin, OauthIdentity, StreamCluster, StreamClusterSpec,
-    StreamClusterStatus, Tenancy, Tls, UserClaim,
+    Listener, ListenerAuthentication, MtlsIdentity, OauthAdmin, OauthIdentity, QuotaMetrics, StreamCluster,
+    StreamClusterSpec, StreamClusterStatus, Tenancy, Tls, UserClaim,
 };
 pub use stream_role::{
     Approval, BindableFrom, BindableFromMode, EffectivePrivilege, PendingRequest, PreApproved, Privilege,

@@ -122,6 +122,8 @@ pub enum EventSource {
     ConfluentAuditLog,
     /// What consumer groups commit, who is in them, and where topics end: Weir asks the brokers.
     ConsumerGroups,
+    /// The rates that brokers' quotas go by, as exporters of their metrics tell them.
+    QuotaMetrics,
 }
 
 /// What a client asked a broker for.

@@ -73,6 +73,10 @@ pub struct StreamClusterSpec {
     /// Where logs of this cluster's brokers come from. Of them, refusals of clients become SecurityEvents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broker_logs: Option<BrokerLogs>,
+    /// Who tells how much principals fetch and produce. It says of access that it is used where groups do not: who reads without one,
+    /// or writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_metrics: Option<QuotaMetrics>,
     /// What to do about entries on governed topics that no resource asks for.
     #[serde(default)]
     pub drift: Drift,
@@ -122,6 +126,17 @@ pub struct BrokerLogs {
     #[schemars(length(max = 8), inner(length(min = 1, max = 249)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<String>,
+}
+
+/// Exporters of brokers' metrics, which tell the rates that quotas go by: `kafka_server_fetch_byte_rate` and
+/// `kafka_server_produce_byte_rate` with a label `user`, in the text format of Prometheus.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QuotaMetrics {
+    /// Of every broker, e.g. `http://my-kafka-brokers.kafka.svc:9404/metrics`: each address that a host's name has is asked. `https` trusts
+    /// whom `tls` trusts.
+    #[schemars(length(min = 1, max = 256), inner(length(max = 2048), regex(pattern = r"^https?://[^@]+$")))]
+    pub endpoints: Vec<String>,
 }
 
 /// Transport security towards the brokers. Host names are always verified.

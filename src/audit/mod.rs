@@ -2,8 +2,10 @@
 //!
 //! | module | what |
 //! | --- | --- |
+//! | [`exporters`] | of brokers' metrics |
 //! | [`intake`] | shippers of brokers' logs post to it |
 //! | [`webhook`] | a receiver of CloudEvents |
 
+pub mod exporters;
 pub mod intake;
 pub mod webhook;

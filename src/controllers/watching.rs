@@ -12,11 +12,12 @@ use tracing::debug;
 use super::context::Context;
 use super::readers::{Readers, offsets, partitions};
 use crate::api::{BindingUsage, RoleBinding};
+use crate::audit::exporters;
 use crate::domain::binding::Resolution;
 use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
 use crate::domain::usage::Offsets;
-use crate::domain::watch::{Access, Finding, Group, Look, Member, Seen, Watch, merged, pick, tell, whose};
+use crate::domain::watch::{Access, Finding, Group, Look, Member, Seen, Told, Watch, merged, pick, tell, whose};
 use crate::ports::{GroupListing, GroupMember, KafkaAdmin, KafkaError, OffsetSpec};
 
 /// How often a cluster is asked.
@@ -156,8 +157,10 @@ async fn watch(
     let ended = cluster.bindings.iter().filter(|(uid, _)| !granted.contains(*uid));
     accesses.extend(ended.map(|(_, watched)| (watched.access.ended(), None)));
     let (accesses, statuses): (Vec<_>, Vec<_>) = accesses.into_iter().unzip();
-    let look = match timeout(PATIENCE, look(context, connections, name, &accesses)).await {
-        Ok(Ok(look)) => look,
+    let looking = timeout(PATIENCE, look(context, connections, name, &accesses));
+    let (look, rates) = tokio::join!(looking, rates(context, name));
+    let look = match look {
+        Ok(Ok(look)) => Look { rates, ..look },
         Ok(Err(error)) => {
             debug!(cluster = name, %error, "failed to look at how bindings are used");
             return connections.forget(name);
@@ -173,6 +176,23 @@ async fn watch(
     take(context, name, cluster, found, (&look.begins, after)).await;
     let gone: BTreeMap<_, _> = cluster.bindings.extract_if(.., |uid, _| !granted.contains(uid)).collect();
     end(context, name, gone).await;
+}
+
+/// What principals fetch and produce; `None` where there is nobody to ask.
+async fn rates(context: &Context, name: &str) -> Option<Told> {
+    let endpoints = context.world.index().cluster_spec(name).and_then(|spec| spec.quota_metrics.clone());
+    let asked = match endpoints {
+        None => None,
+        Some(metrics) => Some(exporters::ask(&metrics.endpoints, context.ca_pem(name).as_deref()).await),
+    };
+    let (told, faults) = asked.unzip();
+    if let Some(handle) = context.world.handle(name) {
+        let before = std::mem::replace(&mut handle.state().metrics, faults.clone());
+        if before != faults {
+            context.world.reconcile_cluster(name);
+        }
+    }
+    told
 }
 
 /// Takes what was found, tells of it, and only then has the statuses say so.

@@ -24,8 +24,8 @@ const LIBRDKAFKA: &str = "librdkafka";
 
 /// The modules of the Java runtime that Kafka, Connect and MirrorMaker need.
 const JAVA_MODULES: &str = "java.base,java.desktop,java.instrument,java.logging,java.management,\
-java.naming,java.net.http,java.rmi,java.scripting,java.security.jgss,java.security.sasl,java.sql,\
-java.transaction.xa,java.xml,jdk.crypto.ec,jdk.management,jdk.net,jdk.unsupported,jdk.zipfs";
+java.management.rmi,java.naming,java.net.http,java.rmi,java.scripting,java.security.jgss,java.security.sasl,java.sql,\
+java.transaction.xa,java.xml,jdk.crypto.ec,jdk.httpserver,jdk.management,jdk.net,jdk.unsupported,jdk.zipfs";
 
 /// The package of PyPI that has the JSON Schema of the Open Data Contract Standard, in the version that Weir writes.
 const ODCS: &str = "open-data-contract-standard==3.1.2";

@@ -141,6 +141,7 @@ impl KafkaCluster {
                 "server.properties": self.server_properties(),
                 "log4j2.properties": include_str!("../../kafka/log4j2.properties"),
                 "log4j2-shipping.properties": include_str!("../../kafka/log4j2-shipping.properties"),
+                "jmx.yaml": include_str!("../../kafka/jmx.yaml"),
                 "java.security": include_str!("../../kafka/java.security"),
                 "start.sh": include_str!("../../kafka/start.sh"),
                 "jwks.json": self.jwks,

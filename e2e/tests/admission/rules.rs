@@ -18,6 +18,7 @@ pub fn cases() -> Vec<Case> {
         subjects(),
         events(),
         broker_logs(),
+        quota_metrics(),
         trails(),
         approvals::rules(),
         shares::rules(),
@@ -505,6 +506,24 @@ fn broker_logs() -> Vec<Case> {
             ("a topic", Platform, Create, logs("topics: [confluent-audit-log-events]"), Accepted),
             ("nothing", Platform, Create, logs(""), Refused(names)),
             ("no topics", Platform, Create, logs("topics: []"), Refused(names)),
+        ],
+    )
+}
+
+fn quota_metrics() -> Vec<Case> {
+    let metrics = |endpoints: &str| {
+        let admin = "adminCredentials: {type: Plain, secretRef: {name: a}}";
+        cluster(&format!("{admin}, quotaMetrics: {{endpoints: [{endpoints}]}}"))
+    };
+    let pattern = "spec.quotaMetrics.endpoints[0]";
+    about(
+        pattern,
+        [
+            ("of the brokers' Service", Platform, Create, metrics("\"http://kafka.kafka.svc:9404/metrics\""), Accepted),
+            ("by TLS", Platform, Create, metrics("\"https://kafka.kafka.svc/metrics\""), Accepted),
+            ("a file", Platform, Create, metrics("\"file:///etc/passwd\""), Refused(pattern)),
+            ("a password", Platform, Create, metrics("\"http://a:b@kafka/metrics\""), Refused(pattern)),
+            ("none", Platform, Create, metrics(""), Refused("spec.quotaMetrics.endpoints")),
         ],
     )
 }

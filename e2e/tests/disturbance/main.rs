@@ -15,7 +15,7 @@ use harness::brokers::{groups, reads};
 use harness::install::helm_install;
 use harness::manifests::{account, binding_with, client, role};
 use harness::operator::Operator;
-use harness::shell::{kubectl, run, try_run};
+use harness::shell::{kubectl, rolled_out, run, try_run};
 use harness::{CLUSTER, Harness, NAMESPACE, SOON, Tenant, condition};
 use serde_json::json;
 use weir::api::{Action, ActorType, Reason, RoleBinding, StreamClient, StreamCluster, StreamRole};
@@ -106,7 +106,7 @@ async fn a_broker_that_is_lost_and_comes_back_shows_the_same() {
     bind_robots(&owner, &consumer, 2..4).await;
     consumer.ready::<RoleBinding>("r3").await;
     consumer.gone::<RoleBinding>("r0").await;
-    kubectl(&["-n", "kafka", "rollout", "status", "statefulset/kafka", "--timeout=120s"]).await;
+    rolled_out("kafka", "statefulset/kafka").await;
     harness::until(SOON * 2, &[], "three brokers serve", || async {
         let ids = h.brokers.ids().await.map_err(|e| e.to_string())?;
         if ids == [0, 1, 2] { Ok(()) } else { Err(format!("{ids:?}")) }
@@ -150,7 +150,7 @@ async fn when_all_brokers_are_unreachable_it_says_so_and_catches_up_afterwards()
         })
         .await;
     kubectl(&["-n", "kafka", "scale", "statefulset", "kafka", "--replicas=3"]).await;
-    kubectl(&["-n", "kafka", "rollout", "status", "statefulset/kafka", "--timeout=180s"]).await;
+    rolled_out("kafka", "statefulset/kafka").await;
     platform.ready::<StreamCluster>(CLUSTER).await;
     platform.patch::<StreamCluster>(CLUSTER, abandon(json!(null))).await;
     consumer.ready::<RoleBinding>("r2").await;

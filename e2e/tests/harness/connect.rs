@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use weir::pki;
 
 use super::other_kafka::OtherKafka;
-use super::shell::{kubectl, try_run};
+use super::shell::{kubectl, rolled_out, try_run};
 use super::tenant::Tenant;
 use super::{Harness, NAMESPACE};
 
@@ -124,8 +124,7 @@ listeners.https.ssl.truststore.password={password}
                         "volumes": [{"name": "own", "secret": {"secretName": "connect"}},
                             {"name": "copies", "secret": {"secretName": COPIES, "optional": true}}]}}}}))
             .await;
-        let of = ["-n", &self.namespace.name, "rollout", "status", "deployment/connect", "--timeout=180s"];
-        kubectl(&of).await;
+        rolled_out(&self.namespace.name, "deployment/connect").await;
     }
 
     /// What its REST interface says.

@@ -8,7 +8,7 @@ use weir_e2e::lab::kafka_cluster::KafkaCluster;
 
 use super::brokers::Brokers;
 use super::install::cluster_manifest;
-use super::shell::{kubectl, try_run};
+use super::shell::{kubectl, rolled_out, try_run};
 use super::tenant::TEST_LABEL;
 use super::{Harness, SOON, Tenant, until};
 
@@ -42,7 +42,7 @@ impl OtherKafka {
         self.cluster.properties = properties.to_vec();
         deploy(h, &self.cluster).await;
         kubectl(&["-n", &self.name, "rollout", "restart", "statefulset/kafka"]).await;
-        kubectl(&["-n", &self.name, "rollout", "status", "statefulset/kafka", "--timeout=120s"]).await;
+        rolled_out(&self.name, "statefulset/kafka").await;
         self.brokers = connect(h, &self.cluster).await;
     }
 
@@ -108,7 +108,7 @@ async fn deploy(h: &Harness, cluster: &KafkaCluster) {
     let manifest = cluster.manifest_with_new_certificate(&h.lab).unwrap();
     let (applied, said) = try_run("kubectl", &["apply", "-f", "-"], &manifest).await;
     assert!(applied, "{said}");
-    kubectl(&["-n", &cluster.namespace, "rollout", "status", "statefulset/kafka", "--timeout=120s"]).await;
+    rolled_out(&cluster.namespace, "statefulset/kafka").await;
 }
 
 /// Waits until it answers its administrator.

@@ -35,3 +35,20 @@ pub async fn run(program: &str, arguments: &[&str]) -> String {
 pub async fn kubectl(arguments: &[&str]) -> String {
     run("kubectl", arguments).await
 }
+
+/// Waits for all pods of `what`, e.g. `statefulset/kafka`, to be as it says, and ready. Fails with what stands in their way.
+pub async fn rolled_out(namespace: &str, what: &str) {
+    let (is_so, mut said) =
+        try_run("kubectl", &["-n", namespace, "rollout", "status", what, "--timeout=180s"], "").await;
+    if is_so {
+        return;
+    }
+    for around in [
+        &["describe", "pods"][..],
+        &["get", "events", "--sort-by=.lastTimestamp"],
+        &["logs", what, "--all-pods", "--tail=40"],
+    ] {
+        said += &try_run("kubectl", &[&["-n", namespace], around].concat(), "").await.1;
+    }
+    panic!("{what} in {namespace} is not ready:\n{said}");
+}

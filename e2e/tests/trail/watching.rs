@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, spawn_blocking};
-use weir::api::{Action, ActorType, BindingUsage, EventSource, RoleBinding, SecurityEvent, StreamCluster};
+use weir::api::{Action, ActorType, BindingUsage, EventSource, Reason, RoleBinding, SecurityEvent, StreamCluster};
 
 use crate::events::{metric, recorded, verify};
 use crate::harness::brokers::Login;
-use crate::harness::manifests::{binding, client};
+use crate::harness::manifests::{binding, client, privilege, role_with};
 use crate::harness::{CLUSTER, Harness, Tenant, records};
 
 /// How many records there are to read.
@@ -180,4 +181,77 @@ async fn how_access_is_used_is_told_to_owner_and_consumer() {
     owner.end().await;
     let (proven, said) = verify(&[]).await;
     assert!(proven, "{said}");
+}
+
+/// Where the lab's brokers tell what their quotas count, for all three by one name.
+const METRICS: &str = "http://kafka.kafka.svc.cluster.local:9404/metrics";
+
+async fn quota_metrics(h: &Harness, value: Value) {
+    h.platform().patch::<StreamCluster>(CLUSTER, json!({"spec": {"quotaMetrics": value}})).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn who_reads_without_a_group_and_who_writes_is_seen_by_quota_metrics() {
+    let h = Harness::start().await;
+    let platform = h.platform();
+    unused_after(&h, json!("20s")).await;
+    quota_metrics(&h, json!({"endpoints": [METRICS, "http://kafka.kafka.svc.cluster.local:9405/metrics"]})).await;
+    let is_read = "QuotaMetricsRead";
+    platform.says::<StreamCluster>(CLUSTER, is_read, "False", Reason::MetricsUnread, &["9405"]).await;
+    quota_metrics(&h, json!({"endpoints": [METRICS]})).await;
+    platform.says::<StreamCluster>(CLUSTER, is_read, "True", Reason::Ready, &["all endpoints"]).await;
+
+    let (owner, consumer) = h.owner_and_consumer().await;
+    let topic = format!("{}.orders.placed", owner.name);
+    // Brokers count where there are quotas.
+    for (name, access) in [("viewer", "Read"), ("author", "Write")] {
+        let privileges = privilege("names: [orders]", &["placed"], access);
+        let quotas = "quotas: {consumerByteRate: 100000000, producerByteRate: 100000000}";
+        owner.apply(&role_with(name, &format!("{privileges}, {quotas}, bindableFrom: {{mode: All}}"))).await;
+        consumer.apply(&client(name)).await;
+        consumer.apply(&binding(name, &owner.name, name, name)).await;
+        consumer.ready::<RoleBinding>(name).await;
+        usage(&consumer, name, "it was looked at", |_| true).await;
+    }
+    let (logins, group) = ((consumer.login("author").await, consumer.login("viewer").await), consumer.name.clone());
+    let goes = Arc::new(AtomicBool::new(false));
+    let (is_over, of) = (goes.clone(), topic.clone());
+    let task = spawn_blocking(move || {
+        let (author, viewer) = logins;
+        let mut config = records::config(&viewer);
+        // It is in no group, and commits nothing; librdkafka wants one named.
+        config.set("group.id", format!("{group}.viewer.none")).set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut places = TopicPartitionList::new();
+        places.add_partition_offset(&of, 0, Offset::Beginning).unwrap();
+        consumer.assign(&places).unwrap();
+        while !is_over.load(Ordering::Relaxed) {
+            records::write(&author, &of, 0, &records::numbered("placed", RECORDS), None);
+            consumer.poll(Duration::from_millis(100)).transpose().unwrap();
+        }
+    });
+    for name in ["viewer", "author"] {
+        let seen = usage(&consumer, name, "its use", |u| u.last_used_at.is_some()).await;
+        assert_eq!(seen.addresses, [""; 0], "exporters tell of none");
+    }
+    goes.store(true, Ordering::Relaxed);
+    task.await.unwrap();
+    for (name, done, source, operation) in [
+        ("viewer", "fetched about ", EventSource::QuotaMetrics, "Read"),
+        ("author", "produced about ", EventSource::ConsumerGroups, "Write"),
+    ] {
+        let principal = consumer.principal(name).await;
+        consumer.delete_and_wait::<RoleBinding>(name).await;
+        let used = event(&consumer, Action::AccessUsed, name).await.spec;
+        assert!(used.message.contains(done) && used.message.contains("by quota metrics"), "{}", used.message);
+        assert_eq!((used.source, used.principals.as_slice()), (source, [principal].as_slice()), "{}", used.message);
+        assert_eq!(used.client.unwrap().operation.as_deref(), Some(operation));
+        let copies = owner.security_events(Action::AccessUsed).await;
+        assert!(copies.iter().any(|e| e.spec.uid == used.uid), "{copies:#?}");
+    }
+    quota_metrics(&h, Value::Null).await;
+    unused_after(&h, Value::Null).await;
+    consumer.end().await;
+    owner.end().await;
 }

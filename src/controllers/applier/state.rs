@@ -130,6 +130,8 @@ pub struct ClusterState {
     pub client_problems: BTreeMap<String, Problem>,
     /// When the authority that signs clients' certificates ends, or why nobody can tell; `None` where there is to be none.
     pub authority: Option<Result<Timestamp, String>>,
+    /// Why exporters of brokers' metrics do not tell all, or nothing; `None` where nobody asked yet, or there are to be none.
+    pub metrics: Option<Vec<String>>,
     /// Removals that wait for a person.
     pub held: Option<Hold>,
     /// When the present hold began, which is part of its token.

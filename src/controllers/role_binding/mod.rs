@@ -19,7 +19,7 @@ use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use super::refusals;
 use super::removal::blocking;
-use crate::api::{self, RoleBinding, RoleBindingStatus};
+use crate::api::{self, EntriesStatus, RoleBinding, RoleBindingStatus};
 use crate::domain::approval::requesters;
 use crate::domain::binding::{behind, clusters_of, may_ask};
 use crate::domain::conditions::Progress;
@@ -98,15 +98,38 @@ async fn finish(binding: &RoleBinding, context: &Context) -> Result<Action, Reco
         return Ok(Action::await_change());
     }
     let (progress, working) = blocking.progress();
+    // It began a moment ago, and no status says so yet: whoever sees it gone is to know that there was something.
+    let unseen = before.entries.is_none().then(|| left(context, &uid)).filter(|principals| !principals.is_empty());
     // Most removals are on every broker within a second.
-    if working && context.patience.waits(Some(&uid), &Progress::Reconciling(api::Reason::Applying, String::new())) {
+    if unseen.is_none()
+        && working
+        && context.patience.waits(Some(&uid), &Progress::Reconciling(api::Reason::Applying, String::new()))
+    {
         return Ok(Action::requeue(patience::LIMIT));
     }
-    let after = status::deleting(binding, &before, &progress, Timestamp::now());
+    let mut after = status::deleting(binding, &before, &progress, Timestamp::now());
+    if let Some(principals) = unseen {
+        after.principals = principals.into_iter().collect();
+        after.entries = Some(EntriesStatus::default());
+    }
     if after != before {
         write_status(&context.client, binding, &after).await?;
     }
     Ok(Action::requeue(PERIODICALLY))
+}
+
+/// The principals of which any cluster still has something by the binding.
+fn left(context: &Context, uid: &str) -> BTreeSet<String> {
+    let of = |handle: Arc<ClusterHandle>| {
+        let state = handle.state();
+        [&state.recorded, &state.unverified]
+            .into_iter()
+            .filter_map(|all| all.get(uid))
+            .flatten()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    context.world.handles().into_values().flat_map(of).collect()
 }
 
 /// Clusters that the binding concerns by what it says, and those that still have something of it.

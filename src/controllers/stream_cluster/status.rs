@@ -41,6 +41,7 @@ pub fn status(
     }
     all.extend(held(&name, &state));
     all.extend(signer(cluster, &state, now));
+    all.extend(metrics(&state));
     let facts = state.facts.as_ref();
     StreamClusterStatus {
         observed_generation: generation,
@@ -108,6 +109,20 @@ fn signer(
         Err(why) => (false, Reason::SecretInvalid, why),
     };
     Some((ConditionType::SignerReady, holds, reason, message))
+}
+
+fn metrics(state: &ClusterState) -> Option<(ConditionType, bool, Reason, String)> {
+    let faults = state.metrics.as_ref()?;
+    Some(match faults.first() {
+        None => (ConditionType::QuotaMetricsRead, true, Reason::Ready, "all endpoints tell of quotas".into()),
+        Some(first) => {
+            let others = match faults.len() - 1 {
+                0 => String::new(),
+                n => format!("; and {n} more"),
+            };
+            (ConditionType::QuotaMetricsRead, false, Reason::MetricsUnread, format!("{first}{others}"))
+        }
+    })
 }
 
 fn held(name: &str, state: &ClusterState) -> Option<(ConditionType, bool, Reason, String)> {

@@ -126,6 +126,7 @@ pub const fn event_type(action: Action) -> &'static EventType {
 
 const WEIR: &[EventSource] = &[EventSource::Weir];
 const GROUPS: &[EventSource] = &[EventSource::ConsumerGroups];
+const USE: &[EventSource] = &[EventSource::ConsumerGroups, EventSource::QuotaMetrics];
 const BROKERS: &[EventSource] = &[EventSource::BrokerLog, EventSource::ConfluentAuditLog];
 
 const fn row(
@@ -511,9 +512,9 @@ pub const CATALOGUE: &[EventType] = {
             "access.used",
             Informational,
             DatastoreActivity,
-            GROUPS,
-            "a binding's access was used, as far as consumer groups and the ends of topics tell; one for each hour of the clock in \
-             which it was, count says how many records were read",
+            USE,
+            "a binding's access was used, as far as consumer groups, the ends of topics and quota metrics tell; one for each hour of \
+             the clock in which it was, count says how many records were read",
         ),
         row(
             Action::NewAddressSeen,

@@ -222,7 +222,7 @@ pub fn origin(event: &SecurityEventSpec, namespace: &str, weir_s: &str) -> Origi
         EventSource::Weir if home == namespace => Origin::Own,
         EventSource::Weir => Origin::Copied,
         EventSource::BrokerLog | EventSource::ConfluentAuditLog => Origin::Brokers,
-        EventSource::ConsumerGroups => Origin::Used,
+        EventSource::ConsumerGroups | EventSource::QuotaMetrics => Origin::Used,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use super::traffic::{Rates, Traffic};
 use super::{Access, GROUPS};
 use crate::domain::acl::PatternType;
 use crate::domain::usage::Offsets;
@@ -22,6 +23,17 @@ pub struct Look {
     pub begins: Offsets,
     /// One past the last offset of each partition of the topics that somebody may write to.
     pub ends: Offsets,
+    /// How much principals fetch and produce; `None` where the cluster has nobody who tells.
+    pub rates: Option<Told>,
+}
+
+/// What brokers' exporters tell.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Of all brokers that did.
+    pub rates: Rates,
+    /// All did.
+    pub is_whole: bool,
 }
 
 /// A group that was looked at.
@@ -59,6 +71,12 @@ pub struct Seen {
     pub attended: bool,
     /// Not all could be seen.
     pub unsure: bool,
+    /// What its principals fetch, where it gives something to read, and produce, where it gives something to write to.
+    pub traffic: Traffic,
+    /// One of those has other bindings that give as much.
+    pub traffic_is_shared: bool,
+    /// There is somebody who tells what principals fetch and produce, and did not tell all.
+    pub untold: bool,
 }
 
 /// Which groups are looked at.
@@ -142,6 +160,9 @@ pub fn whose(accesses: &[Access], look: &Look) -> Vec<Seen> {
         ..Seen::default()
     };
     let mut all: Vec<Seen> = accesses.iter().map(begun).collect();
+    if let Some(told) = &look.rates {
+        add_traffic(&mut all, accesses, told);
+    }
     for (name, group) in &look.groups {
         let users = matcher.users(name);
         for &i in users.keys() {
@@ -154,6 +175,34 @@ pub fn whose(accesses: &[Access], look: &Look) -> Vec<Seen> {
         all[i].attended = true;
     }
     all
+}
+
+/// Kafka tells whose traffic it is, and not of what: it is use of each binding of that principal.
+fn add_traffic(all: &mut [Seen], accesses: &[Access], told: &Told) {
+    let of = |principal: &str, access: &Access| {
+        let traffic = told.rates.get(principal).copied().unwrap_or_default();
+        traffic.within(!access.reads.is_empty(), !access.writes.is_empty())
+    };
+    // How many bindings each fetches by, and produces by.
+    let mut users: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for access in accesses {
+        for principal in &access.principals {
+            let Traffic { fetched, produced } = of(principal, access);
+            let (readers, writers) = users.entry(principal).or_default();
+            *readers += usize::from(fetched > 0.0);
+            *writers += usize::from(produced > 0.0);
+        }
+    }
+    for (seen, access) in all.iter_mut().zip(accesses) {
+        let is_shared = |principal: &String| {
+            let Traffic { fetched, produced } = of(principal, access);
+            let (readers, writers) = users[principal.as_str()];
+            (fetched > 0.0 && readers > 1) || (produced > 0.0 && writers > 1)
+        };
+        seen.traffic = access.principals.iter().map(|principal| of(principal, access)).sum();
+        seen.traffic_is_shared = access.principals.iter().any(is_shared);
+        seen.untold = !told.is_whole;
+    }
 }
 
 /// Who may use a group, as one of them sees it.

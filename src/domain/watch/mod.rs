@@ -1,5 +1,5 @@
 //! How the access of bindings is used: by what their consumer groups commit, who is in those, and where topics end. Brokers tell
-//! administrators nothing else.
+//! administrators nothing else; their exporters tell how many bytes a second each principal fetches and produces.
 //!
 //! Doubt never makes access unused. What a group that several bindings match reads is use of each; of whom its members are nothing
 //! is concluded then. Where a topic grows, whoever may write to it has used that. Groups that could not be read, or are too many, are no
@@ -9,12 +9,14 @@
 //! | --- | --- |
 //! | [`look`] | what was found at a look, and whose it is |
 //! | [`state`] | what is known of one binding's use on one cluster, from look to look |
+//! | [`traffic`] | bytes a second, as exporters tell them |
 //! | [`words`] | the events |
 
 mod look;
 mod state;
 #[cfg(test)]
 mod tests;
+pub mod traffic;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +24,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::look::{Group, Look, Member, Picked, Seen, pick, whose};
+pub use self::look::{Group, Look, Member, Picked, Seen, Told, pick, whose};
 pub use self::state::{Finding, Watch, Window, merged};
 pub use self::words::tell;
 use super::acl::{Operation, PatternType, ResourceType};

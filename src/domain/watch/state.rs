@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sha2::{Digest, Sha256};
 
+use super::traffic::Traffic;
 use super::{ADDRESSES, Access, GROUPS, HOUR, Seen};
 use crate::api::BindingUsage;
 use crate::domain::conditions::whole_seconds;
@@ -14,6 +15,8 @@ use crate::domain::usage::{Offsets, hour};
 
 /// How many further addresses are remembered for an hour, so that each is told of once an hour at most.
 const LATELY: usize = 200;
+/// For how long at most a rate is believed to have been what it is.
+const LONGEST: SignedDuration = SignedDuration::from_mins(2);
 
 /// What is to be told.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +50,10 @@ pub struct Window {
     pub attended: bool,
     /// Others may have used the same groups.
     pub shared: bool,
+    /// About how many bytes its principals fetched and produced.
+    pub bytes: Traffic,
+    /// Other bindings of theirs may have been used so.
+    pub bytes_are_shared: bool,
     /// Something moved of which it is not known how much it was.
     pub unlooked: bool,
     /// The binding ended before the hour was over. Should it give something again, there is another window of that hour.
@@ -64,6 +71,8 @@ pub struct Watch {
     /// The offsets that were seen before this process began, in short.
     remembered: Option<String>,
     since: Timestamp,
+    /// When it was last looked, since this process began.
+    looked: Option<Timestamp>,
     last_used: Option<Timestamp>,
     unused: Option<Timestamp>,
     addresses: BTreeSet<IpAddr>,
@@ -86,6 +95,7 @@ impl Watch {
             before: None,
             remembered: status.and_then(|s| s.positions.get(cluster).cloned()),
             since: status.map_or(whole_seconds(now), |s| s.since.0),
+            looked: None,
             last_used: last_used.map(|at| at.min(now)),
             unused: status.and_then(|s| s.unused_since.as_ref()).map(|at| at.0),
             addresses: status.iter().flat_map(|s| &s.addresses).filter_map(|a| a.parse().ok()).collect(),
@@ -106,7 +116,7 @@ impl Watch {
     ) -> Vec<Finding> {
         let mut findings: Vec<_> =
             self.window.take_if(|w| w.hour != hour(now)).map(Finding::Used).into_iter().collect();
-        let mut window = Window { attended: seen.attended, ..self.fresh(now) };
+        let mut window = Window { attended: seen.attended, bytes: self.bytes(seen, now), ..self.fresh(now) };
         let moved = self.read(seen, begins, &mut window) | self.grew(seen, &mut window);
         let digest = digest(seen);
         window.unlooked |= match self.remembered.take() {
@@ -114,16 +124,17 @@ impl Watch {
             // What was granted a moment ago may have been used before the first look; what was there long before Weir looked, long ago.
             None => self.before.is_none() && !seen.committed.is_empty() && access.is_young(now),
         };
-        if moved || seen.attended || window.unlooked {
+        if moved || seen.attended || window.unlooked || !window.bytes.is_none() {
             self.last_used = Some(now);
             self.unused = None;
             window.shared = window.records.keys().any(|group| seen.shared.contains(group));
+            window.bytes_are_shared = seen.traffic_is_shared && !window.bytes.is_none();
             window.addresses.extend(&seen.addresses);
             self.add(window);
         }
         findings.extend(self.met(&seen.addresses, now).into_iter().map(Finding::NewAddress));
         findings.extend(self.idle(access, seen, now, unused_after));
-        self.remember(access, seen);
+        self.remember(access, seen, now);
         self.report(cluster, digest, now);
         findings
     }
@@ -140,6 +151,13 @@ impl Watch {
 
     fn fresh(&self, now: Timestamp) -> Window {
         Window { hour: hour(now), since: now, until: now, ..Window::default() }
+    }
+
+    /// What its principals fetched and produced since the last look, if they did all the time what they do now. What they did before
+    /// the first one may have been by other access.
+    fn bytes(&self, seen: &Seen, now: Timestamp) -> Traffic {
+        let since = self.looked.map_or(0.0, |at| now.duration_since(at).min(LONGEST).as_secs_f64().max(0.0));
+        seen.traffic.times(since)
     }
 
     /// What its groups read since the last look; says whether any of them moved.
@@ -205,6 +223,8 @@ impl Watch {
         window.addresses.extend(now.addresses.into_iter().take(room));
         window.attended |= now.attended;
         window.shared |= now.shared;
+        window.bytes += now.bytes;
+        window.bytes_are_shared |= now.bytes_are_shared;
         window.unlooked |= now.unlooked;
     }
 
@@ -233,7 +253,7 @@ impl Watch {
     /// Whether it is not used for too long. Once, until it is used again.
     fn idle(&mut self, access: &Access, seen: &Seen, now: Timestamp, after: SignedDuration) -> Option<Finding> {
         let since = whole_seconds(access.ready_since?.max(self.since).max(self.last_used.unwrap_or(self.since)));
-        let is_certain = access.is_visible() && !seen.unsure;
+        let is_certain = access.is_visible() && !seen.unsure && !seen.untold;
         if !is_certain || self.unused.is_some() || now.duration_since(since) <= after {
             return None;
         }
@@ -241,12 +261,13 @@ impl Watch {
         Some(Finding::Unused(since, self.last_used.is_some()))
     }
 
-    fn remember(&mut self, access: &Access, seen: &Seen) {
+    fn remember(&mut self, access: &Access, seen: &Seen, now: Timestamp) {
         self.known.retain(|group, _| seen.groups.contains(group));
         self.known.extend(seen.committed.iter().map(|(group, committed)| (group.clone(), committed.clone())));
         self.ends.retain(|(topic, _), _| access.writes.contains(topic));
         self.ends.extend(seen.ends.iter().map(|(at, end)| (at.clone(), *end)));
         self.before = Some((access.clone(), seen.unsure));
+        self.looked = Some(now);
     }
 
     /// What the status is to say: anew once an hour, and where an address, or whether it is used, is new.

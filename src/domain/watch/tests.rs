@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{ADDRESSES, Access, Finding, GROUPS, Group, Look, Member, Watch, merged, pick, tell, whose};
-use crate::api::{Action, BindingUsage};
+use super::traffic::Traffic;
+use super::{ADDRESSES, Access, Finding, GROUPS, Group, Look, Member, Told, Watch, merged, pick, tell, whose};
+use crate::api::{Action, BindingUsage, EventSource};
 use crate::domain::acl::PatternType;
 use crate::domain::names::ObjectKey;
 use crate::domain::usage::Offsets;
@@ -304,4 +305,58 @@ fn of_several_clusters_the_last_use_counts() {
     assert_eq!(both.last_used_at, b.last_used_at);
     assert_eq!(both.addresses, ["10.0.0.1", "10.0.0.2"]);
     assert_eq!(both.positions.len(), 2);
+}
+
+/// What exporters tell of these principals: bytes a second that are fetched, and produced.
+fn told(rates: &[(&str, f64, f64)]) -> Look {
+    let of = |(who, fetched, produced): &(&str, f64, f64)| {
+        ((*who).to_owned(), Traffic { fetched: *fetched, produced: *produced })
+    };
+    Look { rates: Some(Told { rates: rates.iter().map(of).collect(), is_whole: true }), ..Look::default() }
+}
+
+#[test]
+fn who_reads_without_a_group_is_seen_by_what_quotas_count() {
+    let mut watched = Watched::new(reader(), None, "10:10:00");
+    watched.look("10:10:00", &told(&[("invoicer", 1e6, 0.0)]));
+    assert_eq!(watched.usage().last_used_at, None, "it may have been by other access");
+    watched.look("10:10:30", &told(&[("invoicer", 100.0, 5.0), ("other", 1e9, 1e9)]));
+    watched.look("10:11:30", &told(&[("invoicer", 50.0, 0.0)]));
+    watched.look("10:59:30", &told(&[("invoicer", 10.0, 0.0)]));
+    assert_eq!(watched.usage().last_used_at.map(|t| t.0), Some(at("10:00:00")));
+    let [found @ Finding::Used(window)] = &watched.look("11:00:30", &told(&[]))[..] else { panic!("the hour is over") };
+    assert_eq!(window.bytes, Traffic { fetched: 3000.0 + 3000.0 + 1200.0, produced: 0.0 }, "for two minutes at most");
+    let (told, _) = tell(&reader(), "main", found, at("11:00:30"));
+    assert_eq!(
+        told.message,
+        "fetched about 7.2 kB by quota metrics, which count answers without records, and refusals, too"
+    );
+    assert_eq!((told.count, told.source), (1, EventSource::QuotaMetrics));
+    assert_eq!(told.client.unwrap().operation.as_deref(), Some("Read"));
+}
+
+#[test]
+fn what_a_principal_of_several_bindings_fetches_is_use_of_each_that_may_read() {
+    let writer = access("writes", "invoicer", "", &[], &["placed"]);
+    let all = [reader(), access("other", "invoicer", "", &["refunded"], &[]), writer.clone()];
+    let seen = whose(&all, &told(&[("invoicer", 100.0, 0.0)]));
+    let read: Vec<_> = seen.iter().map(|s| (s.traffic.fetched, s.traffic_is_shared)).collect();
+    assert_eq!(read, [(100.0, true), (100.0, true), (0.0, false)]);
+    let mut watched = Watched::new(writer, None, "10:00:00");
+    watched.look("10:00:00", &told(&[]));
+    watched.look("10:01:00", &told(&[("invoicer", 0.0, 2e6)]));
+    let (writer, Some(found)) = watched.end() else { panic!("it was used") };
+    let (told, _) = tell(&writer, "main", &found, at("10:01:00"));
+    assert!(told.message.starts_with("produced about 120 MB by quota metrics"), "{}", told.message);
+    assert_eq!(told.client.unwrap().operation.as_deref(), Some("Write"));
+}
+
+#[test]
+fn where_not_all_brokers_tell_nothing_is_called_unused() {
+    let mut watched = Watched::new(reader(), None, "00:00:00");
+    let part = Look { rates: Some(Told::default()), ..Look::default() };
+    watched.look("00:00:00", &part);
+    let later = at("00:00:00") + MONTH + SignedDuration::from_secs(1);
+    assert_eq!(watched.look_at(later, &part), []);
+    assert!(matches!(watched.look_at(later, &told(&[]))[..], [Finding::Unused(..)]));
 }

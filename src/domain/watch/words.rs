@@ -48,7 +48,11 @@ pub fn tell(access: &Access, cluster: &str, finding: &Finding, now: Timestamp) -
         .of(access.principals.iter().cloned().collect())
         .asked_by(access.requested_by.iter().map(String::as_str))
         .concerning([access.owner.clone()]);
-    (Happening { source: EventSource::ConsumerGroups, ..happening }, key)
+    let source = match finding {
+        Finding::Used(window) if is_by_bytes_alone(window) => EventSource::QuotaMetrics,
+        _ => EventSource::ConsumerGroups,
+    };
+    (Happening { source, ..happening }, key)
 }
 
 fn used(access: &Access, object: ObjectRef, window: &Window) -> Happening {
@@ -56,16 +60,23 @@ fn used(access: &Access, object: ObjectRef, window: &Window) -> Happening {
     let mut used = Happening::new(Action::AccessUsed, object, "Used", words(window, read));
     used.count = read.max(1);
     used.window = Some(EventWindow { start: MicroTime(micros(window.since)), end: MicroTime(micros(window.until)) });
-    let only_grew = window.records.is_empty() && !window.attended && !window.grown.is_empty();
+    let is_read = !window.records.is_empty() || window.attended || window.bytes.fetched > 0.0;
+    let is_written = !window.grown.is_empty() || window.bytes.produced > 0.0;
     let topics: Vec<_> = window.topics.iter().chain(window.grown.keys()).collect();
     used.client = Some(ClientRequest {
-        operation: Some(if only_grew { "Write" } else { "Read" }.into()),
+        operation: Some(if is_written && !is_read { "Write" } else { "Read" }.into()),
         resource_type: topics.first().map(|_| "Topic".into()),
         resource_name: only(topics).cloned(),
         api: None,
         address: only(&window.addresses).map(ToString::to_string),
     });
     by_principals(used, access)
+}
+
+/// Whether nothing else says that there was any use.
+fn is_by_bytes_alone(window: &Window) -> bool {
+    let is_otherwise = !window.records.is_empty() || !window.grown.is_empty() || window.attended || window.unlooked;
+    !is_otherwise && !window.bytes.is_none()
 }
 
 fn sum(records: &BTreeMap<String, i64>) -> i64 {
@@ -89,13 +100,39 @@ fn words(window: &Window, read: i64) -> String {
         let topics = named(window.grown.keys().map(String::as_str));
         said.push(format!("topics that it may write to grew by {grown}, whoever wrote them: {topics}"));
     }
+    let bytes = [("fetched", window.bytes.fetched), ("produced", window.bytes.produced)];
+    let bytes: Vec<_> =
+        bytes.into_iter().filter(|(_, n)| *n > 0.0).map(|(done, n)| format!("{done} about {}", size(n))).collect();
+    if !bytes.is_empty() {
+        said.push(format!("{} by quota metrics", bytes.join(" and ")));
+    }
+    if window.bytes_are_shared {
+        said.push("its principals have other bindings, too, that may be what they did so by".to_owned());
+    }
     if window.unlooked {
         said.push("something moved while Weir did not look, and how much is not known".to_owned());
     }
     if window.shared {
         said.push("other bindings give the same to others who may use these groups".to_owned());
     }
-    format!("{} (by committed offsets: who never commits is not seen)", said.join("; "))
+    let said = said.join("; ");
+    if is_by_bytes_alone(window) {
+        return format!("{said}, which count answers without records, and refusals, too");
+    }
+    let blind = if window.bytes.is_none() { ": who never commits is not seen" } else { "" };
+    format!("{said} (by committed offsets{blind})")
+}
+
+/// Bytes, to three digits or so.
+fn size(bytes: f64) -> String {
+    let (unit, name) = match bytes {
+        n if n >= 1e9 => (1e9, "GB"),
+        n if n >= 1e6 => (1e6, "MB"),
+        n if n >= 1e3 => (1e3, "kB"),
+        _ => (1.0, "bytes"),
+    };
+    let of_unit = bytes / unit;
+    if unit == 1.0 || of_unit >= 100.0 { format!("{of_unit:.0} {name}") } else { format!("{of_unit:.1} {name}") }
 }
 
 fn by_principals(happening: Happening, access: &Access) -> Happening {
