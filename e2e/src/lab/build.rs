@@ -17,7 +17,7 @@ use super::progress::Progress;
 use super::toolchain;
 
 /// The Go tools, each in a module of its own under `e2e/tools`.
-const GO_TOOLS: [&str; 4] = ["kubernetes", "etcd", "coredns", "helm"];
+const GO_TOOLS: [&str; 5] = ["kubernetes", "etcd", "coredns", "helm", "otelcol"];
 
 /// The module that carries librdkafka, built.
 const LIBRDKAFKA: &str = "librdkafka";
@@ -45,8 +45,8 @@ const NETWORK_ANALYZER: &str = "network-config-analyzer==2.1.0";
 /// Where the built programs are.
 #[derive(Clone, Debug)]
 pub struct Built {
-    /// A directory for each of Kubernetes, etcd, CoreDNS and Helm.
-    go: [PathBuf; 4],
+    /// A directory for each of [`GO_TOOLS`].
+    go: [PathBuf; 5],
     /// Kafka: `libs` (jars) and `runtime` (Java).
     pub kafka: PathBuf,
     /// `librdkafka.so.1`.
@@ -81,12 +81,17 @@ impl Built {
     pub fn helm(&self) -> PathBuf {
         self.go[3].join("helm")
     }
+
+    /// The OpenTelemetry Collector.
+    pub fn otelcol(&self) -> PathBuf {
+        self.go[4].join("otelcol")
+    }
 }
 
 /// Builds what is not in the cache. Starts threads and ends them.
 pub fn all(paths: &Paths, progress: &Progress) -> Result<Built> {
     let keys = GO_TOOLS.map(|tool| go_key(paths, tool));
-    let mut go = [(); 4].map(|()| PathBuf::new());
+    let mut go = [(); 5].map(|()| PathBuf::new());
     for (slot, key) in go.iter_mut().zip(keys) {
         *slot = paths.cache.join(key?);
     }
@@ -122,10 +127,14 @@ pub fn all(paths: &Paths, progress: &Progress) -> Result<Built> {
     Ok(built)
 }
 
-/// Names what a Go tool is built from.
+/// Names what a Go tool is built from: modules, and a program of its own where that puts them together.
 fn go_key(paths: &Paths, tool: &str) -> Result<String> {
     let dir = paths.e2e("tools").join(tool);
-    let parts = [read(&dir.join("go.mod"))?, read(&dir.join("go.sum"))?];
+    let mut parts = vec![read(&dir.join("go.mod"))?, read(&dir.join("go.sum"))?];
+    let own = dir.join("main.go");
+    if own.exists() {
+        parts.push(read(&own)?);
+    }
     Ok(key(tool, &parts))
 }
 

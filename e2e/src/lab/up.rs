@@ -156,7 +156,7 @@ impl Up<'_> {
     fn install_tools(&self) -> Result<()> {
         create_dir(&self.paths.bin())?;
         let kubectl = self.built.kubernetes("kubectl");
-        for (name, program) in [("kubectl", kubectl), ("helm", self.built.helm())] {
+        for (name, program) in [("kubectl", kubectl), ("helm", self.built.helm()), ("otelcol", self.built.otelcol())] {
             kafka::link(&program, &self.paths.bin().join(name))?;
         }
         // Built later: `kubectl weir` is there when `weir` is.

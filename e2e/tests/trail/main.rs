@@ -14,6 +14,7 @@ mod intake;
 mod lost;
 mod proof;
 mod schema;
+mod shippers;
 mod shown;
 mod storm;
 mod watching;

@@ -111,6 +111,30 @@ fn json_of_every_shipper_is_understood() {
     assert_eq!((array.refusals.len(), many.refusals.len()), (2, 2));
 }
 
+/// An export as an OpenTelemetry Collector of v0.165 sends it by `e2e/kafka/otelcol.yaml`: each record is a line as the container's
+/// log has it. The scope's name is no logger's.
+#[test]
+fn what_a_collector_reads_of_a_containers_log_is_understood() {
+    let lines = [
+        format!("2026-11-28 05:18:47,920 INFO {AUTHORIZER}: {DENIED}"),
+        format!("[2026-11-28 05:18:47,920] INFO {DENIED} ({AUTHORIZER})"),
+        json!({"time": "2026-11-28T05:18:47.920Z", "logger": AUTHORIZER, "message": DENIED}).to_string(),
+        format!("2026-11-28 05:18:47,920 INFO {SELECTOR}: {FAILED}"),
+    ];
+    let record = |line: &String| {
+        json!({"timeUnixNano": "1795843127920123456", "observedTimeUnixNano": "1795889188540518478",
+            "body": {"stringValue": line}})
+    };
+    let records: Vec<_> = lines.iter().map(record).collect();
+    let scope = "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/filelogreceiver";
+    let export =
+        json!({"resourceLogs": [{"resource": {}, "scopeLogs": [{"scope": {"name": scope}, "logRecords": records}]}]});
+    let at = Some("2026-11-28T05:18:47.920123456Z".parse().unwrap());
+    let dated = |refusal: Refusal| Refusal { at, ..refusal };
+    let refusals = vec![dated(denied()), dated(denied()), dated(denied()), dated(failed())];
+    assert_eq!(json(export.to_string().as_bytes()), Ok(Post { refusals, others: 0 }));
+}
+
 #[test]
 fn confluent_s_events_are_understood() {
     let event = |granted: bool| {
