@@ -89,7 +89,8 @@ impl Place {
     async fn ask(self, tls: Option<Arc<ClientConfig>>) -> Result<Rates, String> {
         let said = timeout(PATIENCE, self.get(tls)).await;
         let said = said.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())));
-        let none = || "it tells of no kafka_server_fetch_byte_rate and no kafka_server_produce_byte_rate".to_owned();
+        let none =
+            || "it tells nothing of kafka_server_fetch_* and kafka_server_produce_*: what quotas count".to_owned();
         said.and_then(|text| rates(&text).ok_or_else(none))
             .map_err(|why| format!("{} at {}: {why}", self.uri, self.address))
     }
@@ -184,7 +185,7 @@ mod tests {
         let (told, faults) = ask(&urls, None).await;
         assert_eq!((told.rates["app"].fetched, told.is_whole), (1.0, false));
         assert_eq!(faults.len(), 6, "{faults:#?}");
-        for words in ["it answered 302 Found", "it tells of no kafka_server_fetch_byte_rate", "not a URL"] {
+        for words in ["it answered 302 Found", "it tells nothing of kafka_server_fetch_*", "not a URL"] {
             assert!(faults.iter().any(|fault| fault.contains(words)), "{words}: {faults:#?}");
         }
         assert!(urls[1..].iter().all(|url| faults.iter().any(|fault| fault.starts_with(url))), "{faults:#?}");

@@ -3,9 +3,10 @@
 //!
 //! Only the leader takes anything. The other instances pass connections on to it as they are, without looking into them.
 
-use std::collections::BTreeMap;
+mod tokens;
+
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,7 +19,6 @@ use http_body_util::BodyExt;
 use prometheus::{IntCounterVec, Opts, Registry};
 use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -27,6 +27,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_http::decompression::RequestDecompressionLayer;
 
+pub use self::tokens::{Digested, Known, Taken, Tokens, digest};
 use crate::domain::audit::heard::Refusal;
 use crate::domain::audit::heard::post::{self, Unfit};
 use crate::tls::server::{Bounds, Certificates, serve};
@@ -110,39 +111,6 @@ fn size(refusals: &[Refusal]) -> u32 {
 pub fn channel() -> (ToCount, mpsc::Receiver<Heard>) {
     let (posts, heard) = mpsc::channel(QUEUE);
     (ToCount { posts, room: Arc::new(Semaphore::new(WAITING)) }, heard)
-}
-
-/// SHA-256 of a token.
-pub type Digested = [u8; 32];
-
-/// The digest of a token, by which it is known.
-pub fn digest(token: &str) -> Digested {
-    Sha256::digest(token.trim()).into()
-}
-
-/// The tokens that are taken, by StreamCluster; of one whose Secret nobody could ask for yet, nothing.
-pub type Known = BTreeMap<String, Option<Vec<Digested>>>;
-
-/// What is known of them; nothing before they were read.
-#[derive(Clone, Default)]
-pub struct Tokens(Arc<RwLock<Option<Known>>>);
-
-impl Tokens {
-    /// Takes these, and no others.
-    pub fn set(&self, known: Known) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
-    }
-
-    /// Whether a token is one of the cluster's; `None` while nobody can tell. Digests are compared: how long that takes tells nothing
-    /// of a token.
-    fn has(&self, cluster: &str, token: &str) -> Option<bool> {
-        let digest = digest(token);
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        match known.as_ref()?.get(cluster) {
-            Some(of) => of.as_ref().map(|of| of.contains(&digest)),
-            None => Some(false),
-        }
-    }
 }
 
 #[derive(Clone)]
@@ -245,7 +213,11 @@ async fn take_logs(
     let count = |result: &str, n: usize| intake.records.with_label_values(&[result]).inc_by(n as u64);
     let value = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
     let token = value.and_then(|v| v.strip_prefix("Bearer "));
-    match token.map_or(Some(false), |token| intake.tokens.has(&cluster, token)) {
+    let has_it = match token {
+        Some(token) => intake.tokens.has(&cluster, token).await,
+        None => Some(false),
+    };
+    match has_it {
         Some(true) => {}
         Some(false) => {
             count("unauthorized", 1);

@@ -10,7 +10,7 @@ use weir_e2e::lab::pki::INTAKE;
 use crate::events::{export, verify};
 use crate::harness::operator::Operator;
 use crate::harness::shell::try_run;
-use crate::harness::{Harness, until};
+use crate::harness::{Harness, SOON, until};
 
 /// Posts with `curl`, as a shipper would; the status, and what is answered.
 pub struct Poster {
@@ -36,10 +36,14 @@ impl Poster {
             &[url.as_str()],
         ]
         .concat();
-        let (done, text) = try_run("curl", &all, body).await;
-        let (answer, status) = text.trim_end().rsplit_once('\n').unwrap_or(("", &text));
-        assert!(done || status.trim().parse::<u16>().is_ok_and(|s| s > 0), "{text}");
-        (status.trim().parse().unwrap(), answer.to_owned())
+        // While nobody leads, connections are closed: who posts comes again.
+        until(SOON, &[], "the intake answers", || async {
+            let (_, text) = try_run("curl", &all, body).await;
+            let (answer, status) = text.trim_end().rsplit_once('\n').unwrap_or(("", &text));
+            let status = status.trim().parse().ok().filter(|status| *status > 0);
+            status.map(|status| (status, answer.to_owned())).ok_or(text)
+        })
+        .await
     }
 
     pub async fn json(&self, body: &str) -> (u16, String) {

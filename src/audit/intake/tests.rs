@@ -11,9 +11,9 @@ use prometheus::{IntCounterVec, Opts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::{Heard, Intake, LARGEST, PATIENCE, Tokens, WAITING, channel, digest, pass_between, router};
+use super::{Heard, Intake, Known, LARGEST, PATIENCE, Taken, Tokens, WAITING, channel, digest, pass_between, router};
 use crate::api::EventSource;
 use crate::domain::audit::heard::{Refusal, Refused};
 
@@ -28,9 +28,27 @@ fn intake(tokens: &Tokens) -> (TowerToHyperService<axum::Router>, mpsc::Receiver
     (TowerToHyperService::new(router(intake)), to_count)
 }
 
+/// What Secrets say: of these clusters, these tokens.
+fn known(of: &[(&str, &[&str])]) -> Known {
+    let taken = |tokens: &[&str]| Taken { digests: tokens.iter().map(|t| digest(t)).collect(), is_certain: true };
+    of.iter().map(|(cluster, tokens)| ((*cluster).to_owned(), taken(tokens))).collect()
+}
+
+/// They are read, and whenever somebody shows an unknown token read anew.
+fn keep(tokens: &Tokens, first: Known, then: Known) {
+    tokens.set(Instant::now(), first);
+    let tokens = tokens.clone();
+    tokio::spawn(async move {
+        loop {
+            tokens.wanted().await;
+            tokens.set(Instant::now(), then.clone());
+        }
+    });
+}
+
 fn read(cluster: &str) -> Tokens {
     let tokens = Tokens::default();
-    tokens.set([(cluster.to_owned(), Some(vec![digest(TOKEN)]))].into());
+    keep(&tokens, known(&[(cluster, &[TOKEN])]), known(&[(cluster, &[TOKEN])]));
     tokens
 }
 
@@ -52,11 +70,41 @@ async fn while_nobody_knows_the_tokens_a_shipper_is_asked_to_come_again() {
     assert_eq!(before.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(before.headers().contains_key(header::RETRY_AFTER) && !closes(&before));
     // Of this one nobody could ask yet; of the other one the Secret is wrong.
-    tokens.set([("main".to_owned(), None), ("other".to_owned(), Some(Vec::new()))].into());
+    let all = [known(&[("other", &[])]), [("main".to_owned(), Taken::default())].into()];
+    let all: Known = all.into_iter().flatten().collect();
+    keep(&tokens, all.clone(), all);
     let status = async |cluster: &str| post(&intake, &format!("/v1/clusters/{cluster}/logs"), DENIED).await.status();
     assert_eq!(status("main").await, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(status("other").await, StatusCode::UNAUTHORIZED);
     assert_eq!(status("of-nobody").await, StatusCode::UNAUTHORIZED);
+}
+
+/// A shipper throws away what is refused.
+#[tokio::test]
+async fn a_token_that_was_made_a_moment_ago_is_not_refused() {
+    let tokens = Tokens::default();
+    keep(
+        &tokens,
+        known(&[("main", &["the-one-before"])]),
+        known(&[("main", &["the-one-before", TOKEN]), ("new", &[TOKEN])]),
+    );
+    let (intake, _heard) = intake(&tokens);
+    for cluster in ["new", "main"] {
+        let path = format!("/v1/clusters/{cluster}/logs");
+        assert_eq!(post(&intake, &path, DENIED).await.status(), StatusCode::OK);
+    }
+}
+
+/// While it cannot be asked whether a token is a new one, it may be.
+#[tokio::test]
+async fn a_token_that_nobody_can_ask_about_is_put_off_and_known_ones_are_taken() {
+    let tokens = Tokens::default();
+    let before = |token: &str| Taken { digests: vec![digest(token)], is_certain: false };
+    tokens.set(Instant::now(), [("main".to_owned(), before(TOKEN)), ("other".to_owned(), before("older"))].into());
+    let (intake, _heard) = intake(&tokens);
+    assert_eq!(post(&intake, "/v1/clusters/main/logs", DENIED).await.status(), StatusCode::OK);
+    let other = post(&intake, "/v1/clusters/other/logs", DENIED).await;
+    assert_eq!(other.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[tokio::test]

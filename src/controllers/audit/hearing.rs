@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
-use crate::audit::intake::{Digested, Heard, Known, Tokens, digest};
+use crate::audit::intake::{Digested, Heard, Known, Taken, Tokens, digest};
 use crate::controllers::context::Context;
 use crate::domain::audit::bursts::Bursts;
 use crate::domain::audit::denied::{burst, happening};
@@ -20,8 +21,8 @@ use crate::k8s::credentials::CredentialsError;
 
 /// How often it is looked for windows that are over.
 const EVERY: Duration = Duration::from_secs(1);
-/// How often the Secrets with tokens are read.
-const TOKENS_EVERY: Duration = Duration::from_secs(10);
+/// How often the Secrets with tokens are read; where somebody shows one that is not known, at most.
+const TOKENS_EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
 /// How long after it began to lead an instance hears of what the one before tried.
 const OF_FORMER: SignedDuration = SignedDuration::from_mins(2);
 
@@ -108,30 +109,32 @@ pub async fn tokens(context: Arc<Context>, tokens: Tokens) {
     // By cluster: the Secret, and what stood in it.
     let mut before: BTreeMap<String, (String, Vec<Digested>)> = BTreeMap::new();
     loop {
+        let begun = Instant::now();
         let (mut read, mut known, mut wrong) = (BTreeMap::new(), Known::new(), BTreeMap::new());
         for (cluster, secret) in secrets(&context) {
-            let of = match context.secrets.tokens(&secret).await {
-                Ok(of) => Some(of.iter().map(|token| digest(token)).collect()),
+            let taken = match context.secrets.tokens(&secret).await {
+                Ok(of) => Taken { digests: of.iter().map(|token| digest(token)).collect(), is_certain: true },
                 Err(error) => {
                     let stays = before.get(&cluster).filter(|(of, _)| *of == secret).map(|(_, of)| of.clone());
                     let is_asked = !matches!(error, CredentialsError::Unreadable { .. });
                     wrong.insert(cluster.clone(), error.to_string());
                     // In doubt nobody may post; while nobody can tell, who could before still can.
-                    if is_asked { Some(Vec::new()) } else { stays }
+                    let digests = if is_asked { Vec::new() } else { stays.unwrap_or_default() };
+                    Taken { digests, is_certain: is_asked }
                 }
             };
-            if let Some(of) = &of {
-                read.insert(cluster.clone(), (secret, of.clone()));
-            }
-            known.insert(cluster, of);
+            read.insert(cluster.clone(), (secret, taken.digests.clone()));
+            known.insert(cluster, taken);
         }
         for (cluster, why) in wrong.iter().filter(|(cluster, why)| faults.get(*cluster) != Some(why)) {
-            let posting = known.get(cluster).and_then(Option::as_ref).map_or(0, Vec::len);
+            let posting = known.get(cluster).map_or(0, |taken| taken.digests.len());
             warn!(cluster, why, tokens = posting, "the tokens for logs of this cluster's brokers cannot be read");
         }
         (before, faults) = (read, wrong);
-        tokens.set(known);
-        tokio::time::sleep(TOKENS_EVERY).await;
+        tokens.set(begun, known);
+        let (every, at_most) = TOKENS_EVERY;
+        sleep(at_most).await;
+        let _ = timeout(every, tokens.wanted()).await;
     }
 }
 

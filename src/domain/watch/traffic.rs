@@ -60,7 +60,8 @@ impl Sum for Traffic {
 /// By principal, without `User:`, in bytes a second.
 pub type Rates = BTreeMap<String, Traffic>;
 
-/// The rates that one broker's exporter tells. `None` where it tells none, of nobody: then it exports something else.
+/// The rates that one broker's exporter tells. `None` where it tells nothing of such quotas, as their `queue-size`, which is there also
+/// where nobody has fetched yet: then it exports something else.
 ///
 /// Names are those that exporters give by themselves, in any case: `kafka_server_Fetch_byte_rate{user="app"}`. Users are as Kafka
 /// writes them there, percent-encoded. Rates of clients that no user is told of belong to nobody.
@@ -68,13 +69,17 @@ pub fn rates(exposition: &str) -> Option<Rates> {
     let mut rates = None;
     for line in exposition.lines().filter(|line| !line.starts_with('#')) {
         let Some(sample) = Sample::of(line) else { continue };
+        let name = sample.name.to_ascii_lowercase();
+        if !["kafka_server_fetch_", "kafka_server_produce_"].iter().any(|start| name.starts_with(start)) {
+            continue;
+        }
+        let rates: &mut Rates = rates.get_or_insert_default();
         let rate = if sample.value.is_finite() { sample.value.max(0.0) } else { 0.0 };
-        let traffic = match sample.name.to_ascii_lowercase().as_str() {
+        let traffic = match name.as_str() {
             "kafka_server_fetch_byte_rate" => Traffic { fetched: rate, produced: 0.0 },
             "kafka_server_produce_byte_rate" => Traffic { fetched: 0.0, produced: rate },
             _ => continue,
         };
-        let rates: &mut Rates = rates.get_or_insert_default();
         if let Some(user) = sample.labels.get("user").filter(|user| !user.is_empty()) {
             *rates.entry(percent_decode_str(user).decode_utf8_lossy().into_owned()).or_default() += traffic;
         }
@@ -163,6 +168,7 @@ mod tests {
         assert_eq!(rates(""), None);
         assert_eq!(rates("<html>login</html>"), None);
         assert_eq!(rates("jvm_threads 12\nkafka_server_replicafetchermanager_value 1"), None);
+        assert_eq!(rates("kafka_server_fetch_queue_size 0.0").map(|r| r.len()), Some(0), "nobody fetched yet");
         assert_eq!(rates("kafka_server_Fetch_byte_rate{client_id=\"x\"} 5").map(|r| r.len()), Some(0));
     }
 
