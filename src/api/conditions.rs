@@ -185,7 +185,7 @@ named! {
         OpenByDefault,
         /// Whether the brokers are open by default cannot be told.
         DefaultUnknown,
-        /// An exporter of brokers' metrics does not answer, or tells of no quotas.
+        /// Not all exporters of brokers' metrics answer, or what they tell is not all.
         MetricsUnread,
         /// Another installation of Weir governs this Kafka cluster.
         GovernedByAnother,

@@ -156,10 +156,10 @@ pub struct BindingUsage {
 }
 
 /// Access control entries in short.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EntriesStatus {
-    /// How many; 0 where they are taken away before anybody counted them.
+    /// How many.
     pub count: i64,
     /// SHA-256 over all of them, the first 16 hex digits.
     pub hash: String,

@@ -133,8 +133,8 @@ pub struct BrokerLogs {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QuotaMetrics {
-    /// Of every broker, e.g. `http://my-kafka-brokers.kafka.svc:9404/metrics`: each address that a host's name has is asked. `https` trusts
-    /// whom `tls` trusts.
+    /// Of every broker, each once, e.g. `http://my-kafka-brokers.kafka.svc:9404/metrics`, by the name of a headless Service: each address that
+    /// a host's name has is asked. `https` trusts whom `tls` trusts.
     #[schemars(length(min = 1, max = 256), inner(length(max = 2048), regex(pattern = r"^https?://[^@]+$")))]
     pub endpoints: Vec<String>,
 }

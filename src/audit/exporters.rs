@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::handshake;
 use hyper::{Request, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
@@ -19,48 +20,42 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::domain::watch::Told;
-use crate::domain::watch::traffic::{Rates, rates};
+use crate::domain::watch::traffic::{Reading, Told};
 use crate::tls::{Versions, client_config};
 
 /// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How many are asked at once.
-const AT_ONCE: usize = 8;
-/// How many addresses of a name are asked.
-const ADDRESSES: usize = 500;
-/// The most bytes that one may say.
-const LONGEST: usize = 32 * 1024 * 1024;
+const AT_ONCE: usize = 16;
+/// The most bytes that one may say. They are read line by line.
+const LONGEST: usize = 64 * 1024 * 1024;
+/// The most bytes of a line.
+const LONGEST_LINE: usize = 64 * 1024;
 
-/// Asks all `urls` how much principals fetch and produce. HTTPS trusts the authorities in `ca_pem`, or the system's. Returns beside it
-/// why it is not all, where it is not.
-pub async fn ask(urls: &[String], ca_pem: Option<&str>) -> (Told, Vec<String>) {
-    let (mut places, mut faults) = (Vec::new(), Vec::new());
-    for url in urls {
-        match find(url).await {
-            Ok(found) => places.extend(found),
-            Err(why) => faults.push(format!("{url}: {why}")),
+/// Asks all `urls` how much the principals that are `wanted` fetch and produce. HTTPS trusts the authorities in `ca_pem`, or the
+/// system's. Each answer is one exporter's, or says why there is none.
+pub async fn ask(urls: &[String], ca_pem: Option<&str>, wanted: BTreeSet<String>) -> Vec<Result<Told, String>> {
+    let tls = if urls.iter().any(|url| url.starts_with("https://")) {
+        match client_config(ca_pem, None, Versions::SinceTls12) {
+            Ok(config) => Some(Arc::new(config)),
+            Err(error) => return vec![Err(error.to_string())],
         }
-    }
-    let is_secure = places.iter().any(|place| place.uri.scheme_str() == Some("https"));
-    let tls = match client_config(ca_pem, None, Versions::SinceTls12) {
-        Ok(config) => Some(Arc::new(config)),
-        Err(error) => {
-            faults.extend(is_secure.then(|| error.to_string()));
-            None
-        }
+    } else {
+        None
     };
-    let asked = places.into_iter().map(|place| place.ask(tls.clone()));
-    let mut asked = futures::stream::iter(asked).buffer_unordered(AT_ONCE);
-    let mut all = Rates::new();
-    while let Some(answer) = asked.next().await {
-        match answer {
-            Ok(told) => told.into_iter().for_each(|(user, traffic)| *all.entry(user).or_default() += traffic),
-            Err(why) => faults.push(why),
-        }
-    }
-    faults.sort();
-    (Told { rates: all, is_whole: faults.is_empty() }, faults)
+    let wanted = Arc::new(wanted);
+    let finding =
+        urls.iter().cloned().map(|url| async move { find(&url).await.map_err(|why| format!("{url}: {why}")) });
+    let found: Vec<_> = futures::stream::iter(finding).buffer_unordered(AT_ONCE).collect().await;
+    let asked = found.into_iter().flat_map(|found| match found {
+        Ok(places) => places.into_iter().map(Ok).collect(),
+        Err(why) => vec![Err(why)],
+    });
+    let answers = asked.map(|place| {
+        let (tls, wanted) = (tls.clone(), wanted.clone());
+        async move { place?.ask(tls, &wanted).await }
+    });
+    futures::stream::iter(answers).buffer_unordered(AT_ONCE).collect().await
 }
 
 /// An exporter.
@@ -81,35 +76,37 @@ async fn find(url: &str) -> Result<Vec<Place>, String> {
         .map_err(|e| format!("its name cannot be resolved: {e}"))?
         .collect();
     let is_v4 = found.iter().any(SocketAddr::is_ipv4);
-    let of_family = found.into_iter().filter(|address| address.is_ipv4() == is_v4).take(ADDRESSES);
+    let of_family = found.into_iter().filter(|address| address.is_ipv4() == is_v4);
     Ok(of_family.map(|address| Place { uri: uri.clone(), host: host.clone(), address }).collect())
 }
 
 impl Place {
-    async fn ask(self, tls: Option<Arc<ClientConfig>>) -> Result<Rates, String> {
-        let said = timeout(PATIENCE, self.get(tls)).await;
+    async fn ask(self, tls: Option<Arc<ClientConfig>>, wanted: &BTreeSet<String>) -> Result<Told, String> {
+        let said = timeout(PATIENCE, self.get(tls, wanted)).await;
         let said = said.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())));
-        let none =
-            || "it tells nothing of kafka_server_fetch_* and kafka_server_produce_*: what quotas count".to_owned();
-        said.and_then(|text| rates(&text).ok_or_else(none))
-            .map_err(|why| format!("{} at {}: {why}", self.uri, self.address))
+        let told = said.and_then(|reading| reading.rates().map_err(str::to_owned));
+        told.map_err(|why| format!("{} at {}: {why}", self.uri, self.address))
     }
 
-    async fn get(&self, tls: Option<Arc<ClientConfig>>) -> Result<String, String> {
+    async fn get(&self, tls: Option<Arc<ClientConfig>>, wanted: &BTreeSet<String>) -> Result<Reading, String> {
         let tcp = TcpStream::connect(self.address).await.map_err(|e| e.to_string())?;
-        if self.uri.scheme_str() != Some("https") {
-            return self.get_by(tcp).await;
+        match tls.filter(|_| self.uri.scheme_str() == Some("https")) {
+            None => self.get_by(tcp, wanted).await,
+            Some(tls) => {
+                let name = ServerName::try_from(self.host.clone()).map_err(|e| e.to_string())?;
+                let stream = TlsConnector::from(tls).connect(name, tcp).await.map_err(|e| e.to_string())?;
+                self.get_by(stream, wanted).await
+            }
         }
-        let tls = tls.ok_or("no authority to trust")?;
-        let name = ServerName::try_from(self.host.clone()).map_err(|e| e.to_string())?;
-        self.get_by(TlsConnector::from(tls).connect(name, tcp).await.map_err(|e| e.to_string())?).await
     }
 
-    async fn get_by(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<String, String> {
+    async fn get_by<S>(&self, stream: S, wanted: &BTreeSet<String>) -> Result<Reading, String>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
         let authority = self.uri.authority().map_or(self.host.as_str(), |a| a.as_str());
-        let path = self.uri.path_and_query().map_or("/", |p| p.as_str());
-        let request = Request::get(path)
+        let request = Request::get(self.uri.path_and_query().map_or("/", |p| p.as_str()))
             .header(header::HOST, authority)
             .header(header::ACCEPT, "text/plain;version=0.0.4")
             .header(header::CONNECTION, "close")
@@ -117,11 +114,10 @@ impl Place {
             .map_err(|e| e.to_string())?;
         let exchange = async {
             let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
-            if response.status() != StatusCode::OK {
-                return Err(format!("it answered {}", response.status()));
+            match response.status() {
+                StatusCode::OK => read(response.into_body(), wanted).await,
+                other => Err(format!("it answered {other}")),
             }
-            let body = Limited::new(response.into_body(), LONGEST).collect().await.map_err(|e| e.to_string())?;
-            String::from_utf8(body.to_bytes().into()).map_err(|_| "what it says is no text".to_owned())
         };
         tokio::pin!(connection);
         tokio::pin!(exchange);
@@ -136,12 +132,35 @@ impl Place {
     }
 }
 
+/// Reads line by line what is said.
+async fn read(mut body: Incoming, wanted: &BTreeSet<String>) -> Result<Reading, String> {
+    let (mut reading, mut left, mut seen) = (Reading::default(), Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|e| e.to_string())?.into_data() else { continue };
+        seen += data.len();
+        let mut lines = data.split(|byte| *byte == b'\n');
+        // The last one goes on in the next frame.
+        let last = lines.next_back().unwrap_or_default();
+        for line in lines {
+            left.extend_from_slice(line);
+            reading.line(&String::from_utf8_lossy(&left), wanted);
+            left.clear();
+        }
+        left.extend_from_slice(last);
+        if seen > LONGEST || left.len() > LONGEST_LINE {
+            return Err(format!("it says more than {LONGEST} bytes, or more than {LONGEST_LINE} in a line"));
+        }
+    }
+    reading.line(&String::from_utf8_lossy(&left), wanted);
+    Ok(reading)
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    use super::ask;
+    use super::{LONGEST_LINE, Told, ask};
 
     /// Says this to whoever asks; its URL.
     async fn exporter(says: String) -> String {
@@ -162,32 +181,32 @@ mod tests {
         format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
     }
 
+    async fn told(url: String) -> Result<Told, String> {
+        ask(&[url], None, ["app".to_owned()].into()).await.remove(0)
+    }
+
     #[tokio::test]
-    async fn what_all_brokers_tell_is_summed_up() {
-        let says = |rate: f64| answer("200 OK", &format!("kafka_server_Fetch_byte_rate{{user=\"app\"}} {rate}\n"));
-        let urls = [exporter(says(1.5)).await, exporter(says(2.0)).await];
-        let (told, faults) = ask(&urls, None).await;
-        assert_eq!((told.rates["app"].fetched, told.is_whole, faults), (3.5, true, Vec::new()));
+    async fn each_line_is_read_whatever_frames_it_comes_in() {
+        let line = |n: usize| format!("kafka_server_Fetch_byte_rate{{user=\"app\",client_id=\"{n}\"}} 1.5\n");
+        let says: String = (0..20_000).map(line).collect();
+        let told = told(exporter(answer("200 OK", says.trim_end())).await).await.unwrap();
+        assert_eq!(told.rates["app"].fetched, 30_000.0);
     }
 
     #[tokio::test]
     async fn who_does_not_tell_is_named() {
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let urls = [
-            exporter(answer("200 OK", "kafka_server_Fetch_byte_rate{user=\"app\"} 1\n")).await,
-            exporter(answer("302 Found", "")).await,
-            exporter(answer("200 OK", "up 1\n")).await,
-            exporter("not HTTP\r\n\r\n".into()).await,
-            exporter("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nkafka_server".into()).await,
-            format!("http://{closed}/metrics"),
-            "http://[half/metrics".into(),
-        ];
-        let (told, faults) = ask(&urls, None).await;
-        assert_eq!((told.rates["app"].fetched, told.is_whole), (1.0, false));
-        assert_eq!(faults.len(), 6, "{faults:#?}");
-        for words in ["it answered 302 Found", "it tells nothing of kafka_server_fetch_*", "not a URL"] {
-            assert!(faults.iter().any(|fault| fault.contains(words)), "{words}: {faults:#?}");
+        for (url, words) in [
+            (exporter(answer("302 Found", "")).await, "it answered 302 Found"),
+            (exporter(answer("200 OK", "up 1\n")).await, "it tells nothing of kafka_server_fetch_*"),
+            (exporter(answer("200 OK", &"x".repeat(2 * LONGEST_LINE))).await, "in a line"),
+            (exporter("not HTTP\r\n\r\n".into()).await, ""),
+            (exporter("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nkafka_server".into()).await, ""),
+            (format!("http://{closed}/metrics"), "refused"),
+            ("http://[half/metrics".into(), "not a URL"),
+        ] {
+            let fault = told(url.clone()).await.unwrap_err();
+            assert!(fault.starts_with(&url) && fault.contains(words), "{words}: {fault}");
         }
-        assert!(urls[1..].iter().all(|url| faults.iter().any(|fault| fault.starts_with(url))), "{faults:#?}");
     }
 }

@@ -11,13 +11,14 @@ use tracing::debug;
 
 use super::context::Context;
 use super::readers::{Readers, offsets, partitions};
-use crate::api::{BindingUsage, RoleBinding};
+use crate::api::{BindingUsage, QuotaMetrics, RoleBinding};
 use crate::audit::exporters;
 use crate::domain::binding::Resolution;
 use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
 use crate::domain::usage::Offsets;
-use crate::domain::watch::{Access, Finding, Group, Look, Member, Seen, Told, Watch, merged, pick, tell, whose};
+use crate::domain::watch::traffic::Heard;
+use crate::domain::watch::{Access, Finding, Group, Look, Member, Seen, Watch, merged, pick, tell, whose};
 use crate::ports::{GroupListing, GroupMember, KafkaAdmin, KafkaError, OffsetSpec};
 
 /// How often a cluster is asked.
@@ -158,9 +159,9 @@ async fn watch(
     accesses.extend(ended.map(|(_, watched)| (watched.access.ended(), None)));
     let (accesses, statuses): (Vec<_>, Vec<_>) = accesses.into_iter().unzip();
     let looking = timeout(PATIENCE, look(context, connections, name, &accesses));
-    let (look, rates) = tokio::join!(looking, rates(context, name));
+    let (look, heard) = tokio::join!(looking, hear(context, name, &accesses));
     let look = match look {
-        Ok(Ok(look)) => Look { rates, ..look },
+        Ok(Ok(look)) => Look { heard, ..look },
         Ok(Err(error)) => {
             debug!(cluster = name, %error, "failed to look at how bindings are used");
             return connections.forget(name);
@@ -179,20 +180,25 @@ async fn watch(
 }
 
 /// What principals fetch and produce; `None` where there is nobody to ask.
-async fn rates(context: &Context, name: &str) -> Option<Told> {
-    let endpoints = context.world.index().cluster_spec(name).and_then(|spec| spec.quota_metrics.clone());
-    let asked = match endpoints {
-        None => None,
-        Some(metrics) => Some(exporters::ask(&metrics.endpoints, context.ca_pem(name).as_deref()).await),
+async fn hear(context: &Context, name: &str, accesses: &[Access]) -> Option<Heard> {
+    let handle = context.world.handle(name)?;
+    let metrics = context.world.index().cluster_spec(name).and_then(|spec| spec.quota_metrics.clone());
+    let Some(QuotaMetrics { endpoints }) = metrics else {
+        handle.state().metrics = None;
+        return None;
     };
-    let (told, faults) = asked.unzip();
-    if let Some(handle) = context.world.handle(name) {
-        let before = std::mem::replace(&mut handle.state().metrics, faults.clone());
-        if before != faults {
-            context.world.reconcile_cluster(name);
-        }
+    let wanted = accesses.iter().flat_map(|access| access.principals.iter().cloned()).collect();
+    let asked = timeout(PATIENCE, exporters::ask(&endpoints, context.ca_pem(name).as_deref(), wanted)).await;
+    let answers =
+        asked.unwrap_or_else(|_| vec![Err(format!("not all endpoints answered within {} s", PATIENCE.as_secs()))]);
+    let brokers = handle.state().facts.as_ref().map_or(0, |facts| facts.brokers.len());
+    let heard = Heard::of(answers, brokers);
+    let said = Some((endpoints, heard.faults.clone()));
+    let before = std::mem::replace(&mut handle.state().metrics, said.clone());
+    if before != said {
+        context.world.reconcile_cluster(name);
     }
-    told
+    Some(heard)
 }
 
 /// Takes what was found, tells of it, and only then has the statuses say so.

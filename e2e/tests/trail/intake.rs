@@ -36,11 +36,13 @@ impl Poster {
             &[url.as_str()],
         ]
         .concat();
-        // While nobody leads, connections are closed: who posts comes again.
+        // While nobody leads, connections are closed before anything is sent: who posts comes again.
         until(SOON, &[], "the intake answers", || async {
             let (_, text) = try_run("curl", &all, body).await;
             let (answer, status) = text.trim_end().rsplit_once('\n').unwrap_or(("", &text));
             let status = status.trim().parse().ok().filter(|status| *status > 0);
+            let is_closed = ["curl: (7)", "curl: (35)"].iter().any(|failure| text.contains(failure));
+            assert!(status.is_some() || is_closed, "{text}");
             status.map(|status| (status, answer.to_owned())).ok_or(text)
         })
         .await

@@ -18,33 +18,46 @@ use crate::harness::{CLUSTER, Harness, Tenant, records};
 /// How many records there are to read.
 const RECORDS: usize = 10;
 
-/// A consumer in a group that commits what it reads, and stays until it is told to go.
+/// Something that a client does again and again, until it is told to go, or dropped.
 struct Staying {
     goes: Arc<AtomicBool>,
-    task: JoinHandle<()>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Drop for Staying {
+    fn drop(&mut self) {
+        self.goes.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Staying {
-    fn begin(login: &Login, group: &str, topic: &str) -> Self {
+    fn begin(mut does: impl FnMut() + Send + 'static) -> Self {
         let goes = Arc::new(AtomicBool::new(false));
-        let mut config = records::config(login);
-        config.set("group.id", group).set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
-        let (topic, is_over) = (topic.to_owned(), goes.clone());
+        let is_over = goes.clone();
         let task = spawn_blocking(move || {
-            let consumer: BaseConsumer = config.create().unwrap();
-            consumer.subscribe(&[&topic]).unwrap();
             while !is_over.load(Ordering::Relaxed) {
-                if let Some(Ok(_)) = consumer.poll(Duration::from_millis(100)) {
-                    consumer.commit_consumer_state(CommitMode::Sync).unwrap();
-                }
+                does();
             }
         });
-        Self { goes, task }
+        Self { goes, task: Some(task) }
     }
 
-    async fn end(self) {
+    /// A consumer in a group that commits what it reads.
+    fn reading(login: &Login, group: &str, topic: &str) -> Self {
+        let mut config = records::config(login);
+        config.set("group.id", group).set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = config.create().unwrap();
+        consumer.subscribe(&[topic]).unwrap();
+        Self::begin(move || {
+            if let Some(Ok(_)) = consumer.poll(Duration::from_millis(100)) {
+                consumer.commit_consumer_state(CommitMode::Sync).unwrap();
+            }
+        })
+    }
+
+    async fn end(mut self) {
         self.goes.store(true, Ordering::Relaxed);
-        self.task.await.unwrap();
+        self.task.take().unwrap().await.unwrap();
     }
 }
 
@@ -132,7 +145,7 @@ async fn how_access_is_used_is_told_to_owner_and_consumer() {
     let first = usage(&consumer, "app", "it was looked at", |_| true).await;
     assert_eq!((first.last_used_at, first.addresses.as_slice()), (None, [].as_slice()));
     let group = format!("{}.app.reader", consumer.name);
-    let staying = Staying::begin(&consumer.login("app").await, &group, &topic);
+    let staying = Staying::reading(&consumer.login("app").await, &group, &topic);
     let seen = usage(&consumer, "app", "its use", |u| u.last_used_at.is_some() && !u.addresses.is_empty()).await;
     assert_eq!((seen.addresses.len(), &seen.unused_since), (1, &None));
     assert!(seen.addresses[0].parse::<std::net::IpAddr>().is_ok(), "{seen:?}");
@@ -199,8 +212,10 @@ async fn who_reads_without_a_group_and_who_writes_is_seen_by_quota_metrics() {
     quota_metrics(&h, json!({"endpoints": [METRICS, "http://kafka.kafka.svc.cluster.local:9405/metrics"]})).await;
     let is_read = "QuotaMetricsRead";
     platform.says::<StreamCluster>(CLUSTER, is_read, "False", Reason::MetricsUnread, &["9405"]).await;
+    let one = METRICS.replace("kafka.kafka", "kafka-0.kafka.kafka");
+    quota_metrics(&h, json!({"endpoints": [one]})).await;
+    platform.says::<StreamCluster>(CLUSTER, is_read, "False", Reason::MetricsUnread, &["1 of 3 brokers"]).await;
     quota_metrics(&h, json!({"endpoints": [METRICS]})).await;
-    platform.says::<StreamCluster>(CLUSTER, is_read, "True", Reason::Ready, &["all endpoints"]).await;
 
     let (owner, consumer) = h.owner_and_consumer().await;
     let topic = format!("{}.orders.placed", owner.name);
@@ -214,29 +229,23 @@ async fn who_reads_without_a_group_and_who_writes_is_seen_by_quota_metrics() {
         consumer.ready::<RoleBinding>(name).await;
         usage(&consumer, name, "it was looked at", |_| true).await;
     }
-    let (logins, group) = ((consumer.login("author").await, consumer.login("viewer").await), consumer.name.clone());
-    let goes = Arc::new(AtomicBool::new(false));
-    let (is_over, of) = (goes.clone(), topic.clone());
-    let task = spawn_blocking(move || {
-        let (author, viewer) = logins;
-        let mut config = records::config(&viewer);
-        // It is in no group, and commits nothing; librdkafka wants one named.
-        config.set("group.id", format!("{group}.viewer.none")).set("enable.auto.commit", "false");
-        let consumer: BaseConsumer = config.create().unwrap();
-        let mut places = TopicPartitionList::new();
-        places.add_partition_offset(&of, 0, Offset::Beginning).unwrap();
-        consumer.assign(&places).unwrap();
-        while !is_over.load(Ordering::Relaxed) {
-            records::write(&author, &of, 0, &records::numbered("placed", RECORDS), None);
-            consumer.poll(Duration::from_millis(100)).transpose().unwrap();
-        }
+    let (author, mut config) = (consumer.login("author").await, records::config(&consumer.login("viewer").await));
+    // It is in no group, and commits nothing; librdkafka wants one named.
+    config.set("group.id", format!("{}.viewer.none", consumer.name)).set("enable.auto.commit", "false");
+    let viewer: BaseConsumer = config.create().unwrap();
+    let mut places = TopicPartitionList::new();
+    places.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
+    viewer.assign(&places).unwrap();
+    let both = Staying::begin(move || {
+        records::write(&author, &topic, 0, &records::numbered("placed", RECORDS), None);
+        viewer.poll(Duration::from_millis(100)).transpose().unwrap();
     });
+    platform.says::<StreamCluster>(CLUSTER, is_read, "True", Reason::Ready, &["all brokers"]).await;
     for name in ["viewer", "author"] {
         let seen = usage(&consumer, name, "its use", |u| u.last_used_at.is_some()).await;
         assert_eq!(seen.addresses, [""; 0], "exporters tell of none");
     }
-    goes.store(true, Ordering::Relaxed);
-    task.await.unwrap();
+    both.end().await;
     for (name, done, source, operation) in [
         ("viewer", "fetched about ", EventSource::QuotaMetrics, "Read"),
         ("author", "produced about ", EventSource::ConsumerGroups, "Write"),

@@ -1,5 +1,6 @@
 //! A receiver of what is on record: each event, in order, also after it was away; what it will never take is a dead letter.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use weir::api::{AuditTrail, Reason, StreamClient};
 
 use crate::harness::https;
 use crate::harness::manifests::client;
+use crate::harness::operator::Operator;
 use crate::harness::records;
 use crate::harness::shell::try_run;
 use crate::harness::{Harness, SOON, until};
@@ -51,12 +53,12 @@ impl Receiver {
         status
     }
 
-    /// Sequences in the order in which they came, without what was sent twice.
+    /// Sequences in the order in which each came for the first time.
     fn sequences(&self) -> Vec<u64> {
         let got = self.got.lock().unwrap();
-        let mut all: Vec<_> = got.iter().map(|e| e["data"]["metadata"]["sequence"].as_u64().unwrap()).collect();
-        all.dedup();
-        all
+        let mut seen = BTreeSet::new();
+        let all = got.iter().map(|e| e["data"]["metadata"]["sequence"].as_u64().unwrap());
+        all.filter(|sequence| seen.insert(*sequence)).collect()
     }
 
     fn has(&self, name: &str) -> bool {
@@ -115,11 +117,32 @@ async fn a_receiver_gets_each_event_in_order_and_what_it_cannot_read_is_a_dead_l
     assert!(!receiver.has(&named("third")));
     let letters = records::read(&h.brokers.login(), "weir-e2e-letters", "weir-audit-dead-letters").unwrap();
     assert!(letters.values().flatten().any(|l| l.contains(&named("third"))), "{letters:#?}");
-    *receiver.cannot_read.lock().unwrap() = None;
 
-    let sequences = receiver.sequences();
-    let in_order = sequences.windows(2).all(|w| w[0] < w[1]);
-    assert!(in_order, "{sequences:?}");
+    // That is said until it takes a whole batch again.
+    *receiver.cannot_read.lock().unwrap() = Some(String::new());
+    let letters = ["weir-audit-dead-letters"];
+    platform.says::<AuditTrail>("default", "WebhookDelivered", "False", Reason::WebhookRefused, &letters).await;
+    *receiver.cannot_read.lock().unwrap() = None;
+    platform.says::<AuditTrail>("default", "WebhookDelivered", "True", Reason::Ready, &[]).await;
+
+    // Another leader goes on where the one before was, and leaves nothing out.
+    receiver.answers.store(503, Ordering::SeqCst);
+    consumer.apply(&client(&named("fifth"))).await;
+    consumer.ready::<StreamClient>(&named("fifth")).await;
+    let operator = Operator::of(&h);
+    let killed = operator.kill_leader().await;
+    receiver.answers.store(200, Ordering::SeqCst);
+    operator.led_by_another_than(&killed).await;
+    arrives(&receiver, &named("fifth")).await;
+    let mut sequences = receiver.sequences();
+    assert!(sequences.is_sorted(), "{sequences:?}");
+    let letters = records::read(&h.brokers.login(), "weir-e2e-letters", "weir-audit-dead-letters").unwrap();
+    let letters = letters.values().flatten().map(|l| serde_json::from_str::<Value>(l).unwrap());
+    let refused: BTreeSet<_> = letters.map(|l| l["metadata"]["sequence"].as_u64().unwrap()).collect();
+    let (first, last) = (sequences[0], sequences[sequences.len() - 1]);
+    sequences.extend(refused.range(first..last));
+    sequences.sort_unstable();
+    assert!(sequences.into_iter().eq(first..=last), "each event is taken, or a dead letter");
     // What it has is proven with the checkpoints among it. Another test signed some with a key that is gone.
     let present = platform.get::<AuditTrail>("default").await.and_then(|t| t.status?.checkpoint).unwrap();
     let signer = |checkpoint: &str| checkpoint.split('.').next().map(str::to_owned);

@@ -211,13 +211,20 @@ impl Session<'_> {
         self.context.may_write()?;
         let entries: Vec<_> = wanted.iter().map(|(_, e)| (*e).clone()).collect();
         let results = self.admin.create_acls(&entries).await?;
+        let mut taken = BTreeSet::new();
         for ((principal, _), (entry, result)) in wanted.into_iter().zip(entries.into_iter().zip(results)) {
             match result {
-                Ok(()) => drop(self.observed.of(principal).entries.insert(entry)),
+                Ok(()) => {
+                    self.observed.of(principal).entries.insert(entry);
+                    taken.insert(principal);
+                }
                 Err(error) if error.disposition == Disposition::UnknownOutcome => return Err(error.into()),
                 Err(error) => drop(failed.insert(principal.to_owned(), waiting(&error))),
             }
         }
+        let mut state = self.handle.state();
+        let recorded = taken.into_iter().filter_map(|p| Some((p, self.ledger.grants.get(p)?)));
+        recorded.for_each(|(principal, recorded)| state.note_begun(principal, recorded));
         Ok(())
     }
 

@@ -108,6 +108,8 @@ pub struct ClusterState {
     pub failed: BTreeMap<String, Problem>,
     /// Binding UIDs to the principals for which the ledger still has something of them.
     pub recorded: BTreeMap<String, BTreeSet<String>>,
+    /// Binding UIDs to the principals that brokers took entries of, of which no end was told since.
+    pub begun: BTreeMap<String, BTreeSet<String>>,
     /// Binding UIDs to the principals that lost their access by them, until every broker was seen without it.
     pub unverified: BTreeMap<String, BTreeSet<String>>,
     /// Until when writes from before this session may arrive.
@@ -130,8 +132,8 @@ pub struct ClusterState {
     pub client_problems: BTreeMap<String, Problem>,
     /// When the authority that signs clients' certificates ends, or why nobody can tell; `None` where there is to be none.
     pub authority: Option<Result<Timestamp, String>>,
-    /// Why exporters of brokers' metrics do not tell all, or nothing; `None` where nobody asked yet, or there are to be none.
-    pub metrics: Option<Vec<String>>,
+    /// Which exporters of brokers' metrics were asked, and why they do not tell all; `None` where nobody asked yet.
+    pub metrics: Option<(Vec<String>, Vec<String>)>,
     /// Removals that wait for a person.
     pub held: Option<Hold>,
     /// When the present hold began, which is part of its token.
@@ -172,6 +174,13 @@ impl ClusterState {
             } else {
                 remove(&mut self.recorded, &key.binding_uid, &key.principal);
             }
+        }
+    }
+
+    /// Notes that brokers took entries of a principal, by what the ledger has of it.
+    pub fn note_begun(&mut self, principal: &str, recorded: &BTreeMap<String, GrantRecord>) {
+        for binding_uid in recorded.keys() {
+            self.begun.entry(binding_uid.clone()).or_default().insert(principal.to_owned());
         }
     }
 

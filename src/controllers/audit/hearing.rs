@@ -21,8 +21,10 @@ use crate::k8s::credentials::CredentialsError;
 
 /// How often it is looked for windows that are over.
 const EVERY: Duration = Duration::from_secs(1);
-/// How often the Secrets with tokens are read; where somebody shows one that is not known, at most.
-const TOKENS_EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
+/// How often the Secrets with tokens are read.
+const TOKENS_EVERY: Duration = Duration::from_secs(10);
+/// How often they are read at most, where somebody shows tokens that are not known.
+const TOKENS_AT_MOST: Duration = Duration::from_secs(1);
 /// How long after it began to lead an instance hears of what the one before tried.
 const OF_FORMER: SignedDuration = SignedDuration::from_mins(2);
 
@@ -132,9 +134,8 @@ pub async fn tokens(context: Arc<Context>, tokens: Tokens) {
         }
         (before, faults) = (read, wrong);
         tokens.set(begun, known);
-        let (every, at_most) = TOKENS_EVERY;
-        sleep(at_most).await;
-        let _ = timeout(every, tokens.wanted()).await;
+        sleep(TOKENS_AT_MOST).await;
+        let _ = timeout(TOKENS_EVERY - TOKENS_AT_MOST, tokens.wanted()).await;
     }
 }
 

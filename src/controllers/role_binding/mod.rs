@@ -19,7 +19,7 @@ use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use super::refusals;
 use super::removal::blocking;
-use crate::api::{self, EntriesStatus, RoleBinding, RoleBindingStatus};
+use crate::api::{self, RoleBinding, RoleBindingStatus};
 use crate::domain::approval::requesters;
 use crate::domain::binding::{behind, clusters_of, may_ask};
 use crate::domain::conditions::Progress;
@@ -74,10 +74,15 @@ async fn finish(binding: &RoleBinding, context: &Context) -> Result<Action, Reco
     }
     let uid = binding.uid().unwrap_or_default();
     let blocking = blocking(context, concerned(context, binding, &uid), &[uid.as_str()]);
-    let before = binding.status.clone().unwrap_or_default();
+    let mut before = binding.status.clone().unwrap_or_default();
     if blocking.waiting.is_empty() {
         context.patience.forget(Some(&uid));
-        if before.entries.is_some() {
+        // It may go before any status says that it began.
+        let begun = forget_begun(context, &uid);
+        if before.principals.is_empty() {
+            before.principals = begun.iter().cloned().collect();
+        }
+        if before.entries.is_some() || !begun.is_empty() {
             let happening = match &blocking.abandoned {
                 None => happening(binding, api::Action::AccessRevoked, "Deleted", "the binding was deleted", &before),
                 Some(cluster) => {
@@ -98,38 +103,21 @@ async fn finish(binding: &RoleBinding, context: &Context) -> Result<Action, Reco
         return Ok(Action::await_change());
     }
     let (progress, working) = blocking.progress();
-    // It began a moment ago, and no status says so yet: whoever sees it gone is to know that there was something.
-    let unseen = before.entries.is_none().then(|| left(context, &uid)).filter(|principals| !principals.is_empty());
     // Most removals are on every broker within a second.
-    if unseen.is_none()
-        && working
-        && context.patience.waits(Some(&uid), &Progress::Reconciling(api::Reason::Applying, String::new()))
-    {
+    if working && context.patience.waits(Some(&uid), &Progress::Reconciling(api::Reason::Applying, String::new())) {
         return Ok(Action::requeue(patience::LIMIT));
     }
-    let mut after = status::deleting(binding, &before, &progress, Timestamp::now());
-    if let Some(principals) = unseen {
-        after.principals = principals.into_iter().collect();
-        after.entries = Some(EntriesStatus::default());
-    }
+    let after = status::deleting(binding, &before, &progress, Timestamp::now());
     if after != before {
         write_status(&context.client, binding, &after).await?;
     }
     Ok(Action::requeue(PERIODICALLY))
 }
 
-/// The principals of which any cluster still has something by the binding.
-fn left(context: &Context, uid: &str) -> BTreeSet<String> {
-    let of = |handle: Arc<ClusterHandle>| {
-        let state = handle.state();
-        [&state.recorded, &state.unverified]
-            .into_iter()
-            .filter_map(|all| all.get(uid))
-            .flatten()
-            .cloned()
-            .collect::<Vec<_>>()
-    };
-    context.world.handles().into_values().flat_map(of).collect()
+/// The principals that any cluster began to give something to by the binding, of which no end was told. Once: it is told now.
+fn forget_begun(context: &Context, uid: &str) -> BTreeSet<String> {
+    let handles = context.world.handles();
+    handles.into_values().filter_map(|handle| handle.state().begun.remove(uid)).flatten().collect()
 }
 
 /// Clusters that the binding concerns by what it says, and those that still have something of it.
@@ -176,6 +164,9 @@ async fn announce(
         _ => None,
     };
     if let Some((action, reason, message)) = changed {
+        if is.is_none() {
+            forget_begun(context, &binding.uid().unwrap_or_default());
+        }
         let (reason, message) = match progress {
             Progress::Stalled(why, text) => (why.as_str(), text.as_str()),
             _ => (reason, message),

@@ -41,7 +41,7 @@ pub fn status(
     }
     all.extend(held(&name, &state));
     all.extend(signer(cluster, &state, now));
-    all.extend(metrics(&state));
+    all.extend(metrics(cluster, &state));
     let facts = state.facts.as_ref();
     StreamClusterStatus {
         observed_generation: generation,
@@ -111,10 +111,11 @@ fn signer(
     Some((ConditionType::SignerReady, holds, reason, message))
 }
 
-fn metrics(state: &ClusterState) -> Option<(ConditionType, bool, Reason, String)> {
-    let faults = state.metrics.as_ref()?;
+fn metrics(cluster: &StreamCluster, state: &ClusterState) -> Option<(ConditionType, bool, Reason, String)> {
+    let wanted = cluster.spec.quota_metrics.as_ref()?;
+    let (_, faults) = state.metrics.as_ref().filter(|(asked, _)| *asked == wanted.endpoints)?;
     Some(match faults.first() {
-        None => (ConditionType::QuotaMetricsRead, true, Reason::Ready, "all endpoints tell of quotas".into()),
+        None => (ConditionType::QuotaMetricsRead, true, Reason::Ready, "all brokers tell what quotas count".into()),
         Some(first) => {
             let others = match faults.len() - 1 {
                 0 => String::new(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use super::traffic::{Rates, Traffic};
+use super::traffic::{Heard, Traffic};
 use super::{Access, GROUPS};
 use crate::domain::acl::PatternType;
 use crate::domain::usage::Offsets;
@@ -24,16 +24,7 @@ pub struct Look {
     /// One past the last offset of each partition of the topics that somebody may write to.
     pub ends: Offsets,
     /// How much principals fetch and produce; `None` where the cluster has nobody who tells.
-    pub rates: Option<Told>,
-}
-
-/// What brokers' exporters tell.
-#[derive(Clone, Debug, Default)]
-pub struct Told {
-    /// Of all brokers that did.
-    pub rates: Rates,
-    /// All did.
-    pub is_whole: bool,
+    pub heard: Option<Heard>,
 }
 
 /// A group that was looked at.
@@ -160,8 +151,8 @@ pub fn whose(accesses: &[Access], look: &Look) -> Vec<Seen> {
         ..Seen::default()
     };
     let mut all: Vec<Seen> = accesses.iter().map(begun).collect();
-    if let Some(told) = &look.rates {
-        add_traffic(&mut all, accesses, told);
+    if let Some(heard) = &look.heard {
+        add_traffic(&mut all, accesses, heard);
     }
     for (name, group) in &look.groups {
         let users = matcher.users(name);
@@ -177,11 +168,12 @@ pub fn whose(accesses: &[Access], look: &Look) -> Vec<Seen> {
     all
 }
 
-/// Kafka tells whose traffic it is, and not of what: it is use of each binding of that principal.
-fn add_traffic(all: &mut [Seen], accesses: &[Access], told: &Told) {
+/// Kafka tells whose traffic it is, and not of what: it is use of each binding of that principal that has all that it should.
+fn add_traffic(all: &mut [Seen], accesses: &[Access], heard: &Heard) {
     let of = |principal: &str, access: &Access| {
-        let traffic = told.rates.get(principal).copied().unwrap_or_default();
-        traffic.within(!access.reads.is_empty(), !access.writes.is_empty())
+        let traffic = heard.rates.get(principal).copied().unwrap_or_default();
+        let has = |topics: &BTreeSet<String>| access.ready_since.is_some() && !topics.is_empty();
+        traffic.within(has(&access.reads), has(&access.writes))
     };
     // How many bindings each fetches by, and produces by.
     let mut users: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
@@ -201,7 +193,7 @@ fn add_traffic(all: &mut [Seen], accesses: &[Access], told: &Told) {
         };
         seen.traffic = access.principals.iter().map(|principal| of(principal, access)).sum();
         seen.traffic_is_shared = access.principals.iter().any(is_shared);
-        seen.untold = !told.is_whole;
+        seen.untold = !heard.faults.is_empty();
     }
 }
 

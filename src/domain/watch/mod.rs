@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::look::{Group, Look, Member, Picked, Seen, Told, pick, whose};
+pub use self::look::{Group, Look, Member, Picked, Seen, pick, whose};
 pub use self::state::{Finding, Watch, Window, merged};
 pub use self::words::tell;
 use super::acl::{Operation, PatternType, ResourceType};

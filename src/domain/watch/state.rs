@@ -73,6 +73,8 @@ pub struct Watch {
     since: Timestamp,
     /// When it was last looked, since this process began.
     looked: Option<Timestamp>,
+    /// For how long since it was last used not all could be heard of what principals fetch and produce.
+    deaf: SignedDuration,
     last_used: Option<Timestamp>,
     unused: Option<Timestamp>,
     addresses: BTreeSet<IpAddr>,
@@ -96,6 +98,7 @@ impl Watch {
             remembered: status.and_then(|s| s.positions.get(cluster).cloned()),
             since: status.map_or(whole_seconds(now), |s| s.since.0),
             looked: None,
+            deaf: SignedDuration::ZERO,
             last_used: last_used.map(|at| at.min(now)),
             unused: status.and_then(|s| s.unused_since.as_ref()).map(|at| at.0),
             addresses: status.iter().flat_map(|s| &s.addresses).filter_map(|a| a.parse().ok()).collect(),
@@ -127,6 +130,7 @@ impl Watch {
         if moved || seen.attended || window.unlooked || !window.bytes.is_none() {
             self.last_used = Some(now);
             self.unused = None;
+            self.deaf = SignedDuration::ZERO;
             window.shared = window.records.keys().any(|group| seen.shared.contains(group));
             window.bytes_are_shared = seen.traffic_is_shared && !window.bytes.is_none();
             window.addresses.extend(&seen.addresses);
@@ -253,8 +257,11 @@ impl Watch {
     /// Whether it is not used for too long. Once, until it is used again.
     fn idle(&mut self, access: &Access, seen: &Seen, now: Timestamp, after: SignedDuration) -> Option<Finding> {
         let since = whole_seconds(access.ready_since?.max(self.since).max(self.last_used.unwrap_or(self.since)));
-        let is_certain = access.is_visible() && !seen.unsure && !seen.untold;
-        if !is_certain || self.unused.is_some() || now.duration_since(since) <= after {
+        if seen.untold {
+            self.deaf += self.looked.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
+        }
+        let is_certain = access.is_visible() && !seen.unsure && !seen.untold && seen.traffic.is_none();
+        if !is_certain || self.unused.is_some() || now.duration_since(since) <= after.saturating_add(self.deaf) {
             return None;
         }
         self.unused = Some(since);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::traffic::Traffic;
-use super::{ADDRESSES, Access, Finding, GROUPS, Group, Look, Member, Told, Watch, merged, pick, tell, whose};
+use super::traffic::{Heard, Traffic};
+use super::{ADDRESSES, Access, Finding, GROUPS, Group, Look, Member, Watch, merged, pick, tell, whose};
 use crate::api::{Action, BindingUsage, EventSource};
 use crate::domain::acl::PatternType;
 use crate::domain::names::ObjectKey;
@@ -312,7 +312,7 @@ fn told(rates: &[(&str, f64, f64)]) -> Look {
     let of = |(who, fetched, produced): &(&str, f64, f64)| {
         ((*who).to_owned(), Traffic { fetched: *fetched, produced: *produced })
     };
-    Look { rates: Some(Told { rates: rates.iter().map(of).collect(), is_whole: true }), ..Look::default() }
+    Look { heard: Some(Heard { rates: rates.iter().map(of).collect(), faults: Vec::new() }), ..Look::default() }
 }
 
 #[test]
@@ -329,7 +329,7 @@ fn who_reads_without_a_group_is_seen_by_what_quotas_count() {
     let (told, _) = tell(&reader(), "main", found, at("11:00:30"));
     assert_eq!(
         told.message,
-        "fetched about 7.2 kB by quota metrics, which count answers without records, and refusals, too"
+        "fetched about 7.2 kB by quota metrics (answers without records, and refusals, count, too)"
     );
     assert_eq!((told.count, told.source), (1, EventSource::QuotaMetrics));
     assert_eq!(told.client.unwrap().operation.as_deref(), Some("Read"));
@@ -352,11 +352,35 @@ fn what_a_principal_of_several_bindings_fetches_is_use_of_each_that_may_read() {
 }
 
 #[test]
-fn where_not_all_brokers_tell_nothing_is_called_unused() {
+fn how_much_it_was_is_told_of_nobody_who_has_other_access() {
+    let all = [reader(), access("other", "invoicer", "", &["refunded"], &[])];
+    let mut watch = Watch::begin("main", None, at("10:00:00"));
+    for (time, rates) in [("10:00:00", told(&[])), ("10:01:00", told(&[("invoicer", 1e9, 0.0)]))] {
+        let seen = whose(&all, &rates).remove(0);
+        watch.look("main", &all[0], &seen, &rates.begins, (at(time), MONTH));
+    }
+    let (told, _) = tell(&all[0], "main", &watch.end().unwrap(), at("10:02:00"));
+    let said = "fetched by quota metrics (its principals have other bindings, too, that it may have been by)";
+    assert_eq!(told.message, said);
+}
+
+#[test]
+fn what_somebody_fetches_whose_access_is_not_whole_or_over_is_no_use_of_it() {
+    let rates = told(&[("invoicer", 100.0, 0.0)]);
+    assert!(whose(&[reader().ended()], &rates)[0].traffic.is_none());
+    assert!(!whose(&[reader()], &rates)[0].traffic.is_none());
+}
+
+#[test]
+fn the_time_in_which_not_all_brokers_tell_is_not_one_without_use() {
     let mut watched = Watched::new(reader(), None, "00:00:00");
-    let part = Look { rates: Some(Told::default()), ..Look::default() };
+    let part = Look { heard: Some(Heard { faults: vec!["away".into()], ..Heard::default() }), ..Look::default() };
     watched.look("00:00:00", &part);
-    let later = at("00:00:00") + MONTH + SignedDuration::from_secs(1);
+    let later = at("00:00:00") + MONTH;
     assert_eq!(watched.look_at(later, &part), []);
-    assert!(matches!(watched.look_at(later, &told(&[]))[..], [Finding::Unused(..)]));
+    assert_eq!(watched.look_at(later + SignedDuration::from_secs(1), &told(&[])), []);
+    let begun = told(&[("invoicer", 1.0, 0.0)]);
+    let over = later + MONTH + SignedDuration::from_secs(1);
+    assert_eq!(Watched::new(reader(), None, "00:00:00").look_at(over, &begun), [], "it fetches just now");
+    assert!(matches!(watched.look_at(over, &told(&[]))[..], [Finding::Unused(..)]));
 }

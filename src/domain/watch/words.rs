@@ -33,7 +33,8 @@ pub fn tell(access: &Access, cluster: &str, finding: &Finding, now: Timestamp) -
         Finding::Unused(since, was_used) => {
             let seen = if *was_used { "it was used before" } else { "no use of it was ever seen" };
             let message = format!(
-                "not used since {since:.0}, as far as committed offsets, members of groups and ends of topics tell; {seen}"
+                "not used since {since:.0}, as far as committed offsets, members of groups, ends of topics and quota metrics, where \
+                 they are read, tell; {seen}"
             );
             (Happening::new(Action::GrantUnused, object, "Unused", message), hour(*since))
         }
@@ -100,15 +101,7 @@ fn words(window: &Window, read: i64) -> String {
         let topics = named(window.grown.keys().map(String::as_str));
         said.push(format!("topics that it may write to grew by {grown}, whoever wrote them: {topics}"));
     }
-    let bytes = [("fetched", window.bytes.fetched), ("produced", window.bytes.produced)];
-    let bytes: Vec<_> =
-        bytes.into_iter().filter(|(_, n)| *n > 0.0).map(|(done, n)| format!("{done} about {}", size(n))).collect();
-    if !bytes.is_empty() {
-        said.push(format!("{} by quota metrics", bytes.join(" and ")));
-    }
-    if window.bytes_are_shared {
-        said.push("its principals have other bindings, too, that may be what they did so by".to_owned());
-    }
+    said.extend(bytes(window));
     if window.unlooked {
         said.push("something moved while Weir did not look, and how much is not known".to_owned());
     }
@@ -116,11 +109,24 @@ fn words(window: &Window, read: i64) -> String {
         said.push("other bindings give the same to others who may use these groups".to_owned());
     }
     let said = said.join("; ");
-    if is_by_bytes_alone(window) {
-        return format!("{said}, which count answers without records, and refusals, too");
-    }
-    let blind = if window.bytes.is_none() { ": who never commits is not seen" } else { "" };
-    format!("{said} (by committed offsets{blind})")
+    if window.bytes.is_none() { format!("{said} (by committed offsets: who never commits is not seen)") } else { said }
+}
+
+/// What quota metrics say. How much it was is told where all of it was by this binding: else it would tell of others' streams.
+fn bytes(window: &Window) -> Option<String> {
+    let done = [("fetched", window.bytes.fetched), ("produced", window.bytes.produced)];
+    let done = done.into_iter().filter(|(_, bytes)| *bytes > 0.0);
+    let said: Vec<_> = if window.bytes_are_shared {
+        done.map(|(done, _)| done.to_owned()).collect()
+    } else {
+        done.map(|(done, bytes)| format!("{done} about {}", size(bytes))).collect()
+    };
+    let caveat = if window.bytes_are_shared {
+        "its principals have other bindings, too, that it may have been by"
+    } else {
+        "answers without records, and refusals, count, too"
+    };
+    (!said.is_empty()).then(|| format!("{} by quota metrics ({caveat})", said.join(" and ")))
 }
 
 /// Bytes, to three digits or so.
