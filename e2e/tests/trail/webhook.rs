@@ -123,17 +123,19 @@ async fn a_receiver_gets_each_event_in_order_and_what_it_cannot_read_is_a_dead_l
     let letters = ["weir-audit-dead-letters"];
     platform.says::<AuditTrail>("default", "WebhookDelivered", "False", Reason::WebhookRefused, &letters).await;
     *receiver.cannot_read.lock().unwrap() = None;
+    consumer.apply(&client(&named("fifth"))).await;
+    arrives(&receiver, &named("fifth")).await;
     platform.says::<AuditTrail>("default", "WebhookDelivered", "True", Reason::Ready, &[]).await;
 
     // Another leader goes on where the one before was, and leaves nothing out.
     receiver.answers.store(503, Ordering::SeqCst);
-    consumer.apply(&client(&named("fifth"))).await;
-    consumer.ready::<StreamClient>(&named("fifth")).await;
+    consumer.apply(&client(&named("sixth"))).await;
+    consumer.ready::<StreamClient>(&named("sixth")).await;
     let operator = Operator::of(&h);
     let killed = operator.kill_leader().await;
     receiver.answers.store(200, Ordering::SeqCst);
     operator.led_by_another_than(&killed).await;
-    arrives(&receiver, &named("fifth")).await;
+    arrives(&receiver, &named("sixth")).await;
     let mut sequences = receiver.sequences();
     assert!(sequences.is_sorted(), "{sequences:?}");
     let letters = records::read(&h.brokers.login(), "weir-e2e-letters", "weir-audit-dead-letters").unwrap();
