@@ -120,6 +120,7 @@ async fn a_receiver_gets_each_event_in_order_and_what_it_cannot_read_is_a_dead_l
 
     // That is said until it takes a whole batch again.
     *receiver.cannot_read.lock().unwrap() = Some(String::new());
+    consumer.apply(&client(&named("none"))).await;
     let letters = ["weir-audit-dead-letters"];
     platform.says::<AuditTrail>("default", "WebhookDelivered", "False", Reason::WebhookRefused, &letters).await;
     *receiver.cannot_read.lock().unwrap() = None;
