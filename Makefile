@@ -34,7 +34,7 @@ demo: ## Bring up the lab and show Weir at work there, step by step (as root)
 
 BENCH ?= new-bindings
 N ?= 1000
-bench: ## Measure the operator that is installed in the lab: BENCH=new-bindings N=1000
+bench: ## Measure the operator that is installed in the lab: BENCH=new-bindings|record N=1000
 	cargo bench --profile dev --package weir-e2e --bench operator --no-run
 	e2e/lab exec -- cargo bench --offline --profile dev --package weir-e2e --bench operator -- $(BENCH) $(N)
 

@@ -5,11 +5,12 @@ use clap::Parser;
 
 mod measure;
 mod new_bindings;
+mod record;
 
 /// Measures the operator that is installed in the lab.
 #[derive(Parser)]
 struct Cli {
-    /// Which one: new-bindings
+    /// Which one: new-bindings, record
     name: String,
     /// How many
     #[arg(default_value_t = 1000)]
@@ -24,6 +25,7 @@ async fn main() -> Result<()> {
     let cli = Cli::parse();
     match cli.name.as_str() {
         "new-bindings" => new_bindings::run(cli.n).await,
-        other => bail!("no benchmark {other:?}: there is new-bindings"),
+        "record" => record::run(cli.n).await,
+        other => bail!("no benchmark {other:?}: there are new-bindings and record"),
     }
 }

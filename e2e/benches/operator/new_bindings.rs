@@ -25,14 +25,22 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// The operator is not installed, or does not get there.
 pub async fn run(n: usize) -> Result<()> {
     let client = Client::try_default().await.context("no cluster: run this by `make bench`")?;
-    clean(&client).await?;
-    prepare(&client).await?;
-    let before = Measure::take(&client).await?;
+    once(&client, n).await.map(drop)
+}
+
+/// The same; how long it was until all were Ready.
+///
+/// # Errors
+/// As above.
+pub async fn once(client: &Client, n: usize) -> Result<Duration> {
+    clean(client).await?;
+    prepare(client).await?;
+    let before = Measure::take(client).await?;
     let started = Instant::now();
-    create(&client, n).await?;
+    create(client, n).await?;
     let created = started.elapsed();
-    let (ready, peak) = all_ready(&client, n, started).await?;
-    let after = Measure::take(&client).await?;
+    let (ready, peak) = all_ready(client, n, started).await?;
+    let after = Measure::take(client).await?;
     println!("{n} StreamClients and {n} RoleBindings, 2 streams each");
     println!("  created in            {:8.1} s", created.as_secs_f64());
     println!(
@@ -41,7 +49,8 @@ pub async fn run(n: usize) -> Result<()> {
         n as f64 / ready.as_secs_f64()
     );
     after.report(&before, n, peak);
-    clean(&client).await
+    clean(client).await?;
+    Ok(ready)
 }
 
 async fn prepare(client: &Client) -> Result<()> {
@@ -153,7 +162,7 @@ async fn clean(client: &Client) -> Result<()> {
     Ok(())
 }
 
-fn is_ready(conditions: Option<Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition>>) -> bool {
+pub fn is_ready(conditions: Option<Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition>>) -> bool {
     conditions.is_some_and(|c| c.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }
 
@@ -170,7 +179,11 @@ async fn apply(client: &Client, object: Value) -> Result<()> {
     Ok(())
 }
 
-async fn wait<F: Future<Output = Result<bool>>>(limit: Duration, what: &str, condition: impl Fn() -> F) -> Result<()> {
+pub async fn wait<F: Future<Output = Result<bool>>>(
+    limit: Duration,
+    what: &str,
+    condition: impl Fn() -> F,
+) -> Result<()> {
     let started = Instant::now();
     while !condition().await? {
         if started.elapsed() > limit {
