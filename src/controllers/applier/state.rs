@@ -15,6 +15,7 @@ use crate::domain::binding::Grant;
 use crate::domain::connection::Issued;
 use crate::domain::evidence::Evidence;
 use crate::domain::ledger::{Change, GrantRecord, Ledger};
+use crate::domain::names::{ObjectKey, share_of_guest};
 use crate::domain::plan::Hold;
 use crate::domain::problem::Problem;
 
@@ -108,7 +109,7 @@ pub struct ClusterState {
     pub failed: BTreeMap<String, Problem>,
     /// Binding UIDs to the principals for which the ledger still has something of them.
     pub recorded: BTreeMap<String, BTreeSet<String>>,
-    /// Binding UIDs to the principals that brokers took entries of, of which no end was told since.
+    /// UIDs of RoleBindings to the principals that brokers took entries of, of which no end was told since.
     pub begun: BTreeMap<String, BTreeSet<String>>,
     /// Binding UIDs to the principals that lost their access by them, until every broker was seen without it.
     pub unverified: BTreeMap<String, BTreeSet<String>>,
@@ -177,9 +178,12 @@ impl ClusterState {
         }
     }
 
-    /// Notes that brokers took entries of a principal, by what the ledger has of it.
+    /// Notes that brokers took entries of a principal, by what the ledger has of it. Of guests their shares tell.
     pub fn note_begun(&mut self, principal: &str, recorded: &BTreeMap<String, GrantRecord>) {
-        for binding_uid in recorded.keys() {
+        let is_binding = |record: &GrantRecord| {
+            share_of_guest(&ObjectKey::new(record.namespace.as_str(), record.name.as_str())).is_none()
+        };
+        for (binding_uid, _) in recorded.iter().filter(|(_, record)| is_binding(record)) {
             self.begun.entry(binding_uid.clone()).or_default().insert(principal.to_owned());
         }
     }

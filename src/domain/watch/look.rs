@@ -172,8 +172,7 @@ pub fn whose(accesses: &[Access], look: &Look) -> Vec<Seen> {
 fn add_traffic(all: &mut [Seen], accesses: &[Access], heard: &Heard) {
     let of = |principal: &str, access: &Access| {
         let traffic = heard.rates.get(principal).copied().unwrap_or_default();
-        let has = |topics: &BTreeSet<String>| access.ready_since.is_some() && !topics.is_empty();
-        traffic.within(has(&access.reads), has(&access.writes))
+        traffic.within(!access.reads.is_empty(), !access.writes.is_empty())
     };
     // How many bindings each fetches by, and produces by.
     let mut users: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
@@ -191,7 +190,9 @@ fn add_traffic(all: &mut [Seen], accesses: &[Access], heard: &Heard) {
             let (readers, writers) = users[principal.as_str()];
             (fetched > 0.0 && readers > 1) || (produced > 0.0 && writers > 1)
         };
-        seen.traffic = access.principals.iter().map(|principal| of(principal, access)).sum();
+        if access.ready_since.is_some() {
+            seen.traffic = access.principals.iter().map(|principal| of(principal, access)).sum();
+        }
         seen.traffic_is_shared = access.principals.iter().any(is_shared);
         seen.untold = !heard.faults.is_empty();
     }

@@ -367,8 +367,10 @@ fn how_much_it_was_is_told_of_nobody_who_has_other_access() {
 #[test]
 fn what_somebody_fetches_whose_access_is_not_whole_or_over_is_no_use_of_it() {
     let rates = told(&[("invoicer", 100.0, 0.0)]);
-    assert!(whose(&[reader().ended()], &rates)[0].traffic.is_none());
-    assert!(!whose(&[reader()], &rates)[0].traffic.is_none());
+    let over = access("over", "invoicer", "", &["refunded"], &[]).ended();
+    let [own, over] = &whose(&[reader(), over], &rates)[..] else { panic!() };
+    assert!(over.traffic.is_none() && !own.traffic.is_none());
+    assert!(own.traffic_is_shared, "it may have been by that, too");
 }
 
 #[test]
