@@ -35,6 +35,7 @@ use crate::controllers::metrics::Metrics;
 use crate::controllers::patience::Patience;
 use crate::controllers::publisher::{Publisher, wake_owners};
 use crate::controllers::reconcile::reconcile_kind;
+use crate::controllers::role_binding::Announced;
 use crate::controllers::usages::{self, Usages};
 use crate::controllers::watching::{self, Watches};
 use crate::controllers::world::{Queues, World};
@@ -181,6 +182,7 @@ async fn lead(
         away_since: candidate.away_since(),
         shutdown: shutdown.clone(),
         patience: Patience::default(),
+        announced: Announced::default(),
         access: std::sync::Mutex::default(),
         service_account: format!("{}:{}", settings.namespace, settings.service_account),
         client,

@@ -17,6 +17,7 @@ use super::copies::Copies;
 use super::fences::Fences;
 use super::patience::Patience;
 use super::publisher::Publisher;
+use super::role_binding::Announced;
 use super::usages::Usages;
 use super::watching::Watches;
 use super::world::World;
@@ -68,6 +69,8 @@ pub struct Context {
     pub shutdown: CancellationToken,
     /// What is under way and not worth a status write yet.
     pub patience: Patience,
+    /// What was last told of bindings' access.
+    pub announced: Announced,
     /// How each cluster is entered.
     pub access: Mutex<BTreeMap<String, AdminAccess>>,
     /// `namespace:name` of Weir's own ServiceAccount, for advice.

@@ -1,5 +1,6 @@
 //! RoleBinding: reports what became of it, and publishes where its subjects connect.
 
+mod announced;
 mod publish;
 mod status;
 
@@ -12,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
+pub use self::announced::Announced;
 use super::applier::ClusterHandle;
 use super::context::Context;
 use super::live::live;
@@ -56,7 +58,9 @@ pub async fn reconcile(binding: Arc<RoleBinding>, context: Arc<Context>) -> Resu
     let told = (published, seen.or_else(|| before.usage.clone()));
     let after = status::status(&binding, &resolution, &live, told, Timestamp::now());
     if after != before {
-        announce(&context, &binding, &before, &after, &live.progress).await;
+        let told = context.announced.correct(&uid, before);
+        announce(&context, &binding, &told, &after, &live.progress).await;
+        context.announced.note(&uid, after.entries.clone());
         write_status(&context.client, binding.as_ref(), &after).await?;
     }
     Ok(Action::requeue(PERIODICALLY))
@@ -74,7 +78,7 @@ async fn finish(binding: &RoleBinding, context: &Context) -> Result<Action, Reco
     }
     let uid = binding.uid().unwrap_or_default();
     let blocking = blocking(context, concerned(context, binding, &uid), &[uid.as_str()]);
-    let mut before = binding.status.clone().unwrap_or_default();
+    let mut before = context.announced.correct(&uid, binding.status.clone().unwrap_or_default());
     if blocking.waiting.is_empty() {
         context.patience.forget(Some(&uid));
         // It may go before any status says that it began.
@@ -100,6 +104,7 @@ async fn finish(binding: &RoleBinding, context: &Context) -> Result<Action, Reco
             context.record(withdrawn, "deleted").await;
         }
         remove_finalizer(&context.client, binding).await?;
+        context.announced.forget(&uid);
         return Ok(Action::await_change());
     }
     let (progress, working) = blocking.progress();
