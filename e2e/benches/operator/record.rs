@@ -14,7 +14,8 @@ const ROUNDS: usize = 2;
 /// How long the record may take to begin or end.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// New bindings with the AuditTrail that is there, and without one, in turn. Prints the ratio. The record ends and begins each time.
+/// New bindings with the AuditTrail that is there, and without one, in turn. Prints the ratio. The record ends and begins each time, and
+/// what is shown meanwhile is on none: tests that compare both want a fresh lab.
 ///
 /// # Errors
 /// There is no AuditTrail, or the operator does not get there.
