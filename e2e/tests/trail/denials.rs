@@ -7,18 +7,9 @@ use weir::api::{Action, ActorType, EventSource, SecurityEvent, StreamCluster};
 use weir::domain::secret::Secret;
 use weir::ports::{KafkaSasl, ProbeOutcome};
 
-use crate::events::{metric, recorded, verify};
+use crate::events::{metric, recorded, seen, verify};
 use crate::harness::manifests::{binding, client};
-use crate::harness::{CLUSTER, Harness, SOON, Tenant, records, until};
-
-/// The first event of an action in a namespace that `is` it.
-async fn seen(tenant: &Tenant, action: Action, is: impl Fn(&SecurityEvent) -> bool) -> SecurityEvent {
-    until(SOON, &[&tenant.name], &format!("a SecurityEvent {action:?} in {}", tenant.name), || async {
-        let all = tenant.security_events(action).await;
-        all.iter().find(|e| is(e)).cloned().ok_or_else(|| format!("{all:#?}"))
-    })
-    .await
-}
+use crate::harness::{CLUSTER, Harness, SOON, records, until};
 
 #[tokio::test]
 #[ignore = "needs the lab: make test"]

@@ -1,10 +1,20 @@
 //! What stands on record of one thing.
 
 use serde_json::Value;
+use weir::api::{Action, SecurityEvent};
 
 use crate::harness::operator::Operator;
 pub use crate::harness::trail::{export, export_as, verify};
-use crate::harness::{Harness, NAMESPACE, SOON, until};
+use crate::harness::{Harness, NAMESPACE, SOON, Tenant, until};
+
+/// The first event of an action in a namespace that `is` it.
+pub async fn seen(tenant: &Tenant, action: Action, is: impl Fn(&SecurityEvent) -> bool) -> SecurityEvent {
+    until(SOON, &[&tenant.name], &format!("a SecurityEvent {action:?} in {}", tenant.name), || async {
+        let all = tenant.security_events(action).await;
+        all.iter().find(|e| is(e)).cloned().ok_or_else(|| format!("{all:#?}"))
+    })
+    .await
+}
 
 /// What the metrics of a pod of Weir's say of a series, if it has that.
 pub async fn metric_of(h: &Harness, pod: &str, series: &str) -> Option<f64> {

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use weir::api::{Action, RoleBinding, SecurityEvent};
 
-use crate::events::export;
+use crate::events::{export, seen};
 use crate::harness::manifests::{binding, client};
 use crate::harness::shell::{run, try_run};
 use crate::harness::{Harness, NAMESPACE};
@@ -81,13 +81,8 @@ async fn access_that_ends_before_its_status_says_that_it_began_is_told_to_have_e
             })
             .await;
         consumer.delete_and_wait::<RoleBinding>(name).await;
-        consumer
-            .until(&format!("AccessRevoked of {name}"), || async {
-                let all = consumer.security_events(Action::AccessRevoked).await;
-                let told = all.iter().any(|e| e.spec.object.name == name && e.spec.principals == [principal.clone()]);
-                if told { Ok(()) } else { Err(format!("{all:#?}")) }
-            })
-            .await;
+        let is_it = |e: &SecurityEvent| e.spec.object.name == name && e.spec.principals == [principal.clone()];
+        seen(&consumer, Action::AccessRevoked, is_it).await;
     }
     consumer.end().await;
     owner.end().await;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::task::{JoinHandle, spawn_blocking};
 use weir::api::{Action, ActorType, BindingUsage, EventSource, Reason, RoleBinding, SecurityEvent, StreamCluster};
 
-use crate::events::{metric, recorded, verify};
+use crate::events::{metric, recorded, seen, verify};
 use crate::harness::brokers::Login;
 use crate::harness::manifests::{binding, client, privilege, role_with};
 use crate::harness::{CLUSTER, Harness, Tenant, records};
@@ -74,12 +74,7 @@ async fn usage(tenant: &Tenant, name: &str, what: &str, is: impl Fn(&BindingUsag
 
 /// The first event of an action about a binding.
 async fn event(tenant: &Tenant, action: Action, name: &str) -> SecurityEvent {
-    tenant
-        .until(&format!("a SecurityEvent {action:?} of {name}"), || async {
-            let all = tenant.security_events(action).await;
-            all.iter().find(|e| e.spec.object.name == name).cloned().ok_or_else(|| format!("{all:#?}"))
-        })
-        .await
+    seen(tenant, action, |e| e.spec.object.name == name).await
 }
 
 /// A pod of the consumer's, whose address is another than that of this process, in `group`.
