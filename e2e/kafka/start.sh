@@ -20,7 +20,7 @@ fi
 
 if [ ! -f /var/lib/kafka/meta.properties ]; then
   $java -Xmx128m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC kafka.tools.StorageTool format \
-    --ignore-formatted --cluster-id "$CLUSTER_ID" --config /tmp/server.properties \
+    --ignore-formatted "--cluster-id=$CLUSTER_ID" --config /tmp/server.properties \
     --add-scram "SCRAM-SHA-512=[name=admin,password=$ADMIN_PASSWORD]" \
     --add-scram "SCRAM-SHA-256=[name=admin,password=$ADMIN_PASSWORD]"
 fi
