@@ -101,3 +101,27 @@ async fn me(client: &Client) -> anyhow::Result<String> {
     let review = reviews.create(&params, &empty).await.context("failed to ask the API server for one's own name")?;
     review.status.and_then(|s| s.user_info).and_then(|u| u.username).context("the API server gives one no name")
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::People;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        _command: People,
+    }
+
+    #[test]
+    fn what_is_given_in_base64url_may_begin_with_a_dash() {
+        for arguments in [
+            &["weir", "partner", "look", "--invitation", "-Zm9v"][..],
+            &["weir", "partner", "contract", "--invitation", "-Zm9v"],
+            &["weir", "audit", "verify", "--public-key", "-Zm9v", "--public-key", "--Zm9"],
+        ] {
+            assert!(Cli::try_parse_from(arguments).is_ok(), "{arguments:?}");
+        }
+    }
+}

@@ -17,5 +17,6 @@ mod schema;
 mod shippers;
 mod shown;
 mod storm;
+mod untaken;
 mod watching;
 mod webhook;

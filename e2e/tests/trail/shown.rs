@@ -2,10 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use weir::api::{Action, RoleBinding, SecurityEvent};
+use weir::api::{Action, SecurityEvent};
 
-use crate::events::{export, seen};
-use crate::harness::manifests::{binding, client};
+use crate::events::export;
+use crate::harness::manifests::client;
 use crate::harness::shell::{run, try_run};
 use crate::harness::{Harness, NAMESPACE};
 
@@ -63,27 +63,4 @@ async fn events_are_found_by_their_labels_read_well_and_go_when_they_are_old() {
     consumer.gone::<SecurityEvent>("old").await;
     assert_eq!(consumer.told(Action::CredentialIssued, 2).await.len(), 2, "what is new stays");
     consumer.end().await;
-}
-
-#[tokio::test]
-#[ignore = "needs the lab: make test"]
-async fn access_that_ends_before_its_status_says_that_it_began_is_told_to_have_ended() {
-    let h = Harness::start().await;
-    let (owner, consumer) = h.owner_and_consumer().await;
-    consumer.apply(&client("app")).await;
-    let principal = consumer.principal("app").await;
-    for name in ["brief", "briefer", "briefest"] {
-        consumer.apply(&binding(name, &owner.name, "reader", "app")).await;
-        consumer
-            .until("a broker has it", || async {
-                let entries = h.brokers.entries(&principal).await?;
-                if entries.is_empty() { Err("no entries".to_owned()) } else { Ok(()) }
-            })
-            .await;
-        consumer.delete_and_wait::<RoleBinding>(name).await;
-        let is_it = |e: &SecurityEvent| e.spec.object.name == name && e.spec.principals == [principal.clone()];
-        seen(&consumer, Action::AccessRevoked, is_it).await;
-    }
-    consumer.end().await;
-    owner.end().await;
 }

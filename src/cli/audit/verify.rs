@@ -21,7 +21,7 @@ pub struct Verify {
     #[arg(long)]
     checkpoints: Option<PathBuf>,
     /// Public key that checkpoints verify with, too (Ed25519 in base64url), as one that signed before; several may be given
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     public_key: Vec<String>,
     /// Another topic of the same cluster, as a copy
     #[arg(long)]

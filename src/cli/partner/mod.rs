@@ -46,7 +46,7 @@ enum Command {
         /// Which share, by its id or its name; needed where there are several
         share: Option<String>,
         /// The invitation, as it was given, where it is not accepted yet; passed over where a share is named
-        #[arg(long, env = "WEIR_INVITATION", hide_env_values = true)]
+        #[arg(long, env = "WEIR_INVITATION", hide_env_values = true, allow_hyphen_values = true)]
         invitation: Option<String>,
     },
     /// Accept it: makes keys, which from then on say who one is
@@ -85,7 +85,7 @@ enum Command {
 #[derive(Args, Debug)]
 struct Invitation {
     /// The invitation, as it was given; better in the environment than among the arguments, which others may see
-    #[arg(long, env = "WEIR_INVITATION", hide_env_values = true)]
+    #[arg(long, env = "WEIR_INVITATION", hide_env_values = true, allow_hyphen_values = true)]
     invitation: String,
 }
 

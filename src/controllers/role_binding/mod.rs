@@ -1,6 +1,7 @@
 //! RoleBinding: reports what became of it, and publishes where its subjects connect.
 
 mod announced;
+mod news;
 mod publish;
 mod status;
 
@@ -9,11 +10,11 @@ use std::sync::Arc;
 
 use futures::join;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
 pub use self::announced::Announced;
+use self::news::{News, is_asking};
 use super::applier::ClusterHandle;
 use super::context::Context;
 use super::live::live;
@@ -78,30 +79,12 @@ async fn finish(binding: &RoleBinding, context: &Context) -> Result<Action, Reco
     }
     let uid = binding.uid().unwrap_or_default();
     let blocking = blocking(context, concerned(context, binding, &uid), &[uid.as_str()]);
-    let mut before = context.announced.correct(&uid, binding.status.clone().unwrap_or_default());
+    let before = context.announced.correct(&uid, binding.status.clone().unwrap_or_default());
     if blocking.waiting.is_empty() {
         context.patience.forget(Some(&uid));
-        // It may go before any status says that it began.
-        let begun = forget_begun(context, &uid);
-        if before.principals.is_empty() {
-            before.principals = begun.iter().cloned().collect();
-        }
-        if before.entries.is_some() || !begun.is_empty() {
-            let happening = match &blocking.abandoned {
-                None => happening(binding, api::Action::AccessRevoked, "Deleted", "the binding was deleted", &before),
-                Some(cluster) => {
-                    let message = format!(
-                        "the binding was deleted, and StreamCluster {cluster} is abandoned: what it left there is removed \
-                         when the cluster returns"
-                    );
-                    happening(binding, api::Action::AccessOrphaned, "ClusterAbandoned", &message, &before)
-                }
-            };
-            context.record(happening, "deleted").await;
-        } else if is_asking(&before) {
-            let message = "it was deleted before anybody decided";
-            let withdrawn = happening(binding, api::Action::RequestWithdrawn, "Deleted", message, &before);
-            context.record(withdrawn, "deleted").await;
+        let news = news::of_deletion(before, forget_begun(context, &uid), blocking.abandoned.as_deref());
+        if let Some(news) = news {
+            context.record(news_of(binding, &news), "deleted").await;
         }
         remove_finalizer(&context.client, binding).await?;
         context.announced.forget(&uid);
@@ -134,12 +117,6 @@ fn concerned(context: &Context, binding: &RoleBinding, uid: &str) -> BTreeSet<St
     names
 }
 
-/// Whether the status says that it waits for an owner.
-fn is_asking(status: &RoleBindingStatus) -> bool {
-    let waits = |c: &Condition| c.type_ == "Ready" && c.reason == api::Reason::AwaitingApproval.as_str();
-    status.conditions.iter().any(waits)
-}
-
 /// One SecurityEvent for a change of a binding. All of them are told at once.
 async fn announce(
     context: &Context,
@@ -149,54 +126,35 @@ async fn announce(
     progress: &Progress,
 ) {
     let mut told = Vec::new();
-    let mut notes = Vec::new();
     if is_asking(after) && !is_asking(before) {
         let message = format!("StreamRole {}/{}", binding.spec.role_ref.namespace, binding.spec.role_ref.name);
         let asked = happening(binding, api::Action::AccessRequested, "AwaitingApproval", &message, after);
         told.push((asked.by_requester_of(binding), format!("{:?}", binding.metadata.generation)));
     }
-    let (was, is) = (before.entries.as_ref(), after.entries.as_ref());
-    let changed = match (was, is) {
-        (None, Some(_)) => Some((api::Action::AccessGranted, "Granted", "access began")),
-        (Some(w), Some(i)) if w.hash != i.hash && i.count < w.count => {
-            Some((api::Action::AccessNarrowed, "Narrowed", "access became less"))
-        }
-        (Some(w), Some(i)) if w.hash != i.hash => Some((api::Action::AccessGranted, "Changed", "access changed")),
-        (Some(_), None) if matches!(progress, Progress::Stalled(api::Reason::Expired, _)) => {
-            Some((api::Action::AccessExpired, "Expired", "access ended"))
-        }
-        (Some(_), None) => Some((api::Action::AccessRevoked, "Revoked", "access ended")),
-        _ => None,
-    };
-    if let Some((action, reason, message)) = changed {
-        if is.is_none() {
+    let news = news::of_change(before, after, progress);
+    if let Some(news) = &news {
+        if after.entries.is_none() {
             forget_begun(context, &binding.uid().unwrap_or_default());
         }
-        let (reason, message) = match progress {
-            Progress::Stalled(why, text) => (why.as_str(), text.as_str()),
-            _ => (reason, message),
-        };
-        let which = is.or(was).map(|e| e.hash.clone()).unwrap_or_default();
-        let status = if is.is_some() { after } else { before };
-        // The same after a crash before the status was written, another one each time that the access changes.
-        let version = binding.resource_version().unwrap_or_default();
-        let mut happening = happening(binding, action, reason, message, status);
-        if matches!(action, api::Action::AccessGranted | api::Action::AccessNarrowed) {
+        let mut happening = news_of(binding, news);
+        if matches!(news.action, api::Action::AccessGranted | api::Action::AccessNarrowed) {
             // A role that widens, or narrows, does so to its bindings.
             happening = happening.asked_by(behind(&context.world.index(), binding).into_iter());
         }
+        // The same after a crash before the status was written, another one each time that the access changes.
+        let version = binding.resource_version().unwrap_or_default();
+        let which = news.about.entries.as_ref().map(|e| e.hash.as_str()).unwrap_or_default();
         told.push((happening, format!("{version}/{which}")));
-        notes.push((is.is_none(), reason, message));
     }
-    let has_expired = matches!(changed, Some((api::Action::AccessExpired, ..)));
+    let has_expired = news.as_ref().is_some_and(|news| news.action == api::Action::AccessExpired);
     let refusal = progress.refusal().filter(|_| !has_expired);
     let refused = |action, reason: &str, message: &str| refused(context, binding, action, reason, message, after);
     join!(
         context.record_all(told),
         refusals::announce(context, binding, refusal.as_ref(), &before.conditions, refused)
     );
-    for (warning, reason, message) in notes {
-        context.events.note(binding, warning, reason, message).await;
+    if let Some(news) = news {
+        context.events.note(binding, after.entries.is_none(), news.reason, &news.message).await;
     }
 }
 
@@ -212,6 +170,10 @@ fn refused(
 ) -> Happening {
     let refused = happening(binding, action, reason, message, status);
     if may_ask(&context.world.index(), binding) { refused } else { refused.concerning([]) }
+}
+
+fn news_of(binding: &RoleBinding, news: &News) -> Happening {
+    happening(binding, news.action, news.reason, &news.message, &news.about)
 }
 
 /// What happened to a binding, which the owner of its role sees, too.
