@@ -8,10 +8,10 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, StatusCode};
 use serde_json::Value;
-use tokio::time::timeout;
 
 use crate::domain::secret::Secret;
-use crate::tls::{HttpsClient, TlsError, Versions, client_config, https_client};
+use crate::tls::https::HttpsClient;
+use crate::tls::{TlsError, Versions, client_config};
 
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,7 +58,7 @@ impl Webhook {
         };
         let mut authorization = receiver.token.as_ref().map(bearer).transpose()?;
         authorization.iter_mut().for_each(|value| value.set_sensitive(true));
-        let http = https_client(tls);
+        let http = HttpsClient::new(tls, PATIENCE);
         Ok(Self { url: receiver.url.clone(), authorization, http })
     }
 
@@ -74,10 +74,9 @@ impl Webhook {
             Ok(request) => request,
             Err(error) => return Delivery::PutOff(format!("{}: {error}", self.url)),
         };
-        match timeout(PATIENCE, self.http.request(request)).await {
-            Ok(Ok(response)) => judge(response.status()),
-            Ok(Err(error)) => Delivery::PutOff(format!("{} was not reached: {error}", self.url)),
-            Err(_) => Delivery::PutOff(format!("{} did not answer within {} s", self.url, PATIENCE.as_secs())),
+        match self.http.status(request).await {
+            Ok(status) => judge(status),
+            Err(error) => Delivery::PutOff(format!("{}: {error}", self.url)),
         }
     }
 }

@@ -38,17 +38,21 @@ pub(super) async fn handshake(
 /// What a failed handshake, or an alert read later, means. A certificate that is not trusted, a wrong host name and
 /// a client certificate that was refused stay so; anything else may pass.
 pub(super) fn error(host: &str, e: &std::io::Error) -> KafkaError {
-    let inner = e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner {
-        Some(rustls::Error::InvalidCertificate(reason)) => {
-            permanent(format!("failed to trust the certificate of {host}: {reason}"))
-        }
-        Some(rustls::Error::AlertReceived(alert)) => {
-            permanent(format!("failed to enter {host}: it refused the TLS session ({alert:?})"))
-        }
-        Some(other) => permanent(format!("failed to set up TLS with {host}: {other}")),
+    match e.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(inner) => refused(host, inner),
         None => super::codes::retry(format!("failed to set up TLS with {host}: {e}")),
     }
+}
+
+/// What a failed session with `host` means.
+pub(super) fn refused(host: &str, e: &rustls::Error) -> KafkaError {
+    permanent(match e {
+        rustls::Error::InvalidCertificate(reason) => format!("failed to trust the certificate of {host}: {reason}"),
+        rustls::Error::AlertReceived(alert) => {
+            format!("failed to enter {host}: it refused the TLS session ({alert:?})")
+        }
+        other => format!("failed to set up TLS with {host}: {other}"),
+    })
 }
 
 /// Whether the peer ended the session over the client's certificate. With TLS 1.3 that is seen only on reading, after

@@ -6,20 +6,20 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::domain::replication::reported::first_line;
 use crate::domain::secret::Secret;
 use crate::ports::{RestEndpoint, RestError};
-use crate::tls::{HttpsClient, Versions, client_config, https_client};
+use crate::tls::https::HttpsClient;
+use crate::tls::{Versions, client_config};
 
 /// How long a call may take. Kafka Connect waits up to 90 s for its own workers; what takes longer is asked for again.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,7 +42,7 @@ impl RestClient {
         let client = endpoint.client.as_ref().map(|(certificate, key)| (certificate.as_str(), key));
         let tls =
             client_config(endpoint.ca_pem.as_deref(), client, Versions::SinceTls12).map_err(RestError::unanswered)?;
-        let http = https_client(tls);
+        let http = HttpsClient::new(tls, PATIENCE);
         let authorization = endpoint.basic.as_ref().map(|(name, password)| basic(name, password)).transpose()?;
         Ok(Self { base: endpoint.url.clone(), authorization, http })
     }
@@ -105,16 +105,7 @@ impl RestClient {
         }
         let body = Full::new(body.map(|b| Bytes::from(b.to_string())).unwrap_or_default());
         let request = request.body(body).map_err(RestError::unanswered)?;
-        let exchange = async {
-            let response = self.http.request(request).await.map_err(|e| RestError::unanswered(chain(&e)))?;
-            let status = response.status();
-            let body =
-                Limited::new(response.into_body(), LARGEST).collect().await.map_err(RestError::unanswered)?.to_bytes();
-            Ok((status, body))
-        };
-        let answered = timeout(PATIENCE, exchange).await;
-        let late = |_| RestError::unanswered(format!("{} did not answer within {} s", self.base, PATIENCE.as_secs()));
-        answered.map_err(late)?
+        self.http.call(request, LARGEST).await.map_err(|e| RestError::unanswered(format!("{}: {e}", self.base)))
     }
 }
 
@@ -130,17 +121,6 @@ fn basic(name: &str, password: &Secret) -> Result<HeaderValue, RestError> {
 /// One segment of a path.
 pub fn segment(text: &str) -> impl Display {
     utf8_percent_encode(text, NON_ALPHANUMERIC)
-}
-
-/// An error with what it comes from.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }
 
 fn refusal(status: StatusCode, body: &[u8], secrets: &[&str]) -> RestError {

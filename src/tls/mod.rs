@@ -1,13 +1,9 @@
-//! TLS: here the client's side, for whatever Weir calls, with host names always verified; in [`server`] the other one.
+//! TLS: here the client's side, for whatever Weir calls, with host names always verified; in [`server`] the other one; in [`https`]
+//! what is called over it.
 
+pub mod https;
 pub mod server;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::{TLS12, TLS13};
@@ -61,15 +57,6 @@ pub fn client_config(
     builder
         .with_client_auth_cert(chain, key)
         .map_err(|e| TlsError(format!("failed to use the client certificate with its key: {e}")))
-}
-
-/// What calls over HTTPS, and over nothing else.
-pub type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
-
-/// A caller with this TLS.
-pub fn https_client(tls: ClientConfig) -> HttpsClient {
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
-    Client::builder(TokioExecutor::new()).build(connector)
 }
 
 /// The trusted authorities: those given, or the system's.

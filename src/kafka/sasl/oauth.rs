@@ -2,27 +2,25 @@
 //!
 //! Speaks HTTPS only, follows no redirect, reads at most 64 KiB, and never logs or returns a token.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper::{Request, Uri, header};
-use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use rustls::ClientConfig;
 use serde::Deserialize;
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::domain::secret::Secret;
 use crate::kafka::codes::{permanent, retry};
-use crate::kafka::tls;
-use crate::ports::{KafkaError, KafkaTls, OauthClient};
+use crate::kafka::tls::refused;
+use crate::ports::{KafkaError, OauthClient};
+use crate::tls::https::HttpsClient;
+use crate::tls::{Versions, client_config};
 
 /// How long the token endpoint may take altogether.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,10 +34,8 @@ const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_')
 /// Fetches tokens, and hands the same one out until half of its lifetime has passed.
 pub(in crate::kafka) struct TokenSource {
     client: OauthClient,
-    host: String,
-    port: u16,
-    path: String,
-    tls: Arc<ClientConfig>,
+    url: Uri,
+    http: HttpsClient,
     kept: Mutex<Option<Kept>>,
 }
 
@@ -69,14 +65,12 @@ impl TokenSource {
         let invalid =
             || permanent(format!("failed to use the token endpoint {:?}: not an https:// URL", client.token_url));
         let url: Uri = client.token_url.parse().map_err(|_| invalid())?;
-        let host = url.host().filter(|_| url.scheme_str() == Some("https")).ok_or_else(invalid)?;
-        // IPv6 literals come in brackets, which a name to verify has not.
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let path = url.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        let port = url.port_u16().unwrap_or(443);
-        let ca_pem = client.ca_pem.clone().or_else(|| cluster_ca.map(str::to_owned));
-        let tls = tls::client_config(&KafkaTls { ca_pem, client: None })?;
-        Ok(Self { client, host, port, path, tls, kept: Mutex::new(None) })
+        if url.scheme_str() != Some("https") {
+            return Err(invalid());
+        }
+        let ca_pem = client.ca_pem.as_deref().or(cluster_ca);
+        let tls = client_config(ca_pem, None, Versions::SinceTls12).map_err(|e| permanent(e.to_string()))?;
+        Ok(Self { client, url, http: HttpsClient::new(tls, TIMEOUT), kept: Mutex::new(None) })
     }
 
     /// The OAuth client's id.
@@ -96,8 +90,7 @@ impl TokenSource {
             return Ok((k.token.clone(), k.lifetime.saturating_sub(k.fetched.elapsed())));
         }
         let fetched = Instant::now();
-        let late = |_| retry(format!("{} did not answer within {} s", self.name(), TIMEOUT.as_secs()));
-        let (token, lifetime) = timeout(TIMEOUT, self.fetch()).await.map_err(late)??;
+        let (token, lifetime) = self.fetch().await?;
         *kept = Some(Kept { token: token.clone(), fetched, lifetime });
         Ok((token, lifetime))
     }
@@ -112,21 +105,12 @@ impl TokenSource {
     }
 
     async fn fetch(&self) -> Result<(Secret, Duration), KafkaError> {
-        let failed = |e: &dyn std::fmt::Display| retry(format!("failed to reach {}: {e}", self.name()));
-        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| failed(&e))?;
-        let stream = tls::handshake(Arc::clone(&self.tls), &self.host, tcp).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
-        let connection = tokio::spawn(connection);
-        let answer = async {
-            let response = sender.send_request(self.request()?).await.map_err(|e| failed(&e))?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|e| failed(&e))?;
-            self.read(status, &Zeroizing::new(body.to_bytes().to_vec()))
-        }
-        .await;
-        connection.abort();
-        answer
+        let answered = self.http.call(self.request()?, MAX_ANSWER).await;
+        let (status, body) = answered.map_err(|e| match e.tls() {
+            Some(why) => refused(self.url.host().unwrap_or_default(), why),
+            None => retry(format!("failed to reach {}: {e}", self.name())),
+        })?;
+        self.read(status, &Zeroizing::new(body.to_vec()))
     }
 
     fn request(&self) -> Result<Request<Full<Bytes>>, KafkaError> {
@@ -139,8 +123,7 @@ impl TokenSource {
             body.push_str("&scope=");
             body.extend(utf8_percent_encode(scope, FORM));
         }
-        Request::post(&self.path)
-            .header(header::HOST, format!("{}:{}", self.host, self.port))
+        Request::post(&self.url)
             .header(header::AUTHORIZATION, format!("Basic {}", BASE64.encode(basic.as_bytes())))
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(header::ACCEPT, "application/json")
@@ -170,9 +153,15 @@ impl TokenSource {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use hyper::StatusCode;
+    use rustls::ServerConfig;
+    use rustls::crypto::ring::default_provider;
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
 
     use super::TokenSource;
     use crate::domain::secret::Secret;
@@ -195,13 +184,12 @@ mod tests {
         for url in ["http://localhost/token", "localhost", "https://", "ftp://x/y"] {
             assert!(source(url).is_err(), "{url}");
         }
-        let source = source("https://localhost:8443/token?x=1").unwrap();
-        assert_eq!((source.host.as_str(), source.port, source.path.as_str()), ("localhost", 8443, "/token?x=1"));
     }
 
     #[test]
     fn the_request_is_that_of_the_client_credentials_grant() {
-        let request = source("https://localhost/token").unwrap().request().unwrap();
+        let request = source("https://localhost:8443/token?x=1").unwrap().request().unwrap();
+        assert_eq!(*request.uri(), "https://localhost:8443/token?x=1");
         // base64 of "weir%3A1:p%26ss".
         assert_eq!(request.headers()["authorization"], "Basic d2VpciUzQTE6cCUyNnNz");
         let body = format!("{:?}", request.body());
@@ -220,5 +208,31 @@ mod tests {
         assert_eq!(e.disposition, Disposition::Permanent);
         assert!(e.message.ends_with("as \"weir:1\": invalid_client"), "{e}");
         assert_eq!(read(StatusCode::BAD_GATEWAY, "").unwrap_err().disposition, Disposition::Retry);
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_not_trusted_stays_so_and_one_that_is_not_there_may_come() {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let source = source(&format!("https://localhost:{}/", listener.local_addr().unwrap().port())).unwrap();
+        let server = async {
+            let (tcp, _) = listener.accept().await.unwrap();
+            TlsAcceptor::from(Arc::new(config)).accept(tcp).await.unwrap_err()
+        };
+        let (fetched, _) = tokio::join!(source.token(), server);
+        let e = fetched.unwrap_err();
+        assert_eq!(e.disposition, Disposition::Permanent, "{e}");
+        assert!(e.message.starts_with("failed to trust the certificate of localhost: "), "{e}");
+        drop(listener);
+        let e = source.token().await.unwrap_err();
+        assert_eq!(e.disposition, Disposition::Retry, "{e}");
+        assert!(e.message.contains("refused"), "{e}");
     }
 }
