@@ -300,9 +300,10 @@ fn write_all(producer: &Producer, topic: &str, entries: &[Entry]) -> Result<(), 
         }
     }
     let deadline = Instant::now() + TIMEOUT;
-    // The binding's own flush looks up only every 100 ms, which would be most of a small transaction's time.
+    // The binding's own flush looks up only every 100 ms, which would be most of a small transaction's time. Its `poll` spins through
+    // what is left of a millisecond, and the producer's own thread polls already.
     while producer.in_flight_count() > 0 && Instant::now() < deadline {
-        producer.poll(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(1));
     }
     loop {
         let e = match producer.commit_transaction(TIMEOUT) {
