@@ -75,36 +75,43 @@ pub(super) fn is_certificate_refusal(e: &std::io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
     use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::TlsAcceptor;
 
     use super::{client_config, handshake};
     use crate::domain::secret::Secret;
     use crate::ports::{Disposition, KafkaError, KafkaTls};
 
-    /// Serves TLS on loopback as `name`, and connects to it as `host` while trusting what `trust` makes of its
-    /// certificate.
-    async fn connect(name: &str, host: &str, trust: impl Fn(String) -> String) -> Result<(), KafkaError> {
+    /// What serves TLS as `name`, and its certificate in PEM.
+    pub fn server(name: &str) -> (TlsAcceptor, String) {
         let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let server = rustls::ServerConfig::builder_with_provider(provider)
+        let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![own.cert.der().clone()], key)
             .unwrap();
+        (TlsAcceptor::from(Arc::new(config)), own.cert.pem())
+    }
+
+    /// Serves TLS on loopback as `name`, and connects to it as `host` while trusting what `trust` makes of its
+    /// certificate.
+    async fn connect(name: &str, host: &str, trust: impl Fn(String) -> String) -> Result<(), KafkaError> {
+        let (acceptor, pem) = server(name);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(async move {
             let (tcp, _) = listener.accept().await.unwrap();
             // The client's refusal is the point.
-            let _ = tokio_rustls::TlsAcceptor::from(Arc::new(server)).accept(tcp).await;
+            let _ = acceptor.accept(tcp).await;
         });
-        let tls = KafkaTls { ca_pem: Some(trust(own.cert.pem())), client: None };
+        let tls = KafkaTls { ca_pem: Some(trust(pem)), client: None };
         let tcp = TcpStream::connect(address).await.unwrap();
         let result = handshake(client_config(&tls)?, host, tcp).await.map(|_| ());
         serving.await.unwrap();

@@ -153,18 +153,14 @@ impl TokenSource {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use hyper::StatusCode;
-    use rustls::ServerConfig;
-    use rustls::crypto::ring::default_provider;
-    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
     use tokio::net::TcpListener;
-    use tokio_rustls::TlsAcceptor;
 
     use super::TokenSource;
     use crate::domain::secret::Secret;
+    use crate::kafka::tls::tests::server;
     use crate::ports::{Disposition, OauthClient};
 
     fn source(url: &str) -> Result<TokenSource, crate::ports::KafkaError> {
@@ -212,21 +208,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_endpoint_that_is_not_trusted_stays_so_and_one_that_is_not_there_may_come() {
-        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
-        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![own.cert.der().clone()], key)
-            .unwrap();
+        let (acceptor, _) = server("localhost");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let source = source(&format!("https://localhost:{}/", listener.local_addr().unwrap().port())).unwrap();
-        let server = async {
+        let serving = async {
             let (tcp, _) = listener.accept().await.unwrap();
-            TlsAcceptor::from(Arc::new(config)).accept(tcp).await.unwrap_err()
+            acceptor.accept(tcp).await.unwrap_err()
         };
-        let (fetched, _) = tokio::join!(source.token(), server);
+        let (fetched, _) = tokio::join!(source.token(), serving);
         let e = fetched.unwrap_err();
         assert_eq!(e.disposition, Disposition::Permanent, "{e}");
         assert!(e.message.starts_with("failed to trust the certificate of localhost: "), "{e}");
