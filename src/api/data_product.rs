@@ -53,7 +53,7 @@ pub struct DataProductSpec {
     #[serde(default)]
     pub classification: Classification,
     /// If any are named, each binding must name one of them.
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 253)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub purposes: Vec<String>,
     /// Products that this one is made from.

@@ -61,7 +61,7 @@ pub struct SecurityEventSpec {
     /// The entries concerned, as Kafka has them, the first twenty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<String>,
-    /// Who made the request that it is about, and who changed it, as the API server knows them.
+    /// Who made the request that it is about, and who changed it, as the API server knows them, the first fifty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requested_by: Vec<String>,
     /// UID of the request, share or client that ties events together, from the first wish to the last refusal.

@@ -8,6 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::problem::{Problem, Remedy};
 use crate::api::{ConditionType, Reason};
 
+/// The longest message, in bytes; the API server takes 32768.
+const MOST: usize = 2048;
+
 /// How far an object is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -85,7 +88,7 @@ pub fn merge(
                 type_: type_.to_string(),
                 status: status.into(),
                 reason: reason.to_string(),
-                message: truncated(message),
+                message: truncated(message, MOST),
                 observed_generation: generation,
                 // The API server keeps whole seconds.
                 last_transition_time: same.map_or_else(|| Time(whole_seconds(now)), |c| c.last_transition_time.clone()),
@@ -99,15 +102,14 @@ pub fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
-/// A condition's message holds at most 32768 bytes.
-fn truncated(mut message: String) -> String {
-    const MOST: usize = 2048;
-    if message.len() > MOST {
-        let end = (0..=MOST).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
-        message.truncate(end);
-        message.push('…');
+/// A text, cut off behind `most` bytes.
+pub fn truncated(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
     }
-    message
+    text
 }
 
 #[cfg(test)]

@@ -44,6 +44,11 @@ impl Events {
         }
     }
 
+    /// Where events about objects without a namespace go.
+    pub fn own_namespace(&self) -> &str {
+        &self.own_namespace
+    }
+
     /// The namespaces that an event stands in.
     pub fn namespaces(&self, event: &SecurityEventSpec) -> BTreeSet<String> {
         let own = event.object.namespace.clone().unwrap_or_else(|| self.own_namespace.clone());

@@ -30,7 +30,7 @@ use crate::ports::TopicError;
 const EVERY: Duration = Duration::from_millis(300);
 /// How often it is looked whether events are kept that are not on record yet.
 const KEPT_EVERY: Duration = Duration::from_secs(60);
-/// How often it is tried to keep what could not be kept.
+/// How often it is tried anew with what could be neither put on record nor kept.
 const AGAIN_EVERY: Duration = Duration::from_secs(3);
 /// How long events wait for a topic that is being opened, before they are kept elsewhere.
 pub(super) const GRACE: Duration = Duration::from_secs(4);
@@ -150,13 +150,12 @@ impl Actor {
             self.again_due = Instant::now() + AGAIN_EVERY;
             let again = self.in_memory.len().min(AT_ONCE);
             let again = self.in_memory.drain(..again).collect();
-            self.keep(again).await;
+            self.tell(again).await;
         }
         if self.summary_due <= Instant::now() {
             self.summary_due = Instant::now() + SUMMARY_EVERY;
-            for event in self.shown.summary(Timestamp::now()) {
-                self.tell(event).await;
-            }
+            let summary = self.shown.summary(Timestamp::now());
+            self.tell(summary).await;
         }
     }
 
@@ -243,13 +242,13 @@ impl Actor {
         }
     }
 
-    /// Tells of an event of the actor's own.
-    pub(super) async fn tell(&mut self, event: SecurityEventSpec) {
+    /// Tells of events that nobody waits for.
+    pub(super) async fn tell(&mut self, events: Vec<SecurityEventSpec>) {
         let is_unwanted = matches!(self.topic, Topic::Unwanted);
-        if is_unwanted || self.append(std::iter::once(&event)).await.is_ok() {
-            self.shown.show(event);
+        if is_unwanted || self.append(events.iter()).await.is_ok() {
+            events.into_iter().for_each(|event| self.shown.show(event));
         } else {
-            self.keep(vec![event]).await;
+            self.keep(events).await;
         }
     }
 

@@ -1,9 +1,11 @@
 //! The audit topic as it is found: where the chain goes on, or where it is broken.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tracing::info;
 
 use crate::api::{AuditTrailStatus, Reason, SecurityEventSpec};
 use crate::domain::audit::breaks::{Break, Broken};
@@ -14,8 +16,10 @@ use crate::k8s::lease::Leadership;
 use crate::kafka::{AuditLog, Stored};
 use crate::ports::{KafkaEndpoint, TopicError};
 
-/// How many of the last records are read: events that were told twice are found among them.
+/// How many of the last records are read at least: events that were told twice are found among them.
 const TAIL: i64 = 10_000;
+/// How many events of them are kept at most.
+const LAST: usize = 20_000;
 
 /// Where the topic is, and how long records are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,38 +118,53 @@ pub async fn open(place: Place, known: Known, leadership: Leadership) -> Result<
         return Err(Closed::Unavailable("leadership lapsed".into()));
     }
     let tail = log.open(TAIL).await?;
-    let confirmed = known.confirmed.clone();
-    let Looked { last, head, broken } = look(&tail, known, place.retention, Timestamp::now());
+    let (now, confirmed) = (Timestamp::now(), known.confirmed.clone());
+    let mut look = Look::new(&known, place.retention);
+    tail.iter().for_each(|stored| look.take(stored));
+    if !look.proof.is_enough(now) {
+        info!("what is known of the audit topic lies before its last records: all of it is read");
+        let anew = Look::new(&known, place.retention);
+        let take = |look: &mut Look, stored: Stored| {
+            look.take(&stored);
+            Ok(())
+        };
+        look = log.read(anew, take).await?;
+    }
+    let broken = look.proof.end(now).err();
     if let Some(broken) = &broken
         && confirmed != Some(broken.token())
     {
         return Err(Closed::Broken(broken.clone()));
     }
-    Ok(Opened { log, head: head.unwrap_or_else(|| Head::new(random())), last, confirmed: broken })
+    let head = look.head.unwrap_or_else(|| Head::new(random()));
+    Ok(Opened { log, head, last: look.last.into(), confirmed: broken })
 }
 
-/// What the last records say.
-struct Looked {
-    /// Their events.
-    last: Vec<SecurityEventSpec>,
+/// Looks at records in their order.
+struct Look {
+    proof: Proof,
+    /// The last events.
+    last: VecDeque<SecurityEventSpec>,
     /// Where the chain goes on, if any record can be read.
     head: Option<Head>,
-    /// Breaks among them that nobody confirmed.
-    broken: Option<Broken>,
 }
 
-fn look(tail: &[Stored], known: Known, retention: Option<Duration>, now: Timestamp) -> Looked {
-    let mut proof = Proof::new(known.public_keys, known.checkpoints, retention).of_tail();
-    known.fault.into_iter().for_each(|what| proof.fault(what));
-    let (mut last, mut head) = (Vec::with_capacity(tail.len()), None);
-    for stored in tail {
-        // Behind what is not Weir's the chain goes on from before.
-        if let Some((event, link)) = proof.take(stored.offset, &stored.record) {
-            last.push(event);
-            head = Some(Head::behind(&stored.record.value, &link));
-        }
+impl Look {
+    fn new(known: &Known, retention: Option<Duration>) -> Self {
+        let mut proof = Proof::new(known.public_keys.clone(), known.checkpoints.clone(), retention).of_tail();
+        known.fault.iter().for_each(|what| proof.fault(what.clone()));
+        Self { proof, last: VecDeque::new(), head: None }
     }
-    Looked { last, head, broken: proof.end(now).err() }
+
+    fn take(&mut self, stored: &Stored) {
+        // Behind what is not Weir's the chain goes on from before.
+        let Some((event, link)) = self.proof.take(stored.offset, &stored.record) else { return };
+        if self.last.len() == LAST {
+            self.last.pop_front();
+        }
+        self.last.push_back(event);
+        self.head = Some(Head::behind(&stored.record.value, &link));
+    }
 }
 
 fn random() -> String {

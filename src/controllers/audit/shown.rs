@@ -25,6 +25,11 @@ const HEARD: (u32, u32) = (500, 10);
 const QUEUE: usize = 1000;
 /// How often it is told how much was summed up.
 pub const EVERY: Duration = Duration::from_secs(60);
+/// Of how many namespaces it is told each time; of all others together.
+const MOST_NAMESPACES: usize = 100;
+
+/// How many events of each type were not shown.
+type Counts = BTreeMap<&'static str, u64>;
 
 /// See the module.
 pub struct Shown {
@@ -33,8 +38,8 @@ pub struct Shown {
     routine: DefaultDirectRateLimiter,
     others: DefaultDirectRateLimiter,
     heard: DefaultDirectRateLimiter,
-    /// By namespace and action, how many are not shown.
-    summed: BTreeMap<(String, &'static str), u64>,
+    /// By namespace.
+    summed: BTreeMap<String, Counts>,
 }
 
 impl Shown {
@@ -102,31 +107,47 @@ impl Shown {
     }
 
     fn sum_up(&mut self, event: &SecurityEventSpec) {
+        // It would be told of again and again.
+        if event.action == Action::EventsSummarised {
+            return;
+        }
         self.context.trail.counts.summed.fetch_add(1, Ordering::Relaxed);
         let name = event_type(event.action).name;
         for namespace in self.context.events.namespaces(event) {
-            *self.summed.entry((namespace, name)).or_default() += 1;
+            *self.summed.entry(namespace).or_default().entry(name).or_default() += 1;
         }
     }
 
     /// What was summed up since the last time: one event for each namespace.
     pub fn summary(&mut self, now: Timestamp) -> Vec<SecurityEventSpec> {
-        let mut by_namespace: BTreeMap<String, Vec<(&'static str, u64)>> = BTreeMap::new();
-        for ((namespace, name), count) in std::mem::take(&mut self.summed) {
-            by_namespace.entry(namespace).or_default().push((name, count));
-        }
-        let tell = |(namespace, counts): (String, Vec<(&'static str, u64)>)| {
-            let total: u64 = counts.iter().map(|(_, count)| count).sum();
+        let summed = bounded(std::mem::take(&mut self.summed), self.context.events.own_namespace());
+        let tell = |(namespace, counts): (String, Counts)| {
             let each: Vec<_> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
             let message = format!("more happened than SecurityEvents are made of: {}", each.join(", "));
             let object =
                 ObjectRef { kind: "Namespace".into(), namespace: Some(namespace.clone()), name: namespace, uid: None };
             let happening = Happening::new(Action::EventsSummarised, object, "TooMany", message);
-            let count = i64::try_from(total).unwrap_or(i64::MAX);
+            let count = i64::try_from(total(&counts)).unwrap_or(i64::MAX);
             event(Happening { count, ..happening }, &now.to_string(), now)
         };
-        by_namespace.into_iter().map(tell).collect()
+        summed.into_iter().map(tell).collect()
     }
+}
+
+fn total(counts: &Counts) -> u64 {
+    counts.values().sum()
+}
+
+/// The same of those namespaces in which there are most, and in `own` of all others together.
+fn bounded(summed: BTreeMap<String, Counts>, own: &str) -> BTreeMap<String, Counts> {
+    let mut all: Vec<_> = summed.into_iter().collect();
+    all.sort_by_key(|(_, counts)| std::cmp::Reverse(total(counts)));
+    let others = all.split_off(all.len().min(MOST_NAMESPACES));
+    let mut bounded: BTreeMap<_, _> = all.into_iter().collect();
+    for (name, count) in others.into_iter().flat_map(|(_, counts)| counts) {
+        *bounded.entry(own.to_owned()).or_default().entry(name).or_default() += count;
+    }
+    bounded
 }
 
 async fn make(context: &Context, event: &SecurityEventSpec) {
@@ -134,4 +155,25 @@ async fn make(context: &Context, event: &SecurityEventSpec) {
         warn!(%error, uid = event.uid, "failed to make a SecurityEvent");
     }
     context.trail.shown.notify_one();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{Counts, MOST_NAMESPACES, bounded, total};
+
+    #[test]
+    fn however_many_namespaces_there_are_few_are_told_of_and_none_is_left_out() {
+        let of = |n: usize| (format!("n{n}"), Counts::from([("AccessDenied", n as u64), ("DenialBurst", 1)]));
+        let few: BTreeMap<_, _> = (0..MOST_NAMESPACES).map(of).collect();
+        assert_eq!(bounded(few.clone(), "weir-system"), few);
+        let many: BTreeMap<_, _> = (0..10_000).map(of).collect();
+        let told = bounded(many.clone(), "weir-system");
+        assert_eq!(told.len(), MOST_NAMESPACES + 1);
+        assert!(told.contains_key("n9999") && !told.contains_key("n0"));
+        let all = |summed: &BTreeMap<String, Counts>| summed.values().map(total).sum::<u64>();
+        assert_eq!(all(&told), all(&many));
+        assert_eq!(told["weir-system"]["DenialBurst"], 10_000 - MOST_NAMESPACES as u64);
+    }
 }

@@ -150,7 +150,7 @@ impl Actor {
             let now = Timestamp::now();
             let ended = event(Happening::new(Action::AuditTrailEnded, about, "Deleted", words), &now.to_string(), now);
             if is_open {
-                self.tell(ended).await;
+                self.tell(vec![ended]).await;
                 self.sign().await;
             } else {
                 self.shown.show(ended);

@@ -59,9 +59,12 @@ pub async fn reconcile(binding: Arc<RoleBinding>, context: Arc<Context>) -> Resu
     let told = (published, seen.or_else(|| before.usage.clone()));
     let after = status::status(&binding, &resolution, &live, told, Timestamp::now());
     if after != before {
-        let told = context.announced.correct(&uid, before);
-        announce(&context, &binding, &told, &after, &live.progress).await;
-        context.announced.note(&uid, after.entries.clone());
+        let (told, entries) = (context.announced.correct(&uid, before), status::entries(&live));
+        let was = told.entries.as_ref();
+        let gains_nothing = was.is_some_and(|was| context.announced.gains_nothing(&uid, was, &entries));
+        let news = news::of_change(&told, &after, gains_nothing, &live.progress);
+        announce(&context, &binding, (&told, &after), news, &live.progress).await;
+        context.announced.note(&uid, after.entries.clone(), &entries);
         write_status(&context.client, binding.as_ref(), &after).await?;
     }
     Ok(Action::requeue(PERIODICALLY))
@@ -121,8 +124,8 @@ fn concerned(context: &Context, binding: &RoleBinding, uid: &str) -> BTreeSet<St
 async fn announce(
     context: &Context,
     binding: &RoleBinding,
-    before: &RoleBindingStatus,
-    after: &RoleBindingStatus,
+    (before, after): (&RoleBindingStatus, &RoleBindingStatus),
+    news: Option<News>,
     progress: &Progress,
 ) {
     let mut told = Vec::new();
@@ -131,7 +134,6 @@ async fn announce(
         let asked = happening(binding, api::Action::AccessRequested, "AwaitingApproval", &message, after);
         told.push((asked.by_requester_of(binding), format!("{:?}", binding.metadata.generation)));
     }
-    let news = news::of_change(before, after, progress);
     if let Some(news) = &news {
         if after.entries.is_none() {
             forget_begun(context, &binding.uid().unwrap_or_default());

@@ -19,12 +19,18 @@ pub struct News {
     pub about: RoleBindingStatus,
 }
 
-/// Of a binding whose status was told as `before`, and is to say `after`.
-pub fn of_change(before: &RoleBindingStatus, after: &RoleBindingStatus, progress: &Progress) -> Option<News> {
+/// Of a binding whose status was told as `before`, and is to say `after`, which for all that is known has nothing that it had not
+/// before: `gains_nothing`.
+pub fn of_change(
+    before: &RoleBindingStatus,
+    after: &RoleBindingStatus,
+    gains_nothing: bool,
+    progress: &Progress,
+) -> Option<News> {
     let (action, reason, message) = match (&before.entries, &after.entries) {
         (None, Some(_)) => (Action::AccessGranted, "Granted", "access began"),
         (Some(was), Some(is)) if was.hash == is.hash => return None,
-        (Some(was), Some(is)) if is.count < was.count => (Action::AccessNarrowed, "Narrowed", "access became less"),
+        (Some(_), Some(_)) if gains_nothing => (Action::AccessNarrowed, "Narrowed", "access became less"),
         (Some(_), Some(_)) => (Action::AccessGranted, "Changed", "access changed"),
         (Some(_), None) if matches!(progress, Progress::Stalled(Reason::Expired, _)) => {
             (Action::AccessExpired, "Expired", "access ended")
@@ -108,18 +114,27 @@ mod tests {
     fn each_change_of_access_is_told_and_what_stays_is_not() {
         let ready = Progress::Ready("r".into());
         let stalled = |reason| Progress::Stalled(reason, "s".into());
-        for (before, after, progress, told) in [
-            (nothing(), nothing(), &ready, None),
-            (nothing(), has(1, "a"), &ready, app(Action::AccessGranted, "Granted")),
-            (has(1, "a"), has(1, "a"), &ready, None),
-            (has(2, "a"), has(1, "b"), &ready, app(Action::AccessNarrowed, "Narrowed")),
-            (has(2, "a"), has(1, "b"), &stalled(Reason::RoleNotFound), app(Action::AccessNarrowed, "RoleNotFound")),
-            (has(1, "a"), has(1, "b"), &ready, app(Action::AccessGranted, "Changed")),
-            (has(1, "a"), nothing(), &ready, app(Action::AccessRevoked, "Revoked")),
-            (has(1, "a"), nothing(), &stalled(Reason::Denied), app(Action::AccessRevoked, "Denied")),
-            (has(1, "a"), nothing(), &stalled(Reason::Expired), app(Action::AccessExpired, "Expired")),
+        for (before, after, gains_nothing, progress, told) in [
+            (nothing(), nothing(), false, &ready, None),
+            (nothing(), has(1, "a"), false, &ready, app(Action::AccessGranted, "Granted")),
+            (has(1, "a"), has(1, "a"), true, &ready, None),
+            (has(2, "a"), has(1, "b"), true, &ready, app(Action::AccessNarrowed, "Narrowed")),
+            (
+                has(2, "a"),
+                has(1, "b"),
+                true,
+                &stalled(Reason::RoleNotFound),
+                app(Action::AccessNarrowed, "RoleNotFound"),
+            ),
+            // Fewer entries than before, and others.
+            (has(2, "a"), has(1, "b"), false, &ready, app(Action::AccessGranted, "Changed")),
+            (has(1, "a"), has(1, "b"), false, &ready, app(Action::AccessGranted, "Changed")),
+            (has(1, "a"), nothing(), true, &ready, app(Action::AccessRevoked, "Revoked")),
+            (has(1, "a"), nothing(), true, &stalled(Reason::Denied), app(Action::AccessRevoked, "Denied")),
+            (has(1, "a"), nothing(), true, &stalled(Reason::Expired), app(Action::AccessExpired, "Expired")),
         ] {
-            assert_eq!(in_short(of_change(&before, &after, progress)), told, "{before:?} {after:?} {progress:?}");
+            let news = of_change(&before, &after, gains_nothing, progress);
+            assert_eq!(in_short(news), told, "{before:?} {after:?} {progress:?}");
         }
     }
 

@@ -31,7 +31,7 @@ pub fn status(
     if let Some((holds, reason, message)) = published.condition() {
         all.push((ConditionType::ConnectionPublished, holds, reason, message));
     }
-    let entries: BTreeSet<_> = live.grants.iter().flat_map(|g| g.entries.iter()).collect();
+    let entries = entries(live);
     let principals: BTreeSet<_> = live.grants.iter().map(|g| g.key.principal.clone()).collect();
     RoleBindingStatus {
         observed_generation: binding.metadata.generation,
@@ -60,6 +60,11 @@ pub fn deleting(
         conditions: merge(&before.conditions, all, binding.metadata.generation, now),
         ..before.clone()
     }
+}
+
+/// All entries that every broker shows of the binding.
+pub fn entries(live: &Live) -> BTreeSet<&AclEntry> {
+    live.grants.iter().flat_map(|grant| grant.entries.iter()).collect()
 }
 
 fn in_short(entries: &BTreeSet<&AclEntry>) -> EntriesStatus {

@@ -7,10 +7,12 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Break {
     /// The record cannot be read.
-    #[error("offset {offset}: the record is not Weir's: {why} (SHA-256 {digest}...)")]
+    #[error("offset {offset}: the record behind {behind} others is not Weir's: {why} (SHA-256 {digest}...)")]
     Unreadable {
         /// Its offset in the topic.
         offset: i64,
+        /// How many records the chain has before it.
+        behind: u64,
         /// SHA-256 of its value, the beginning.
         digest: String,
         /// Why.
@@ -27,10 +29,17 @@ pub enum Break {
         what: &'static str,
     },
     /// A record of another chain stands in between.
-    #[error("offset {offset}: another chain begins ({found}), and the one before ({expected}) was not at its end")]
+    #[error(
+        "offset {offset}: record {sequence} of another chain ({found}) comes behind {behind} records of the one before \
+         ({expected}), which was not at its end"
+    )]
     Forked {
         /// Its offset in the topic.
         offset: i64,
+        /// How many records the chain before has.
+        behind: u64,
+        /// The record's place in its own chain.
+        sequence: u64,
         /// The chain so far.
         expected: String,
         /// The chain of the record.
@@ -82,6 +91,18 @@ pub enum Break {
         /// When it was signed.
         time: Timestamp,
     },
+    /// The beginning is missing, and a checkpoint knows some of it that is younger than the topic's retention.
+    #[error(
+        "the chain begins with record {found}, and a checkpoint of {time} knows {expected}: its beginning was removed"
+    )]
+    Beheaded {
+        /// The first record that is there.
+        found: u64,
+        /// Records that the checkpoint knows.
+        expected: u64,
+        /// When it was signed.
+        time: Timestamp,
+    },
     /// A checkpoint knows another record at its place.
     #[error("record {sequence} is not the one that a checkpoint of {time} was made of: the chain was written anew")]
     Rewritten {
@@ -101,10 +122,12 @@ pub enum Break {
         time: Timestamp,
     },
     /// A checkpoint in the topic does not verify.
-    #[error("offset {offset}: {why}")]
+    #[error("offset {offset}: record {sequence}: {why}")]
     BadCheckpoint {
         /// Its offset in the topic.
         offset: i64,
+        /// Its place.
+        sequence: u64,
         /// Why.
         why: String,
     },
@@ -149,6 +172,7 @@ impl Break {
         let mut anywhere = self.clone();
         match &mut anywhere {
             Self::CutOff { time, .. }
+            | Self::Beheaded { time, .. }
             | Self::Replaced { time, .. }
             | Self::Empty { time, .. }
             | Self::Rewritten { time, .. } => {

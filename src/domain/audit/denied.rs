@@ -102,14 +102,16 @@ pub fn burst(index: &Index, burst: &Burst) -> (Happening, String) {
     (happening, format!("{principal}/{is_login}/{since}"))
 }
 
-/// The StreamClient or ServiceAccount of a principal, with its UID as far as it is known. Who failed to log in to cluster `claimed_at`
+/// The StreamClient or ServiceAccount of a principal, with its UID as far as it is known. A namespace that is not there has none: who
+/// may post can make up as many as they like. Who failed to log in to cluster `claimed_at`
 /// tells any name, and is somebody's only where that was given to somebody there.
 fn home(index: &Index, principal: &str, claimed_at: Option<&String>) -> Option<(ObjectKey, Option<String>)> {
-    if let Some(key) = client_of(principal) {
+    let is_there = |key: &ObjectKey| index.namespace(&key.namespace).is_some();
+    if let Some(key) = client_of(principal).filter(is_there) {
         let uid = index.client(&key).and_then(ResourceExt::uid);
         return claimed_at.is_none_or(|cluster| index.was_issued(cluster, principal)).then_some((key, uid));
     }
-    let account = service_account_of(principal)?;
+    let account = service_account_of(principal).filter(is_there)?;
     let uid = index.account(&account).map(str::to_owned);
     let has_access = |cluster: &String| {
         let key = PrincipalKey { cluster: cluster.clone(), principal: principal.to_owned() };
@@ -235,6 +237,14 @@ mod tests {
             told(&world, name, Refused::Access { operation, resource_type, resource_name, api: None }).0
         };
         assert_eq!(request(&principal_of("fraud/nobody", 1)), Action::RetiredCredentialUsed);
+        let access = |name: &str| {
+            let (operation, resource_type, resource_name) = ("Read".into(), "Topic".into(), "t".into());
+            whole(&world, name, Refused::Access { operation, resource_type, resource_name, api: None }).concerns
+        };
+        assert_eq!(access("system:serviceaccount:fraud:anybody"), ["fraud"]);
+        for made_up in ["system:serviceaccount:elsewhere:x", "system:serviceaccount:fraud/securityevents/e?:x"] {
+            assert!(access(made_up).is_empty(), "{made_up}: there is no such namespace");
+        }
         assert_eq!(request("alice"), Action::AccessDenied);
     }
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::breaks::{Break, Broken, Found, short, tokens};
 use super::chain::{self, Head, Link, Record};
@@ -15,6 +15,9 @@ use crate::api::{Action, SecurityEventSpec};
 
 /// The reason of an event that says that somebody confirmed breaks; it names their tokens.
 pub const CONFIRMED: &str = "Confirmed";
+
+/// How far the brokers' clocks, by which they remove what is past the topic's retention, may be ahead.
+const SKEW: SignedDuration = SignedDuration::from_mins(10);
 
 /// What was proven.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub struct Proof {
     /// Nothing was taken yet.
     is_fresh: bool,
     is_tail: bool,
+    /// What the first record follows upon is not known, and would have to be.
+    is_too_short: bool,
     found: Found,
     /// Tokens of breaks that the record says were confirmed, since the last break: they count once a checkpoint covers it.
     told: BTreeSet<String>,
@@ -77,6 +82,7 @@ impl Proof {
             head: None,
             is_fresh: true,
             is_tail: false,
+            is_too_short: false,
             found: Found::default(),
             told: BTreeSet::new(),
             confirmed: BTreeSet::new(),
@@ -104,7 +110,10 @@ impl Proof {
             }
             // What lies behind follows upon what lies before, or else it is a break of its own.
             Err(why) => {
-                self.found.add(offset, Break::Unreadable { offset, digest: short(&record.value), why: fit(&why) });
+                self.is_too_short |= self.is_tail && self.head.is_none();
+                let behind = self.head.as_ref().map_or(0, |head| head.records);
+                let (digest, why) = (short(&record.value), fit(&why));
+                self.found.add(offset, Break::Unreadable { offset, behind, digest, why });
                 None
             }
         };
@@ -148,7 +157,9 @@ impl Proof {
         };
         let (expected, found) = (head.records, link.sequence);
         if link.id != head.id {
-            return Err(Break::Forked { offset, expected: fit(&head.id), found: fit(&link.id) });
+            let (behind, sequence) = (expected, found);
+            let (expected, found) = (fit(&head.id), fit(&link.id));
+            return Err(Break::Forked { offset, behind, sequence, expected, found });
         }
         if found > expected {
             return Err(Break::Gap { offset, expected, found });
@@ -169,7 +180,7 @@ impl Proof {
             self.proven.of_other_keys += 1;
             return;
         };
-        let bad = |why: String| Break::BadCheckpoint { offset, why: fit(&why) };
+        let bad = |why: String| Break::BadCheckpoint { offset, sequence, why: fit(&why) };
         let checkpoint = match verify(&event.message, public_key) {
             Ok(checkpoint) if checkpoint.records == sequence => checkpoint,
             Ok(_) => return self.found.add(offset, bad("the checkpoint is of another place in the chain".into())),
@@ -217,21 +228,41 @@ impl Proof {
         self.proven.confirmed.extend(self.found.settle(|what| confirmed.contains(&what.token())));
     }
 
+    /// Whether what was taken is enough to judge the topic's last records by, if it is not all that the topic has: they go back to what
+    /// is known from outside.
+    pub fn is_enough(&self, now: Timestamp) -> bool {
+        let first = self.proven.first;
+        let is_before = |c: &Checkpoint| c.records <= first && !self.is_past(c, now + SKEW);
+        !self.is_too_short && !(self.head.is_some() && self.outside.values().flatten().any(is_before))
+    }
+
+    /// Whether the records that a checkpoint knows may be gone by the topic's retention.
+    fn is_past(&self, checkpoint: &Checkpoint, now: Timestamp) -> bool {
+        let age = Duration::try_from(now.duration_since(checkpoint.time));
+        self.retention.is_some_and(|retention| age.is_ok_and(|age| age > retention))
+    }
+
     /// The end of the topic.
     ///
     /// # Errors
-    /// Breaks that nobody confirmed; checkpoints that know more, unless what they know is past the retention `now`.
+    /// Breaks that nobody confirmed; checkpoints that know what is not there, unless that is past the retention `now`.
     pub fn end(mut self, now: Timestamp) -> Result<Proven, Broken> {
-        let is_past = |c: &Checkpoint| {
-            self.retention.is_some_and(|r| Duration::try_from(now.duration_since(c.time)).is_ok_and(|age| age > r))
-        };
-        let unmet: Vec<_> = std::mem::take(&mut self.outside).into_values().flatten().filter(|c| !is_past(c)).collect();
-        for Checkpoint { chain, records, time, .. } in unmet {
+        let outside: Vec<_> = std::mem::take(&mut self.outside).into_values().flatten().collect();
+        for checkpoint in outside {
+            if self.is_past(&checkpoint, now) {
+                continue;
+            }
+            let (first, is_nearly_past) = (self.proven.first, self.is_past(&checkpoint, now + SKEW));
+            let Checkpoint { chain, records, time, .. } = checkpoint;
             let what = match &self.head {
                 None => Break::Empty { expected: records, time },
                 Some(head) if head.id != chain => Break::Replaced { expected: chain, found: fit(&head.id), time },
                 Some(head) if head.records < records => Break::CutOff { found: head.records, expected: records, time },
-                // Of records before the first, or of some that a break tells of.
+                // The checkpoint is itself the record behind those that it knows.
+                Some(_) if records < first && !is_nearly_past => {
+                    Break::Beheaded { found: first, expected: records, time }
+                }
+                // Of the records right before the first, or of some that a break tells of.
                 Some(_) => continue,
             };
             self.found.add(0, what);

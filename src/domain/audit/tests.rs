@@ -240,6 +240,64 @@ fn what_is_past_retention_is_not_missing() {
     assert!(end(hour + hour).is_ok());
 }
 
+#[test]
+fn what_is_known_and_not_past_retention_is_missing_where_the_beginning_was_removed() {
+    let (records, last) = chain(7);
+    let minutes = |n: u64| std::time::Duration::from_secs(60 * n);
+    let end = |from: usize, after| {
+        let mut proof = Proof::new(vec![signer().public_key()], outside(&last), Some(minutes(60)));
+        (0..).zip(&records[from..]).for_each(|(offset, record)| drop(proof.take(offset, record)));
+        proof.end(Timestamp::UNIX_EPOCH + after).map_err(|Broken(breaks)| breaks)
+    };
+    // The checkpoint knows seven records, and is the eighth.
+    assert!(end(7, minutes(30)).is_ok());
+    let Err(breaks) = end(8, minutes(30)) else { panic!("the checkpoint's own record is missing") };
+    assert!(matches!(breaks[..], [Break::Beheaded { found: 8, expected: 7, .. }]), "{breaks:?}");
+    assert!(end(8, minutes(55)).is_ok(), "the brokers' clocks may be ahead");
+}
+
+#[test]
+fn the_last_records_are_enough_only_where_they_go_back_to_what_is_known() {
+    let (records, last) = chain(7);
+    let look = |records: &[Record], from: usize| {
+        let mut proof = Proof::new(vec![signer().public_key()], outside(&last), None).of_tail();
+        (0..).zip(&records[from..]).for_each(|(offset, record)| drop(proof.take(offset, record)));
+        (proof.is_enough(Timestamp::UNIX_EPOCH), proof.end(Timestamp::UNIX_EPOCH))
+    };
+    let (is_enough, seen) = look(&records, 6);
+    assert!(is_enough && seen.is_ok());
+    assert!(!look(&records, 7).0, "of what the checkpoint knows nothing is seen");
+    // The same chain, written anew by somebody, and longer than before.
+    let (mut head, mut forged) = (Head::new("c"), Vec::new());
+    (10..40).for_each(|n| push(&mut forged, &mut head, &granted(n)));
+    assert!(!look(&forged, 20).0);
+    let (_, all) = look(&forged, 0);
+    let Broken(breaks) = all.unwrap_err();
+    assert!(matches!(breaks[..], [Break::Rewritten { sequence: 6, .. }]), "{breaks:?}");
+    // Where the first of them is not Weir's, nobody can tell which place that has.
+    let mut garbled = records.clone();
+    garbled[2].value = b"{}".to_vec();
+    assert!(!look(&garbled, 2).0 && look(&garbled, 1).0);
+}
+
+#[test]
+fn the_same_again_at_another_place_is_another_break() {
+    let (mut records, _) = chain(6);
+    let junk = Record { key: "k".into(), value: b"junk".to_vec(), headers: Vec::new() };
+    let elsewhere = signer().sign(&Head::new("c"), Timestamp::UNIX_EPOCH);
+    let mut head = end_of(&records);
+    for at in 0..2_u8 {
+        records.push(junk.clone());
+        let bad = of_trail(Action::AuditCheckpoint, "Signed", &elsewhere, Vec::new(), &at.to_string());
+        push(&mut records, &mut head, &bad);
+        let (record, _) = Head::new("d").follow(&granted(0));
+        records.push(record);
+    }
+    let Broken(breaks) = prove(&records, None).unwrap_err();
+    let tokens: std::collections::BTreeSet<_> = breaks.iter().map(Break::token).collect();
+    assert_eq!(tokens.len(), breaks.len(), "{breaks:#?}");
+}
+
 /// What somebody may do to a topic.
 #[derive(Clone, Debug)]
 enum Meddling {

@@ -17,6 +17,7 @@ pub use self::cloudevent::{CONTENT_TYPE, attributes, cloudevent};
 pub use self::ocsf::{VERSION, class_address, name_of, ocsf};
 pub use self::widening::{Gain, in_parts};
 use super::approval::requesters;
+use super::conditions::truncated;
 use crate::api::{
     ACTION_LABEL, Action, Actor, ActorType, CONFIRMED_BY_ANNOTATION, ClientRequest, EventSource, EventWindow,
     OBJECT_LABEL, ObjectRef, Outcome, SEVERITY_LABEL, SecurityEventSpec, Severity,
@@ -24,6 +25,12 @@ use crate::api::{
 
 /// How many principals, and entries, an event names that is shown.
 const MOST_NAMED: usize = 20;
+/// How many who made a request an event names.
+const MOST_REQUESTERS: usize = 50;
+/// The longest sentence, or entry, of an event, in bytes. A record whose parts had no bounds could be too large for the audit topic.
+const LONGEST: usize = 2048;
+/// The longest name, in bytes.
+const LONGEST_NAME: usize = 512;
 
 /// What happened, before it has a time.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,27 +151,27 @@ pub fn event(happening: Happening, key: &str, now: Timestamp) -> SecurityEventSp
     let digest = hash.finalize();
     let mut uid = [0; 16];
     uid.copy_from_slice(&digest[..16]);
-    let (mut principals, mut entries) = (happening.principals, happening.entries);
     // What is on record only is told in parts, and names all.
-    if !event_type(happening.action).record_only {
-        principals.truncate(MOST_NAMED);
-        entries.truncate(MOST_NAMED);
-    }
+    let most = if event_type(happening.action).record_only { usize::MAX } else { MOST_NAMED };
+    let name = |text| truncated(text, LONGEST_NAME);
+    let named = |texts: Vec<String>, most| texts.into_iter().take(most).map(name).collect();
+    let object = ObjectRef { name: name(happening.object.name), ..happening.object };
+    let actor = Actor { name: name(happening.actor.name), ..happening.actor };
     SecurityEventSpec {
         uid: uuid(uid),
         time: happening.window.as_ref().map_or_else(|| MicroTime(micros(now)), |w| w.end.clone()),
-        actor: happening.actor,
+        actor,
         severity: severity(happening.action, happening.outcome),
         action: happening.action,
-        object: happening.object,
+        object,
         outcome: happening.outcome,
         reason: happening.reason,
-        message: happening.message,
+        message: truncated(happening.message, LONGEST),
         source: happening.source,
         cluster: happening.cluster,
-        principals,
-        entries,
-        requested_by: happening.requested_by,
+        principals: named(happening.principals, most),
+        entries: happening.entries.into_iter().take(most).map(|entry| truncated(entry, LONGEST)).collect(),
+        requested_by: named(happening.requested_by, MOST_REQUESTERS),
         correlation: happening.correlation,
         client: happening.client,
         count: happening.count,
@@ -209,7 +216,7 @@ pub enum Origin {
     Own,
     /// Weir tells it of what is another namespace's, and concerns this one.
     Copied,
-    /// Brokers told it.
+    /// Brokers told it, or it sums up what there was too much of.
     Brokers,
     /// It is of how access is used.
     Used,
@@ -219,6 +226,7 @@ pub enum Origin {
 pub fn origin(event: &SecurityEventSpec, namespace: &str, weir_s: &str) -> Origin {
     let home = event.object.namespace.as_deref().unwrap_or(weir_s);
     match event.source {
+        EventSource::Weir if event.action == Action::EventsSummarised => Origin::Brokers,
         EventSource::Weir if home == namespace => Origin::Own,
         EventSource::Weir => Origin::Copied,
         EventSource::BrokerLog | EventSource::ConfluentAuditLog => Origin::Brokers,
@@ -251,8 +259,9 @@ pub fn severity(action: Action, outcome: Outcome) -> Severity {
 mod tests {
     use jiff::{SignedDuration, Timestamp};
 
-    use super::{Happening, KEPT, KEPT_FOR, Origin, event, labels, origin, past_retention};
-    use crate::api::{Action, EventSource, OBJECT_LABEL, ObjectRef};
+    use super::{CATALOGUE, Happening, KEPT, KEPT_FOR, Origin, event, event_type, labels, origin, past_retention};
+    use crate::api::{Action, ActorType, EventSource, OBJECT_LABEL, ObjectRef, SecurityEventSpec};
+    use crate::domain::audit::chain::Head;
 
     #[test]
     fn what_others_cause_is_counted_apart() {
@@ -269,6 +278,30 @@ mod tests {
         let object = ObjectRef { kind: "StreamCluster".into(), namespace: None, name: "prod".into(), uid: None };
         let told = event(Happening::new(Action::DriftFound, object, "r", "m"), "k", Timestamp::UNIX_EPOCH);
         assert_eq!(origin(&told, "weir-system", "weir-system"), Origin::Own);
+        let summary = SecurityEventSpec { action: Action::EventsSummarised, ..told };
+        assert_eq!(origin(&summary, "weir-system", "weir-system"), Origin::Brokers);
+    }
+
+    #[test]
+    fn whatever_somebody_writes_into_their_objects_a_record_has_room_in_the_topic() {
+        let long = "\u{1}".repeat(100_000);
+        let many: Vec<_> = (0..1000).map(|n| format!("{n}{long}")).collect();
+        let object =
+            ObjectRef { kind: "RoleBinding".into(), namespace: Some("payments".into()), name: long.clone(), uid: None };
+        for action in CATALOGUE.iter().map(|row| row.action).filter(|action| !event_type(*action).record_only) {
+            let happening = Happening {
+                entries: many.clone(),
+                requested_by: many.clone(),
+                ..Happening::new(action, object.clone(), "r", &long).of(many.clone()).by(ActorType::User, &long)
+            };
+            let told = event(happening, "k", Timestamp::UNIX_EPOCH);
+            assert!(told.message.ends_with('…') && told.entries.len() == 20 && told.requested_by.len() == 50);
+            let (record, _) = Head::new("c").follow(&told);
+            let headers: usize = record.headers.iter().map(|(_, value)| value.len()).sum();
+            let length = record.value.len() + record.key.len() + headers;
+            // Brokers, and the client, take 1 MB.
+            assert!(length < 900_000, "{action:?}: {length}");
+        }
     }
 
     #[test]
