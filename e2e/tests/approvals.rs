@@ -170,6 +170,7 @@ async fn access_comes_with_the_owner_s_approval_and_goes_with_its_revocation() {
         &app,
         "RequestRevoked  by oscar",
         "the report is done",
+        "AccessRevoked",
         "is proven",
     ] {
         assert!(evidence.contains(word), "{evidence} lacks {word}");

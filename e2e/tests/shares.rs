@@ -88,6 +88,18 @@ async fn a_partner_reads_what_was_approved_and_accepted_until_it_is_revoked() {
     ] {
         s.owner.told(action, 1).await;
     }
+    let evidence = run("weir", &["audit", "evidence", "-n", &s.owner.name, "externalshare/out"]).await;
+    let what = reads(&principal, &s.topic("placed"));
+    for word in [
+        "AccessRequested  by eve",
+        "RequestApproved  by olga",
+        "the contract of May",
+        &what,
+        "LoginRefused",
+        "is proven",
+    ] {
+        assert!(evidence.contains(word), "{evidence} lacks {word}");
+    }
     // Taken back, it goes on with another principal: that one is never used again.
     s.take_back(Decision::Revoked).await;
     let shared = s.phase(SharePhase::Active, Reason::Ready).await;

@@ -18,7 +18,7 @@ use harness::operator::Operator;
 use harness::shell::{kubectl, rolled_out, run, try_run};
 use harness::{CLUSTER, Harness, NAMESPACE, SOON, Tenant, condition};
 use serde_json::json;
-use weir::api::{Action, ActorType, Reason, RoleBinding, StreamClient, StreamCluster, StreamRole};
+use weir::api::{Action, ActorType, Reason, RoleBinding, SecurityEvent, StreamClient, StreamCluster, StreamRole};
 
 /// Makes `n` ServiceAccounts and as many bindings, `r0`, `r1`, ...
 async fn bind_robots(owner: &Tenant, consumer: &Tenant, robots: std::ops::Range<usize>) {
@@ -259,6 +259,9 @@ async fn entries_added_by_hand_are_reported_and_repaired_only_where_asked() {
         })
         .await;
     assert!(told.iter().all(|e| e.spec.principals.contains(&intruder)), "{told:#?}");
+    let uids = |of: &[SecurityEvent]| of.iter().map(|e| e.spec.uid.clone()).collect::<BTreeSet<_>>();
+    let owners = owner.told(Action::DriftFound, told.len()).await;
+    assert_eq!(uids(&owners), uids(&told), "it is the owner's topic");
     assert_eq!(h.brokers.entries(&intruder).await.unwrap().len(), 2, "with drift: Report nothing is removed");
     platform.patch::<StreamCluster>(CLUSTER, json!({"spec": {"drift": "Repair"}})).await;
     h.brokers.show(&intruder, [deny.to_string()]).await;

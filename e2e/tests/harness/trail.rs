@@ -29,7 +29,8 @@ pub async fn verify(arguments: &[&str]) -> (bool, String) {
 }
 
 /// The record has no gap and no fork, no event is in it twice, and everything that these namespaces are shown is in it, and the
-/// beginning of all access that bindings there say to give.
+/// beginning of all access that bindings there say to give, behind what says that it is about to be given, and its end where they are
+/// gone.
 pub async fn is_whole(h: &Harness, namespaces: &[&Tenant]) {
     let what = "everything that is shown is on record, once, and the chain is proven";
     let records = until(SOON * 2, &[], what, || async {
@@ -37,13 +38,38 @@ pub async fn is_whole(h: &Harness, namespaces: &[&Tenant]) {
         let uids: Vec<_> = all.iter().map(|e| e["metadata"]["uid"].as_str().unwrap().to_owned()).collect();
         let known: BTreeSet<_> = uids.iter().cloned().collect();
         assert_eq!(known.len(), uids.len(), "an event is on record twice");
-        let told = all.iter().map(|e| &e["unmapped"]["event"]);
-        let granted: BTreeSet<_> =
-            told.filter(|e| e["action"] == "AccessGranted").filter_map(|e| e["object"]["uid"].as_str()).collect();
+        let told = || all.iter().map(|e| &e["unmapped"]["event"]);
+        let of_bindings = || told().filter(|e| e["object"]["kind"] == "RoleBinding");
+        let uids_of = |actions: &[&str]| -> BTreeSet<_> {
+            let of_them =
+                of_bindings().filter(|e| e["action"].as_str().is_some_and(|action| actions.contains(&action)));
+            of_them.filter_map(|e| e["object"]["uid"].as_str()).collect()
+        };
+        let granted = uids_of(&["AccessGranted"]);
+        let ended = uids_of(&["AccessRevoked", "AccessExpired", "AccessOrphaned"]);
+        let mut announced = BTreeSet::new();
+        for event in told() {
+            let entries = event["entries"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            match event["action"].as_str() {
+                Some("AccessWidening") => announced.extend(entries),
+                Some("AccessGranted") => {
+                    let before: Vec<_> = entries.filter(|entry| !announced.contains(entry)).collect();
+                    assert!(before.is_empty(), "{before:?} was given before it was on record: {event:#}");
+                }
+                _ => {}
+            }
+        }
         let begin = all.first().map(|e| e["unmapped"]["event"]["time"].clone()).unwrap_or_default();
         for tenant in namespaces.iter().copied().chain([&h.own_namespace()]) {
-            for binding in tenant.all::<RoleBinding>().await {
-                let is_ready = condition(&binding, "Ready").is_some_and(|c| c["status"] == "True");
+            let bindings = tenant.all::<RoleBinding>().await;
+            let there: BTreeSet<_> = bindings.iter().filter_map(|b| b["metadata"]["uid"].as_str()).collect();
+            let of_it = of_bindings().filter(|e| e["object"]["namespace"] == tenant.name.as_str());
+            let gone = of_it.filter_map(|e| e["object"]["uid"].as_str()).filter(|uid| !there.contains(uid));
+            if let Some(uid) = gone.into_iter().find(|uid| granted.contains(uid) && !ended.contains(uid)) {
+                return Err(format!("the end of RoleBinding {uid} in {} is not on record", tenant.name));
+            }
+            for binding in &bindings {
+                let is_ready = condition(binding, "Ready").is_some_and(|c| c["status"] == "True");
                 if is_ready && !binding["metadata"]["uid"].as_str().is_some_and(|uid| granted.contains(uid)) {
                     return Err(format!("not on record: {binding:#}"));
                 }

@@ -72,6 +72,9 @@ fn say(topic: &str, proven: &Proven) {
     for what in &proven.confirmed {
         println!("it was broken, and somebody confirmed it, as is on record behind: {what}");
     }
+    if !proven.is_sealed {
+        println!("the last one is not sealed with a key that is known: somebody else may have written the last ones");
+    }
     if proven.first > 0 {
         println!("those before record {} are past the topic's retention", proven.first);
     }

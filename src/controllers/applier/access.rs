@@ -101,7 +101,7 @@ impl Session<'_> {
     async fn tell_of_restored(&self, missing: BTreeSet<AclEntry>) {
         if !missing.is_empty() {
             warn!(entries = missing.len(), "entries were removed by someone else; they are made again");
-            self.context.record_all(vec![self.told(Action::DriftRepaired, "EntriesRestored", &missing)]).await;
+            self.context.record_all(self.told(Action::DriftRepaired, "EntriesRestored", &missing)).await;
         }
     }
 

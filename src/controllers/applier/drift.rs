@@ -1,13 +1,13 @@
 //! What stands on governed topics and nobody asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use tracing::warn;
 
 use super::session::{Session, SessionError};
 use crate::api::{Action, Drift, ObjectRef};
-use crate::domain::acl::AclEntry;
+use crate::domain::acl::{AclEntry, PatternType, ResourceType};
 use crate::domain::event::Happening;
 use crate::domain::plan;
 use crate::ports::AclFilter;
@@ -26,7 +26,7 @@ impl Session<'_> {
         let mut found = Vec::new();
         if !new.is_empty() {
             warn!(entries = new.len(), "foreign entries on governed topics");
-            found.push(self.told(Action::DriftFound, "ForeignEntries", &new));
+            found.extend(self.told(Action::DriftFound, "ForeignEntries", &new));
         }
         let repaired = if drift == Drift::Repair { self.repair(&foreign, &mut found).await } else { Ok(()) };
         self.context.record_all(found).await;
@@ -47,7 +47,7 @@ impl Session<'_> {
         let new: BTreeSet<_> = given_up.difference(&before).cloned().collect();
         if !new.is_empty() {
             warn!(entries = new.len(), "something keeps putting foreign entries back; they are left");
-            found.push(self.told(Action::DriftGivenUp, "PutBack", &new));
+            found.extend(self.told(Action::DriftGivenUp, "PutBack", &new));
         }
         let repair: Vec<_> =
             foreign.iter().filter(|e| plan::is_repairable(e) && !repaired.contains(e)).cloned().collect();
@@ -55,7 +55,7 @@ impl Session<'_> {
         let removed = self.remove_foreign(repair).await?;
         self.handle.state().repaired.extend(removed.iter().cloned());
         if !removed.is_empty() {
-            found.push(self.told(Action::DriftRepaired, "ForeignEntriesRemoved", &removed));
+            found.extend(self.told(Action::DriftRepaired, "ForeignEntriesRemoved", &removed));
         }
         Ok(())
     }
@@ -110,19 +110,32 @@ impl Session<'_> {
         ObjectRef { kind: "StreamCluster".into(), namespace: None, name: self.cluster.to_owned(), uid }
     }
 
-    /// One event for all that one look found, with its key.
-    pub(super) fn told(&self, action: Action, reason: &str, entries: &BTreeSet<AclEntry>) -> (Happening, String) {
-        let sample: Vec<_> = entries.iter().take(SAMPLE).map(ToString::to_string).collect();
-        let more = entries.len().saturating_sub(sample.len());
-        let and_more = if more > 0 { format!("; and {more} more") } else { String::new() };
-        let principals: BTreeSet<_> =
-            entries.iter().map(|e| e.principal.strip_prefix("User:").unwrap_or(&e.principal).to_owned()).collect();
-        let message = format!("{}{and_more}", sample.join("; "));
-        let mut happening = Happening::new(action, self.object(), reason, message)
-            .on(self.cluster)
-            .of(principals.into_iter().collect());
-        happening.entries = entries.iter().map(ToString::to_string).collect();
-        (happening, Timestamp::now().to_string())
+    /// What one look found, with its key: an event for each namespace whose topics it is about, which sees nothing of others', and one for
+    /// the rest.
+    pub(super) fn told(&self, action: Action, reason: &str, entries: &BTreeSet<AclEntry>) -> Vec<(Happening, String)> {
+        let (object, now) = (self.object(), Timestamp::now());
+        let mut by_owner: BTreeMap<Option<String>, Vec<&AclEntry>> = BTreeMap::new();
+        for entry in entries {
+            let is_of_topic = entry.resource_type == ResourceType::Topic && entry.pattern_type == PatternType::Literal;
+            let index = self.context.world.index();
+            let owner = index.topic_owner(self.cluster, &entry.resource).filter(|_| is_of_topic);
+            by_owner.entry(owner.map(|key| key.namespace.clone())).or_default().push(entry);
+        }
+        let tell = |(owner, entries): (Option<String>, Vec<&AclEntry>)| {
+            let sample: Vec<_> = entries.iter().take(SAMPLE).map(ToString::to_string).collect();
+            let more = entries.len().saturating_sub(sample.len());
+            let and_more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            let principals: BTreeSet<_> =
+                entries.iter().map(|e| e.principal.strip_prefix("User:").unwrap_or(&e.principal).to_owned()).collect();
+            let message = format!("{}{and_more}", sample.join("; "));
+            let key = format!("{now}/{}", owner.as_deref().unwrap_or_default());
+            let happening = Happening::new(action, object.clone(), reason, message)
+                .on(self.cluster)
+                .of(principals.into_iter().collect())
+                .concerning(owner);
+            (Happening { entries: entries.iter().map(ToString::to_string).collect(), ..happening }, key)
+        };
+        by_owner.into_iter().map(tell).collect()
     }
 
     /// Writes down how much is kept.

@@ -19,7 +19,7 @@ use super::tending::{Health, Opening};
 use super::{Sending, Told};
 use crate::api::{Action, AuditTrail, ObjectRef, Reason, SecurityEventSpec};
 use crate::controllers::context::Context;
-use crate::domain::audit::chain::Head;
+use crate::domain::audit::chain::{Head, SEAL};
 use crate::domain::audit::checkpoint::Signer;
 use crate::domain::event::{Happening, event};
 use crate::k8s::objects::write_status;
@@ -302,9 +302,8 @@ impl Actor {
             actions.push(event.action);
             head = after;
         }
-        if records.is_empty() {
-            return Ok(());
-        }
+        let Some(last) = records.last_mut() else { return Ok(()) };
+        last.headers.push((SEAL.to_owned(), chain.signer.seal(&head)));
         self.context.trail.set_writing(Some(Instant::now()));
         let finish = self.context.trail.finish.clone();
         let at_the_end = async {

@@ -188,6 +188,7 @@ impl Actor {
         self.health.unclear = None;
         let mut known = Known::of(trail.status.as_ref());
         known.public_keys.push(of.public_key.clone());
+        known.public_keys.extend(self.signed.iter().map(|signed| signed.public_key.clone()));
         let written = self.written.iter().map(|(head, at)| (head, *at));
         let signed = self.signed.iter().map(|signed| (&signed.head, signed.at));
         known.checkpoints.extend(written.chain(signed).map(|(head, time)| {

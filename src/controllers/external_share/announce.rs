@@ -42,6 +42,10 @@ pub async fn announce(
         let version = share.resource_version().unwrap_or_default();
         for (action, reason, message) in steps(was, now) {
             let mut happening = happening(share, key, now, (action, reason, &message));
+            if matches!(action, api::Action::ShareStarted | api::Action::ShareResumed) {
+                let found = found.iter().find(|f| f.seen.guest.partner == now.name);
+                happening.entries = found.map(|f| f.entries.clone()).unwrap_or_default();
+            }
             if action == api::Action::CredentialFetched {
                 happening = happening.by(api::ActorType::Partner, format!("{PARTNER_REVIEWER}{}", now.name));
             }

@@ -87,6 +87,8 @@ struct Found<'a> {
     credential: credentials::Report,
     evidence: Option<Evidence>,
     usage: Option<Usage>,
+    /// What every broker shows of it.
+    entries: Vec<String>,
 }
 
 /// Looks at one partner, and takes the next step in the life of its credentials; `None` where nothing new can be said yet.
@@ -126,7 +128,8 @@ async fn look<'a>(
         ready: format!("reads {} topics; every broker shows {entries} entries", guest.resolution.topics.len()),
     };
     let evidence = evidence(context, &guest.uid);
-    Ok(Some(Found { seen, credential, evidence, usage: context.usages.get(&guest.uid) }))
+    let entries = access.grants.iter().flat_map(|grant| grant.entries.iter()).map(ToString::to_string).collect();
+    Ok(Some(Found { seen, credential, evidence, usage: context.usages.get(&guest.uid), entries }))
 }
 
 /// Partners that the share names no more: those of which something is left, and those of which nothing is.

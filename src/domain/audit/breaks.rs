@@ -145,6 +145,12 @@ pub enum Break {
         /// Records that are there.
         records: u64,
     },
+    /// The last records are not sealed as Weir seals each transaction.
+    #[error("the last of {records} records is not sealed with a key that is known: somebody else may have written it")]
+    Unsealed {
+        /// Records that are there.
+        records: u64,
+    },
     /// So many that they are not told apart.
     #[error("offset {offset}: {count} more breaks end here, not told apart ({digest})")]
     More {
@@ -186,7 +192,7 @@ impl Break {
             | Self::Altered { offset, .. }
             | Self::BadCheckpoint { offset, .. }
             | Self::More { offset, .. } => *offset = 0,
-            Self::BadKept { .. } | Self::Unsigned { .. } => {}
+            Self::BadKept { .. } | Self::Unsigned { .. } | Self::Unsealed { .. } => {}
         }
         short(anywhere.to_string())
     }

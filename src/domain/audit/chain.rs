@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 use crate::api::SecurityEventSpec;
 use crate::domain::event::{CONTENT_TYPE, attributes, name_of, ocsf};
 
+/// The header with which the last record of each transaction is sealed.
+pub const SEAL: &str = "weir_seal";
+
 /// A record as Kafka keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -29,6 +32,13 @@ pub struct Link {
     pub sequence: u64,
     /// SHA-256 of the record before, in hexadecimal; of the first one's, 64 zeros.
     pub previous: String,
+}
+
+impl Record {
+    /// The seal, if it has one.
+    pub fn seal(&self) -> Option<&str> {
+        self.headers.iter().find(|(name, _)| name == SEAL).map(|(_, seal)| seal.as_str())
+    }
 }
 
 /// Where a chain goes on.

@@ -59,6 +59,23 @@ impl Signer {
         let signature = URL_SAFE_NO_PAD.encode(self.key.sign(text.as_bytes()).as_ref());
         format!("{text}.{signature}")
     }
+
+    /// Seals a head of a chain that is about to be written: the signature in base64url.
+    pub fn seal(&self, head: &Head) -> String {
+        URL_SAFE_NO_PAD.encode(self.key.sign(sealed(head).as_bytes()).as_ref())
+    }
+}
+
+/// Whether a head was sealed with the key that belongs to `public_key`.
+pub fn is_sealed(head: &Head, seal: &str, public_key: &str) -> bool {
+    let decode = |text: &str| URL_SAFE_NO_PAD.decode(text.trim()).ok();
+    let (Some(key), Some(seal)) = (decode(public_key), decode(seal)) else { return false };
+    UnparsedPublicKey::new(&ED25519, key).verify(sealed(head).as_bytes(), &seal).is_ok()
+}
+
+/// What is signed: never what stands for a checkpoint, which is a JWS.
+fn sealed(head: &Head) -> String {
+    format!("weir-seal {} {} {}", head.id, head.records, head.hash)
 }
 
 /// What a signed checkpoint says, if it was signed with the key that belongs to `public_key`.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::breaks::{Break, Broken, Found, short, tokens};
-use super::chain::{self, Head, Link, Record};
-use super::checkpoint::{Checkpoint, key_id, thumbprint, verify};
+use super::chain::{self, Head, Link, Record, SEAL};
+use super::checkpoint::{Checkpoint, is_sealed, key_id, thumbprint, verify};
 use super::heard::fit;
 use crate::api::{Action, SecurityEventSpec};
 
@@ -36,6 +36,8 @@ pub struct Proven {
     pub last_time: Option<Timestamp>,
     /// Checkpoints among them that another key signed.
     pub of_other_keys: u64,
+    /// Whether the last one is sealed: nobody else wrote any behind Weir's.
+    pub is_sealed: bool,
     /// Breaks that a person confirmed, as is on record and signed.
     pub confirmed: Vec<Break>,
 }
@@ -47,6 +49,8 @@ pub struct Proof {
     outside: BTreeMap<u64, Vec<Checkpoint>>,
     retention: Option<Duration>,
     head: Option<Head>,
+    /// That of the last record.
+    seal: Option<String>,
     /// Nothing was taken yet.
     is_fresh: bool,
     is_tail: bool,
@@ -80,6 +84,7 @@ impl Proof {
             outside: by_records,
             retention,
             head: None,
+            seal: None,
             is_fresh: true,
             is_tail: false,
             is_too_short: false,
@@ -90,8 +95,8 @@ impl Proof {
         }
     }
 
-    /// The same of a topic's last records only, which nobody writes just now: that there are none before is no break, and that somebody
-    /// confirmed breaks is one where no checkpoint covers it.
+    /// The same of a topic's last records only, which nobody writes just now: that there are none before is no break. That somebody
+    /// confirmed breaks is one where no checkpoint covers it, and so is a last record that is not sealed.
     pub fn of_tail(self) -> Self {
         Self { is_fresh: false, is_tail: true, ..self }
     }
@@ -125,7 +130,7 @@ impl Proof {
         let sequence = link.sequence;
         if record.key != chain::key(event) {
             self.found.add(offset, Break::Relabelled { offset, sequence, what: "key" });
-        } else if record.headers != chain::headers(event) {
+        } else if !record.headers.iter().filter(|(name, _)| name != SEAL).eq(&chain::headers(event)) {
             self.found.add(offset, Break::Relabelled { offset, sequence, what: "headers" });
         }
         if self.head.is_none() {
@@ -148,6 +153,7 @@ impl Proof {
         self.proven.records = head.records;
         self.proven.last_time = Some(event.time.0);
         self.head = Some(head);
+        self.seal = record.seal().map(str::to_owned);
     }
 
     fn follows(&self, offset: i64, link: &Link) -> Result<(), Break> {
@@ -233,7 +239,8 @@ impl Proof {
     pub fn is_enough(&self, now: Timestamp) -> bool {
         let first = self.proven.first;
         let is_before = |c: &Checkpoint| c.records <= first && !self.is_past(c, now + SKEW);
-        !self.is_too_short && !(self.head.is_some() && self.outside.values().flatten().any(is_before))
+        let is_known_before = self.head.is_some() && self.outside.values().flatten().any(is_before);
+        !(self.is_too_short || is_known_before)
     }
 
     /// Whether the records that a checkpoint knows may be gone by the topic's retention.
@@ -266,6 +273,12 @@ impl Proof {
                 Some(_) => continue,
             };
             self.found.add(0, what);
+        }
+        let is_sealed = |head: &Head, seal: &str| self.public_keys.iter().any(|key| is_sealed(head, seal, key));
+        self.proven.is_sealed = matches!((&self.head, &self.seal), (Some(head), Some(seal)) if is_sealed(head, seal));
+        // Weir goes on behind its own words only.
+        if self.is_tail && self.head.is_some() && !self.proven.is_sealed {
+            self.found.add(0, Break::Unsealed { records: self.proven.records });
         }
         if self.is_tail && !self.told.is_empty() {
             self.found.add(0, Break::Unsigned { records: self.proven.records });

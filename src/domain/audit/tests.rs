@@ -5,7 +5,7 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::{prop_assert, prop_assert_eq};
 
 use super::breaks::{Break, Broken};
-use super::chain::{Head, Record};
+use super::chain::{Head, Record, SEAL};
 use super::checkpoint::{Checkpoint, Signer, verify};
 use super::proof::{CONFIRMED, Proof, Proven};
 use crate::api::{Action, ObjectRef, SecurityEventSpec};
@@ -53,7 +53,8 @@ fn prove(records: &[Record], outside: Option<Checkpoint>) -> Result<Proven, Brok
 
 /// What an event says behind a head, and the head behind it.
 fn push(records: &mut Vec<Record>, head: &mut Head, event: &SecurityEventSpec) {
-    let (record, after) = head.follow(event);
+    let (mut record, after) = head.follow(event);
+    record.headers.push((SEAL.to_owned(), signer().seal(&after)));
     records.push(record);
     *head = after;
 }
@@ -296,6 +297,33 @@ fn the_same_again_at_another_place_is_another_break() {
     let Broken(breaks) = prove(&records, None).unwrap_err();
     let tokens: std::collections::BTreeSet<_> = breaks.iter().map(Break::token).collect();
     assert_eq!(tokens.len(), breaks.len(), "{breaks:#?}");
+}
+
+#[test]
+fn weir_goes_on_behind_its_own_words_only() {
+    let (mut records, _) = chain(4);
+    let seen = |records: &[Record]| {
+        let mut proof = Proof::new(vec![signer().public_key()], None, None).of_tail();
+        (0..).zip(records).for_each(|(offset, record)| drop(proof.take(offset, record)));
+        proof.end(Timestamp::UNIX_EPOCH).map_err(|Broken(breaks)| breaks)
+    };
+    assert!(seen(&records).unwrap().is_sealed);
+    let (mut forged, _) = end_of(&records).follow(&granted(9));
+    records.push(forged.clone());
+    assert!(!prove(&records, None).unwrap().is_sealed, "it follows, and anybody could have written it");
+    let unsealed = |records: &[Record]| matches!(seen(records).unwrap_err()[..], [Break::Unsealed { records: 6 }]);
+    assert!(unsealed(&records));
+    // Another record's seal, and one by another key, are none.
+    let copied = records[4].seal().unwrap().to_owned();
+    let other = ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
+    let pem = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, other.as_ref());
+    let other = Signer::from_pem(&Secret::new(pem)).unwrap();
+    for seal in [copied, other.seal(&end_of(&records)), String::new()] {
+        forged.headers.retain(|(name, _)| name != SEAL);
+        forged.headers.push((SEAL.to_owned(), seal));
+        *records.last_mut().unwrap() = forged.clone();
+        assert!(unsealed(&records));
+    }
 }
 
 /// What somebody may do to a topic.

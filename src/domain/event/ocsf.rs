@@ -9,8 +9,18 @@ use crate::api::{Action, Actor, ActorType, ClientRequest, ObjectRef, Outcome, Se
 
 /// The version of the schema.
 pub const VERSION: &str = "1.8.0";
-/// `TOPIC_AUTHORIZATION_FAILED` of Kafka's protocol.
-const TOPIC_AUTHORIZATION_FAILED: u32 = 29;
+/// Kafka's error code of a refusal (<https://kafka.apache.org/43/design/protocol/#error-codes>), by the kind of resource: of topics,
+/// groups, the cluster, transactional ids and delegation tokens; -1 is an unknown error.
+fn error_code(resource_type: Option<&str>) -> i32 {
+    match resource_type {
+        Some("Topic") => 29,
+        Some("Group") => 30,
+        Some("Cluster") => 31,
+        Some("TransactionalId") => 53,
+        Some("DelegationToken") => 65,
+        _ => -1,
+    }
+}
 
 /// Where the schema of a class stands.
 pub fn class_address(action: Action) -> String {
@@ -119,7 +129,7 @@ fn of_class(class: Class, event: &SecurityEventSpec) -> Vec<(&'static str, Value
                 json!({
                     "operation": client.api.as_ref().or(client.operation.as_ref()).map_or("unknown", String::as_str),
                     "service": {"name": event.cluster.as_deref().unwrap_or("Apache Kafka")},
-                    "response": {"code": TOPIC_AUTHORIZATION_FAILED, "error": "authorization failed"},
+                    "response": {"code": error_code(client.resource_type.as_deref()), "error": "authorization failed"},
                 }),
             ),
             ("src_endpoint", endpoint(&client)),
