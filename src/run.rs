@@ -31,6 +31,7 @@ use crate::controllers::context::Context;
 use crate::controllers::copies::Copies;
 use crate::controllers::decisions::Decided;
 use crate::controllers::fences::{self, Fences};
+use crate::controllers::last_told::LastTold;
 use crate::controllers::metrics::Metrics;
 use crate::controllers::patience::Patience;
 use crate::controllers::publisher::{Publisher, wake_owners};
@@ -183,6 +184,8 @@ async fn lead(
         shutdown: shutdown.clone(),
         patience: Patience::default(),
         announced: Announced::default(),
+        told_of_products: LastTold::default(),
+        told_of_shares: LastTold::default(),
         access: std::sync::Mutex::default(),
         service_account: format!("{}:{}", settings.namespace, settings.service_account),
         client,

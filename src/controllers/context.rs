@@ -15,12 +15,14 @@ use super::applier::SessionError;
 use super::audit::{Standing, Trail};
 use super::copies::Copies;
 use super::fences::Fences;
+use super::last_told::LastTold;
 use super::patience::Patience;
 use super::publisher::Publisher;
 use super::role_binding::Announced;
 use super::usages::Usages;
 use super::watching::Watches;
 use super::world::World;
+use crate::api::{DataProductStatus, ExternalShareStatus};
 use crate::domain::event::{Gain, Happening, event, in_parts};
 use crate::domain::ledger::Installation;
 use crate::domain::problem::Problem;
@@ -71,6 +73,10 @@ pub struct Context {
     pub patience: Patience,
     /// What was last told of bindings' access.
     pub announced: Announced,
+    /// The same of products.
+    pub told_of_products: LastTold<DataProductStatus>,
+    /// The same of shares.
+    pub told_of_shares: LastTold<ExternalShareStatus>,
     /// How each cluster is entered.
     pub access: Mutex<BTreeMap<String, AdminAccess>>,
     /// `namespace:name` of Weir's own ServiceAccount, for advice.

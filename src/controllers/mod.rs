@@ -13,6 +13,7 @@ pub mod external_share;
 pub mod fences;
 pub mod intents;
 pub mod issuing;
+pub mod last_told;
 pub mod live;
 pub mod metrics;
 pub mod partner;

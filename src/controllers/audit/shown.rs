@@ -85,9 +85,11 @@ impl Shown {
         make(&self.context, &event).await;
     }
 
-    /// Whether an event may be kept until the audit topic has it. What floods is summed up; Weir's own is kept in any case.
+    /// Whether an event may be kept until the audit topic has it. What floods is summed up; Weir's own is kept in any case, but for
+    /// refusals, of which anybody can cause as many as they like.
     pub fn may_keep(&mut self, event: &SecurityEventSpec) -> bool {
-        if event.source == EventSource::Weir || self.may_show(event) {
+        let may_flood = event.source != EventSource::Weir || event.action == Action::RequestRefused;
+        if !may_flood || self.may_show(event) {
             return true;
         }
         self.sum_up(event);

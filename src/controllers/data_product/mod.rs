@@ -34,6 +34,7 @@ pub async fn reconcile(product: Arc<DataProduct>, context: Arc<Context>) -> Resu
             happening(&context, &product, api::Action::ProductDeleted, "Deleted", "nothing is granted on it any more");
         context.record(gone, "deleted").await;
         remove_finalizer(&context.client, product.as_ref()).await?;
+        context.told_of_products.forget(&product.uid().unwrap_or_default());
         return Ok(Action::await_change());
     }
     if !deleting && !has_finalizer(product.as_ref()) {
@@ -46,7 +47,10 @@ pub async fn reconcile(product: Arc<DataProduct>, context: Arc<Context>) -> Resu
     }
     let (after, far) = status(&context, &product, outcome, &link, Timestamp::now());
     if product.status.as_ref() != Some(&after) {
-        announce(&context, &product, &after, &far).await;
+        let uid = product.uid().unwrap_or_default();
+        let before = context.told_of_products.or(&uid, product.status.as_ref());
+        announce(&context, &product, (&before, &after), &far).await;
+        context.told_of_products.note(&uid, after.clone());
         write_status(&context.client, product.as_ref(), &after).await?;
     }
     Ok(Action::requeue(PERIODICALLY))
@@ -135,10 +139,14 @@ fn offered_by(index: &crate::domain::index::Index, key: &ObjectKey) -> Vec<Strin
 }
 
 /// What became of it since the status before: it is there, it is classified otherwise, it is refused.
-async fn announce(context: &Context, product: &DataProduct, after: &DataProductStatus, far: &Progress) {
-    let before = product.status.clone().unwrap_or_default();
+async fn announce(
+    context: &Context,
+    product: &DataProduct,
+    (before, after): (&DataProductStatus, &DataProductStatus),
+    far: &Progress,
+) {
     let has_topics = |status: &DataProductStatus| status.streams.iter().any(|s| s.partitions.is_some());
-    if has_topics(after) && !has_topics(&before) {
+    if has_topics(after) && !has_topics(before) {
         let topics: Vec<_> = after.streams.iter().map(|s| s.topic.as_str()).collect();
         let mut created = happening(
             context,

@@ -16,15 +16,14 @@ use crate::domain::names::ObjectKey;
 use crate::domain::share::progress::{newly_asked, still_asked};
 use crate::k8s::objects::object_ref;
 
-/// Tells of what changed since the status before.
+/// Tells of what changed since the status that was last told.
 pub async fn announce(
     context: &Context,
     share: &ExternalShare,
     key: &ObjectKey,
     found: &[Found<'_>],
-    after: &ExternalShareStatus,
+    (before, after): (&ExternalShareStatus, &ExternalShareStatus),
 ) {
-    let before = share.status.clone().unwrap_or_default();
     let asked = newly_asked(&before.partners, &after.partners);
     if !asked.is_empty() {
         let partners = asked.join(", ");
@@ -123,8 +122,13 @@ fn steps(was: Option<&SharedWith>, now: &SharedWith) -> Vec<(api::Action, &'stat
 }
 
 /// Tells that partners which the share names no more are gone from every broker.
-pub async fn removed(context: &Context, share: &ExternalShare, key: &ObjectKey, gone: &[SharedWith]) {
-    for was in gone.iter().filter(|p| p.phase == SharePhase::Revoking || p.principal.is_some()) {
+pub async fn removed<'a>(
+    context: &Context,
+    share: &ExternalShare,
+    key: &ObjectKey,
+    gone: impl Iterator<Item = &'a SharedWith>,
+) {
+    for was in gone.filter(|p| p.phase == SharePhase::Revoking || p.principal.is_some()) {
         let message = format!("the share does not name Partner {} any more; no broker shows anything of it", was.name);
         let happening = happening(share, key, was, (api::Action::ShareEnded, "Removed", &message));
         let version = share.resource_version().unwrap_or_default();
@@ -134,8 +138,13 @@ pub async fn removed(context: &Context, share: &ExternalShare, key: &ObjectKey, 
 
 /// Tells that a deleted share is gone from every broker, for each partner that had something of it; but for a cluster that was
 /// given up. For those that it waited for an approval of, the request is withdrawn.
-pub async fn ended(context: &Context, share: &ExternalShare, key: &ObjectKey, abandoned: Option<&str>) {
-    let before = share.status.clone().unwrap_or_default();
+pub async fn ended(
+    context: &Context,
+    share: &ExternalShare,
+    key: &ObjectKey,
+    before: &ExternalShareStatus,
+    abandoned: Option<&str>,
+) {
     let asked = still_asked(&before.partners);
     if !asked.is_empty() {
         let message = format!("for Partner {}: it was deleted while it waited for an approval", asked.join(", "));
@@ -167,4 +176,53 @@ fn happening(
 /// What happened to the share itself.
 fn about(share: &ExternalShare, key: &ObjectKey, action: api::Action, reason: &str, message: &str) -> Happening {
     Happening::new(action, object_ref("ExternalShare", key, share.uid()), reason, message).asked_by(requesters(share))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::steps;
+    use crate::api::{Action, SharedWith};
+
+    fn partner(phase: &str, more: Value) -> SharedWith {
+        let mut partner = json!({"name": "acme", "phase": phase, "reason": "r", "message": "m"});
+        partner.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
+        serde_json::from_value(partner).unwrap()
+    }
+
+    #[test]
+    fn each_step_of_a_partner_is_told_by_its_own_name() {
+        let nothing = || json!({});
+        let first = || json!({"principal": "p1"});
+        let second = || json!({"principal": "p2"});
+        let fetched = || json!({"principal": "p1", "fetchedAt": "2026-01-01T00:00:00Z"});
+        let removed =
+            || json!({"revocation": {"begunAt": "2026-01-01T00:00:00Z", "accessRemovedAt": "2026-01-01T00:00:01Z"}});
+        for (was, is, told) in [
+            (("Invited", nothing()), ("Provisioning", nothing()), None),
+            (("Provisioning", nothing()), ("Provisioning", first()), Some((Action::CredentialIssued, "Issued"))),
+            (("Provisioning", first()), ("Active", first()), Some((Action::ShareStarted, "Started"))),
+            (("Active", first()), ("Active", first()), None),
+            (("Active", first()), ("Active", fetched()), Some((Action::CredentialFetched, "Fetched"))),
+            (("Active", first()), ("Active", second()), Some((Action::CredentialRotated, "Rotated"))),
+            (("Active", first()), ("Suspended", first()), Some((Action::ShareSuspended, "Suspended"))),
+            (("Suspended", first()), ("Active", first()), Some((Action::ShareResumed, "Resumed"))),
+            (("Active", nothing()), ("Revoking", nothing()), None),
+            (("Revoking", nothing()), ("Revoking", removed()), Some((Action::AccessRevoked, "AccessRemoved"))),
+            (("Revoking", removed()), ("Revoked", removed()), Some((Action::ShareEnded, "Revoked"))),
+            (("Revoking", removed()), ("Expired", removed()), Some((Action::ShareEnded, "Expired"))),
+            (("Invited", nothing()), ("Rejected", nothing()), Some((Action::ShareEnded, "Rejected"))),
+        ] {
+            let [was, is] = [was, is].map(|(phase, more)| partner(phase, more));
+            let steps: Vec<_> =
+                steps(Some(&was), &is).into_iter().map(|(action, reason, _)| (action, reason)).collect();
+            assert_eq!(steps, Vec::from_iter(told), "{was:?} {is:?}");
+        }
+        let of_a_new_one = steps(None, &partner("Active", first()));
+        assert_eq!(
+            of_a_new_one.iter().map(|step| step.0).collect::<Vec<_>>(),
+            [Action::CredentialIssued, Action::ShareStarted]
+        );
+    }
 }

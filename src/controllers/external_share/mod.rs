@@ -68,8 +68,11 @@ pub async fn reconcile(share: Arc<ExternalShare>, context: Arc<Context>) -> Resu
     let (leaving, gone) = departed(&context, &share, &guests);
     after.partners.extend(leaving);
     if share.status.as_ref() != Some(&after) {
-        announce::announce(&context, &share, &key, &seen, &after).await;
-        announce::removed(&context, &share, &key, &gone).await;
+        let before = context.told_of_shares.or(&uid, share.status.as_ref());
+        announce::announce(&context, &share, &key, &seen, (&before, &after)).await;
+        let gone = gone.iter().filter(|was| before.partners.iter().any(|p| p.name == was.name));
+        announce::removed(&context, &share, &key, gone).await;
+        context.told_of_shares.note(&uid, after.clone());
         write_status(&context.client, share.as_ref(), &after).await?;
     }
     let wait = wake.map(|at| at.duration_since(now)).and_then(|d| Duration::try_from(d).ok());
@@ -157,12 +160,14 @@ async fn finish(share: &ExternalShare, key: &ObjectKey, context: &Context) -> Re
     let remains = copy.as_ref().and_then(|copy| copying::look(context, share, copy).remains);
     let blocking = blocking(context, concerned(context, share, &uids), &uids);
     if blocking.waiting.is_empty() && remains.is_none() {
-        announce::ended(context, share, key, blocking.abandoned.as_deref()).await;
+        let before = context.told_of_shares.or(&uid, share.status.as_ref());
+        announce::ended(context, share, key, &before, blocking.abandoned.as_deref()).await;
         context.patience.forget(Some(&uid));
         context.copies.forget(&uid);
         let forget = |handle: &Arc<ClusterHandle>| handle.state().evidence.retain(|uid, _| !guests.contains(uid));
         context.world.handles().values().for_each(forget);
         remove_finalizer(&context.client, share).await?;
+        context.told_of_shares.forget(&uid);
         return Ok(Action::await_change());
     }
     let (progress, working) = match remains {

@@ -1,17 +1,17 @@
 //! What was last told of bindings' access. Their statuses say the same, but a watch may still give an older one, and they name the first
 //! entries only.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, PoisonError};
 
 use crate::api::{EntriesStatus, RoleBindingStatus};
+use crate::controllers::last_told::LastTold;
 use crate::domain::acl::AclEntry;
 
 /// What each binding was last told to have, by UID, since this process began.
 #[derive(Debug, Default)]
 pub struct Announced {
-    told: Mutex<HashMap<String, Told>>,
+    told: LastTold<Told>,
     hasher: RandomState,
 }
 
@@ -25,15 +25,15 @@ struct Told {
 impl Announced {
     /// The status with what was last told of the binding.
     pub fn correct(&self, uid: &str, status: RoleBindingStatus) -> RoleBindingStatus {
-        match self.told.lock().unwrap_or_else(PoisonError::into_inner).get(uid) {
+        self.told.with(uid, |told| match told {
             Some(Told { entries, .. }) => RoleBindingStatus { entries: entries.clone(), ..status },
             None => status,
-        }
+        })
     }
 
     /// Whether nothing comes to what a binding was told to have if it has these `now`. Where nobody knows, something may.
     pub fn gains_nothing(&self, uid: &str, was: &EntriesStatus, now: &BTreeSet<&AclEntry>) -> bool {
-        match self.told.lock().unwrap_or_else(PoisonError::into_inner).get(uid) {
+        self.told.with(uid, |told| match told {
             Some(Told { entries: Some(entries), all }) if entries.hash == was.hash => {
                 now.iter().all(|entry| all.contains(&self.hasher.hash_one(entry)))
             }
@@ -41,18 +41,18 @@ impl Announced {
                 let names_all = i64::try_from(was.sample.len()) == Ok(was.count);
                 names_all && now.iter().all(|entry| was.sample.contains(&entry.to_string()))
             }
-        }
+        })
     }
 
     /// Remembers what was told.
     pub fn note(&self, uid: &str, entries: Option<EntriesStatus>, all: &BTreeSet<&AclEntry>) {
         let all = all.iter().map(|entry| self.hasher.hash_one(entry)).collect();
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), Told { entries, all });
+        self.told.note(uid, Told { entries, all });
     }
 
     /// Forgets a binding that goes.
     pub fn forget(&self, uid: &str) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.told.forget(uid);
     }
 }
 
