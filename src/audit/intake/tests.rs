@@ -13,7 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
-use super::{Heard, Intake, Known, LARGEST, PATIENCE, Taken, Tokens, WAITING, channel, digest, pass_between, router};
+use super::{
+    Heard, Intake, Known, LARGEST, PATIENCE, QUEUE, Taken, Tokens, WAITING, channel, digest, pass_between, router,
+};
 use crate::api::EventSource;
 use crate::domain::audit::heard::{Refusal, Refused};
 
@@ -121,6 +123,24 @@ async fn what_is_taken_is_passed_on_and_whoever_is_refused_keeps_no_connection()
         let answer = post(&intake, path, body).await;
         assert!(answer.status() == status && closes(&answer), "{path}: {answer:?}");
     }
+}
+
+#[tokio::test]
+async fn whoever_sends_more_than_there_is_room_for_is_asked_to_come_again_and_then_heard() {
+    let (intake, mut heard) = intake(&read("main"));
+    let path = "/v1/clusters/main/logs";
+    for _ in 0..QUEUE {
+        assert_eq!(post(&intake, path, DENIED).await.status(), StatusCode::OK);
+    }
+    let answer = post(&intake, path, DENIED).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key(header::RETRY_AFTER) && !closes(&answer), "{answer:?}");
+    // What tells of nobody's refusal takes no room.
+    assert_eq!(post(&intake, path, r#"{"message":"started"}"#).await.status(), StatusCode::OK);
+    drop(heard.recv().await);
+    assert_eq!(post(&intake, path, DENIED).await.status(), StatusCode::OK);
+    let taken = std::iter::from_fn(|| heard.try_recv().ok()).count();
+    assert_eq!(taken, QUEUE, "all that was answered with 200, and nothing else");
 }
 
 #[tokio::test]
