@@ -517,6 +517,12 @@ async fn who_calls_too_often_too_much_too_slowly_or_by_an_old_protocol_is_not_he
         .1
     };
     assert_eq!(call(&[], "/v1/invitation").await.trim(), "401");
+    let path = "jsonpath={.items[0].metadata.name}";
+    let name =
+        kubectl(&["-n", NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/component=partners", "-o", path]).await;
+    let metrics = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}:8080/proxy/metrics");
+    let metrics = kubectl(&["get", "--raw", &metrics]).await;
+    assert!(metrics.contains(r#"weir_partner_answers_total{status="401"}"#), "{metrics}");
     let old = call(&["--tls-max", "1.2"], "/v1/invitation").await;
     assert!(old.contains("alert protocol version") && !old.contains("401"), "{old}");
     let large = who.home.join("large");

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kube::Client;
+use prometheus::{IntCounterVec, Opts, Registry};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -56,14 +57,17 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Res
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener.with_context(|| format!("failed to listen on {}", settings.listen))?;
     let readiness = crate::web::Readiness::default();
-    let probes =
-        tokio::spawn(crate::web::serve(settings.probes, readiness.clone(), Default::default(), shutdown.clone()));
+    let registry = Registry::new();
+    let help = "Answers of the partner API, by HTTP status";
+    let answers = IntCounterVec::new(Opts::new("weir_partner_answers_total", help), &["status"])?;
+    registry.register(Box::new(answers.clone()))?;
+    let probes = tokio::spawn(crate::web::serve(settings.probes, readiness.clone(), registry, shutdown.clone()));
     let desk = Arc::new(Desk::open(client, &settings.namespace, &shutdown).await?);
     readiness.set(true);
     info!(address = %settings.listen, "serving partners");
     let limits = Arc::new(Limits::default());
     let routes = move |stream: &TlsStream<TcpStream>, address| {
-        routes::router(desk.clone(), limits.clone(), Peer::of(stream, address))
+        routes::router(desk.clone(), limits.clone(), Peer::of(stream, address), answers.clone())
     };
     server::serve(listener, certificates, BOUNDS, shutdown, routes).await?;
     probes.await.context("the server of probes failed")?.context("failed to serve probes")

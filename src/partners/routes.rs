@@ -6,10 +6,13 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use prometheus::IntCounterVec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::warn;
 
 use super::desk::{Desk, Refused};
 use super::limits::Limits;
@@ -28,8 +31,17 @@ struct Call {
     peer: Peer,
 }
 
-/// The routes, as `peer` calls them.
-pub fn router(desk: Arc<Desk>, limits: Arc<Limits>, peer: Peer) -> Router {
+/// The routes, as `peer` calls them. `answers` counts by status.
+pub fn router(desk: Arc<Desk>, limits: Arc<Limits>, peer: Peer, answers: IntCounterVec) -> Router {
+    let address = peer.address;
+    let count = move |answer: Response| {
+        let status = answer.status();
+        answers.with_label_values(&[status.as_str()]).inc();
+        if status == StatusCode::UNAUTHORIZED {
+            warn!(%address, "somebody who has neither an accepted key nor an invitation was refused");
+        }
+        async { answer }
+    };
     Router::new()
         .route("/v1/invitation", get(look))
         .route("/v1/invitation/contract", get(offered_contract))
@@ -42,6 +54,7 @@ pub fn router(desk: Arc<Desk>, limits: Arc<Limits>, peer: Peer) -> Router {
         .route("/v1/shares/{share}/withdrawal", post(withdraw))
         .fallback(|| async { refused(StatusCode::NOT_FOUND, "there is nothing here") })
         .layer(DefaultBodyLimit::max(LARGEST))
+        .layer(map_response(count))
         .with_state(Call { desk, limits, peer })
 }
 
