@@ -163,6 +163,8 @@ impl ClusterState {
         self.link = Link::Governing;
         self.facts = Some(facts);
         self.recorded = ledger.holders().clone();
+        // Whoever led before may have told of nothing, or of the beginning alone.
+        ledger.grants.iter().for_each(|(principal, recorded)| self.note_begun(principal, recorded));
         self.ledger_read = true;
     }
 
@@ -181,7 +183,8 @@ impl ClusterState {
     /// Notes that brokers took entries of a principal, by what the ledger has of it. Of guests their shares tell.
     pub fn note_begun(&mut self, principal: &str, recorded: &BTreeMap<String, GrantRecord>) {
         let is_binding = |record: &GrantRecord| {
-            share_of_guest(&ObjectKey::new(record.namespace.as_str(), record.name.as_str())).is_none()
+            let is_guest = share_of_guest(&ObjectKey::new(record.namespace.as_str(), record.name.as_str())).is_some();
+            record.holds_access() && !is_guest
         };
         for (binding_uid, _) in recorded.iter().filter(|(_, record)| is_binding(record)) {
             self.begun.entry(binding_uid.clone()).or_default().insert(principal.to_owned());

@@ -82,8 +82,9 @@ pub enum Closed {
     #[error("{0}")]
     Unavailable(String),
     /// It is not what Weir wrote.
+    // However many breaks there are, how to go on is not cut off.
     #[error(
-        "{0}. Find out who did it; then have Weir go on behind it: kubectl annotate trail default {name}={token} --overwrite",
+        "find out who did it; then have Weir go on behind it: kubectl annotate trail default {name}={token} --overwrite. {0}",
         name = crate::api::CONFIRM_ANNOTATION,
         token = .0.token()
     )]
@@ -172,4 +173,20 @@ fn random() -> String {
     // Without randomness no connection was made either.
     let _ = getrandom::fill(&mut bytes);
     crate::domain::event::uuid(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Broken, Closed};
+    use crate::domain::audit::breaks::Break;
+    use crate::domain::conditions::truncated;
+
+    #[test]
+    fn however_many_breaks_there_are_a_condition_says_how_to_go_on() {
+        let junk = |n: i64| Break::Unreadable { offset: n, behind: 7, digest: "d".repeat(16), why: "x".repeat(256) };
+        let broken = Broken((0..20).map(junk).collect());
+        let said = truncated(Closed::Broken(broken.clone()).to_string(), 2048);
+        assert!(said.contains(&format!("weir.dev/confirm={} --overwrite", broken.token())), "{said}");
+        assert!(said.contains("offset 0: "), "{said}");
+    }
 }

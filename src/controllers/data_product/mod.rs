@@ -46,9 +46,9 @@ pub async fn reconcile(product: Arc<DataProduct>, context: Arc<Context>) -> Resu
         return Ok(Action::requeue(PERIODICALLY));
     }
     let (after, far) = status(&context, &product, outcome, &link, Timestamp::now());
-    if product.status.as_ref() != Some(&after) {
-        let uid = product.uid().unwrap_or_default();
-        let before = context.told_of_products.or(&uid, product.status.as_ref());
+    let uid = product.uid().unwrap_or_default();
+    let before = context.told_of_products.or(&uid, product.status.as_ref());
+    if product.status.as_ref() != Some(&after) || before != after {
         announce(&context, &product, (&before, &after), &far).await;
         context.told_of_products.note(&uid, after.clone());
         write_status(&context.client, product.as_ref(), &after).await?;

@@ -122,13 +122,8 @@ fn steps(was: Option<&SharedWith>, now: &SharedWith) -> Vec<(api::Action, &'stat
 }
 
 /// Tells that partners which the share names no more are gone from every broker.
-pub async fn removed<'a>(
-    context: &Context,
-    share: &ExternalShare,
-    key: &ObjectKey,
-    gone: impl Iterator<Item = &'a SharedWith>,
-) {
-    for was in gone.filter(|p| p.phase == SharePhase::Revoking || p.principal.is_some()) {
+pub async fn removed(context: &Context, share: &ExternalShare, key: &ObjectKey, gone: &[SharedWith]) {
+    for was in gone.iter().filter(|p| p.phase == SharePhase::Revoking || p.principal.is_some()) {
         let message = format!("the share does not name Partner {} any more; no broker shows anything of it", was.name);
         let happening = happening(share, key, was, (api::Action::ShareEnded, "Removed", &message));
         let version = share.resource_version().unwrap_or_default();

@@ -67,11 +67,10 @@ pub async fn reconcile(share: Arc<ExternalShare>, context: Arc<Context>) -> Resu
     let mut after = status::status(&share, &seen, copying.map(|c| c.status), now);
     let (leaving, gone) = departed(&context, &share, &guests);
     after.partners.extend(leaving);
-    if share.status.as_ref() != Some(&after) {
-        let before = context.told_of_shares.or(&uid, share.status.as_ref());
+    let before = context.told_of_shares.or(&uid, share.status.as_ref());
+    if share.status.as_ref() != Some(&after) || before != after {
         announce::announce(&context, &share, &key, &seen, (&before, &after)).await;
-        let gone = gone.iter().filter(|was| before.partners.iter().any(|p| p.name == was.name));
-        announce::removed(&context, &share, &key, gone).await;
+        announce::removed(&context, &share, &key, &gone).await;
         context.told_of_shares.note(&uid, after.clone());
         write_status(&context.client, share.as_ref(), &after).await?;
     }
@@ -137,8 +136,8 @@ async fn look<'a>(
 
 /// Partners that the share names no more: those of which something is left, and those of which nothing is.
 fn departed(context: &Context, share: &ExternalShare, guests: &Guests) -> (Vec<SharedWith>, Vec<SharedWith>) {
-    let before = share.status.clone().unwrap_or_default().partners.into_iter();
-    let departed = before.filter(|was| !guests.values().any(|g| g.partner == was.name));
+    let before = context.told_of_shares.or(&share.uid().unwrap_or_default(), share.status.as_ref());
+    let departed = before.partners.into_iter().filter(|was| !guests.values().any(|g| g.partner == was.name));
     let (leaving, gone): (Vec<_>, Vec<_>) = departed.partition(|was| {
         let uid = guest_uid(&share.uid().unwrap_or_default(), was.uid.as_deref().unwrap_or_default());
         let known = context.world.index().client_cluster(&uid).is_some();
@@ -188,8 +187,8 @@ async fn finish(share: &ExternalShare, key: &ObjectKey, context: &Context) -> Re
 fn everybody(context: &Context, share: &ExternalShare, key: &ObjectKey) -> BTreeSet<String> {
     let now = context.world.index().guests(key).cloned().unwrap_or_default();
     let uid = share.uid().unwrap_or_default();
-    let before = share.status.iter().flat_map(|s| &s.partners);
-    let before = before.map(|p| guest_uid(&uid, p.uid.as_deref().unwrap_or_default()));
+    let before = context.told_of_shares.or(&uid, share.status.as_ref());
+    let before = before.partners.iter().map(|p| guest_uid(&uid, p.uid.as_deref().unwrap_or_default()));
     let copiers = context.world.index().copy(key).map(|copy| [copy.source.uid.clone(), copy.target.uid.clone()]);
     let copiers = copiers.into_iter().flatten();
     now.values().map(|guest| guest.uid.clone()).chain(before).chain(copiers).collect()

@@ -58,11 +58,14 @@ pub async fn reconcile(binding: Arc<RoleBinding>, context: Arc<Context>) -> Resu
     let seen = context.watches.usage(&uid, before.usage.as_ref(), &resolution.clusters);
     let told = (published, seen.or_else(|| before.usage.clone()));
     let after = status::status(&binding, &resolution, &live, told, Timestamp::now());
-    if after != before {
-        let (told, entries) = (context.announced.correct(&uid, before), status::entries(&live));
+    let (told, entries) = (context.announced.correct(&uid, before.clone()), status::entries(&live));
+    if after != before || after.entries != told.entries {
         let was = told.entries.as_ref();
         let gains_nothing = was.is_some_and(|was| context.announced.gains_nothing(&uid, was, &entries));
-        let news = news::of_change(&told, &after, gains_nothing, &live.progress);
+        let mut news = news::of_change(&told, &after, gains_nothing, &live.progress);
+        if let Some(news) = news.as_mut().filter(|_| after.entries.is_none()) {
+            news.name(forget_begun(&context, &uid));
+        }
         announce(&context, &binding, (&told, &after), news, &live.progress).await;
         context.announced.note(&uid, after.entries.clone(), &entries);
         write_status(&context.client, binding.as_ref(), &after).await?;
@@ -85,12 +88,13 @@ async fn finish(binding: &RoleBinding, context: &Context) -> Result<Action, Reco
     let before = context.announced.correct(&uid, binding.status.clone().unwrap_or_default());
     if blocking.waiting.is_empty() {
         context.patience.forget(Some(&uid));
-        let news = news::of_deletion(before, forget_begun(context, &uid), blocking.abandoned.as_deref());
+        let news = news::of_deletion(before, begun(context, &uid), blocking.abandoned.as_deref());
         if let Some(news) = news {
             context.record(news_of(binding, &news), "deleted").await;
         }
         remove_finalizer(&context.client, binding).await?;
         context.announced.forget(&uid);
+        forget_begun(context, &uid);
         return Ok(Action::await_change());
     }
     let (progress, working) = blocking.progress();
@@ -105,7 +109,13 @@ async fn finish(binding: &RoleBinding, context: &Context) -> Result<Action, Reco
     Ok(Action::requeue(PERIODICALLY))
 }
 
-/// The principals that any cluster began to give something to by the binding, of which no end was told. Once: it is told now.
+/// The principals that any cluster began to give something to by the binding, of which no end was told.
+fn begun(context: &Context, uid: &str) -> BTreeSet<String> {
+    let handles = context.world.handles();
+    handles.into_values().filter_map(|handle| handle.state().begun.get(uid).cloned()).flatten().collect()
+}
+
+/// The same, once: it is told now.
 fn forget_begun(context: &Context, uid: &str) -> BTreeSet<String> {
     let handles = context.world.handles();
     handles.into_values().filter_map(|handle| handle.state().begun.remove(uid)).flatten().collect()
@@ -135,9 +145,6 @@ async fn announce(
         told.push((asked.by_requester_of(binding), format!("{:?}", binding.metadata.generation)));
     }
     if let Some(news) = &news {
-        if after.entries.is_none() {
-            forget_begun(context, &binding.uid().unwrap_or_default());
-        }
         let mut happening = news_of(binding, news);
         if matches!(news.action, api::Action::AccessGranted | api::Action::AccessNarrowed) {
             // A role that widens, or narrows, does so to its bindings.

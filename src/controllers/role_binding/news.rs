@@ -19,6 +19,14 @@ pub struct News {
     pub about: RoleBindingStatus,
 }
 
+impl News {
+    /// Names these principals, too.
+    pub fn name(&mut self, principals: BTreeSet<String>) {
+        let named = std::mem::take(&mut self.about.principals);
+        self.about.principals = named.into_iter().chain(principals).collect::<BTreeSet<_>>().into_iter().collect();
+    }
+}
+
 /// Of a binding whose status was told as `before`, and is to say `after`, which for all that is known has nothing that it had not
 /// before: `gains_nothing`.
 pub fn of_change(
@@ -58,8 +66,6 @@ pub fn of_deletion(before: RoleBindingStatus, begun: BTreeSet<String>, abandoned
         };
         return is_asking(&before).then(|| withdrawn(before));
     }
-    let principals: BTreeSet<_> = before.principals.iter().cloned().chain(begun).collect();
-    let about = RoleBindingStatus { principals: principals.into_iter().collect(), ..before };
     let (action, reason, message) = match abandoned {
         None => (Action::AccessRevoked, "Deleted", "the binding was deleted".to_owned()),
         Some(cluster) => {
@@ -70,7 +76,9 @@ pub fn of_deletion(before: RoleBindingStatus, begun: BTreeSet<String>, abandoned
             (Action::AccessOrphaned, "ClusterAbandoned", message)
         }
     };
-    Some(News { action, reason, message, about })
+    let mut news = News { action, reason, message, about: before };
+    news.name(begun);
+    Some(news)
 }
 
 /// Whether the status says that it waits for an owner.

@@ -115,7 +115,13 @@ impl Proof {
             }
             // What lies behind follows upon what lies before, or else it is a break of its own.
             Err(why) => {
-                self.is_too_short |= self.is_tail && self.head.is_none();
+                if self.head.is_none() {
+                    self.is_too_short = self.is_tail;
+                    // What it was found behind is past the topic's retention by now.
+                    if self.retention.is_some() && !self.is_tail {
+                        return None;
+                    }
+                }
                 let behind = self.head.as_ref().map_or(0, |head| head.records);
                 let (digest, why) = (short(&record.value), fit(&why));
                 self.found.add(offset, Break::Unreadable { offset, behind, digest, why });
@@ -147,7 +153,13 @@ impl Proof {
         let head = Head::behind(&record.value, link);
         self.meet(offset, &head);
         if event.action == Action::AuditTrailBroken && event.reason == CONFIRMED {
-            self.told.extend(event.entries.iter().flat_map(|entry| tokens(entry)));
+            let confirmed: BTreeSet<_> = event.entries.iter().flat_map(|entry| tokens(entry)).collect();
+            // Behind it all is sealed again: that it once was not is seen by this alone.
+            let unsealed = self.head.as_ref().map(|head| Break::Unsealed { records: head.records });
+            if let Some(unsealed) = unsealed.filter(|what| confirmed.contains(&what.token())) {
+                self.found.add(offset, unsealed);
+            }
+            self.told.extend(confirmed);
         }
         self.proven.chain.clone_from(&link.id);
         self.proven.records = head.records;

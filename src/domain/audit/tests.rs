@@ -239,6 +239,15 @@ fn what_is_past_retention_is_not_missing() {
     };
     assert!(end(hour).is_err());
     assert!(end(hour + hour).is_ok());
+    // What somebody confirmed once, and is by now the first that is there.
+    let (mut records, _) = chain(3);
+    records[0].value = b"junk".to_vec();
+    let first_is_junk = |retention| {
+        let mut proof = Proof::new(vec![signer().public_key()], None, retention);
+        (0..).zip(&records).for_each(|(offset, record)| drop(proof.take(offset, record)));
+        proof.end(Timestamp::UNIX_EPOCH)
+    };
+    assert!(first_is_junk(Some(hour)).is_ok() && first_is_junk(None).is_err());
 }
 
 #[test]
@@ -324,6 +333,17 @@ fn weir_goes_on_behind_its_own_words_only() {
         *records.last_mut().unwrap() = forged.clone();
         assert!(unsealed(&records));
     }
+    // Somebody confirms it, and Weir goes on behind it: it is not forgotten.
+    let broken = Broken(seen(&records).unwrap_err());
+    let mut head = end_of(&records);
+    push(
+        &mut records,
+        &mut head,
+        &of_trail(Action::AuditTrailBroken, CONFIRMED, &broken.to_string(), broken.entries(), "1"),
+    );
+    sign(&mut records, &mut head);
+    assert_eq!(prove(&records, None).unwrap().confirmed, broken.0);
+    assert!(seen(&records).is_ok());
 }
 
 /// What somebody may do to a topic.
