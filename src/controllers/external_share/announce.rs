@@ -43,7 +43,8 @@ pub async fn announce(
             let mut happening = happening(share, key, now, (action, reason, &message));
             if matches!(action, api::Action::ShareStarted | api::Action::ShareResumed) {
                 let found = found.iter().find(|f| f.seen.guest.partner == now.name);
-                happening.entries = found.map(|f| f.entries.clone()).unwrap_or_default();
+                let entries = found.into_iter().flat_map(|f| &f.grants).flat_map(|grant| &grant.entries);
+                happening.entries = entries.map(ToString::to_string).collect();
             }
             if action == api::Action::CredentialFetched {
                 happening = happening.by(api::ActorType::Partner, format!("{PARTNER_REVIEWER}{}", now.name));

@@ -20,7 +20,8 @@ use super::live::{evidence, live};
 use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use super::removal::blocking;
-use crate::api::{ExternalShare, Reason, SharedWith};
+use crate::api::{ExternalShare, ExternalShareStatus, Reason, SharedWith};
+use crate::domain::binding::Grant;
 use crate::domain::conditions::Progress;
 use crate::domain::evidence::Evidence;
 use crate::domain::names::{ObjectKey, guest_uid};
@@ -65,9 +66,9 @@ pub async fn reconcile(share: Arc<ExternalShare>, context: Arc<Context>) -> Resu
         return Ok(Action::requeue(patience::LIMIT));
     }
     let mut after = status::status(&share, &seen, copying.map(|c| c.status), now);
-    let (leaving, gone) = departed(&context, &share, &guests);
-    after.partners.extend(leaving);
     let before = context.told_of_shares.or(&uid, share.status.as_ref());
+    let (leaving, gone) = departed(&context, &uid, &before, &guests);
+    after.partners.extend(leaving);
     if share.status.as_ref() != Some(&after) || before != after {
         announce::announce(&context, &share, &key, &seen, (&before, &after)).await;
         announce::removed(&context, &share, &key, &gone).await;
@@ -90,7 +91,7 @@ struct Found<'a> {
     evidence: Option<Evidence>,
     usage: Option<Usage>,
     /// What every broker shows of it.
-    entries: Vec<String>,
+    grants: Vec<Arc<Grant>>,
 }
 
 /// Looks at one partner, and takes the next step in the life of its credentials; `None` where nothing new can be said yet.
@@ -130,16 +131,19 @@ async fn look<'a>(
         ready: format!("reads {} topics; every broker shows {entries} entries", guest.resolution.topics.len()),
     };
     let evidence = evidence(context, &guest.uid);
-    let entries = access.grants.iter().flat_map(|grant| grant.entries.iter()).map(ToString::to_string).collect();
-    Ok(Some(Found { seen, credential, evidence, usage: context.usages.get(&guest.uid), entries }))
+    Ok(Some(Found { seen, credential, evidence, usage: context.usages.get(&guest.uid), grants: access.grants }))
 }
 
 /// Partners that the share names no more: those of which something is left, and those of which nothing is.
-fn departed(context: &Context, share: &ExternalShare, guests: &Guests) -> (Vec<SharedWith>, Vec<SharedWith>) {
-    let before = context.told_of_shares.or(&share.uid().unwrap_or_default(), share.status.as_ref());
-    let departed = before.partners.into_iter().filter(|was| !guests.values().any(|g| g.partner == was.name));
+fn departed(
+    context: &Context,
+    share_uid: &str,
+    before: &ExternalShareStatus,
+    guests: &Guests,
+) -> (Vec<SharedWith>, Vec<SharedWith>) {
+    let departed = before.partners.iter().filter(|was| !guests.values().any(|g| g.partner == was.name)).cloned();
     let (leaving, gone): (Vec<_>, Vec<_>) = departed.partition(|was| {
-        let uid = guest_uid(&share.uid().unwrap_or_default(), was.uid.as_deref().unwrap_or_default());
+        let uid = guest_uid(share_uid, was.uid.as_deref().unwrap_or_default());
         let known = context.world.index().client_cluster(&uid).is_some();
         known || context.world.handles().values().any(|handle| !handle.state().is_free_of(&uid))
     });
@@ -153,13 +157,13 @@ async fn finish(share: &ExternalShare, key: &ObjectKey, context: &Context) -> Re
     }
     let uid = share.uid().unwrap_or_default();
     context.bundles.keep_only(&uid, &[]).await?;
-    let guests = everybody(context, share, key);
+    let before = context.told_of_shares.or(&uid, share.status.as_ref());
+    let guests = everybody(context, &uid, &before, key);
     let uids: Vec<_> = guests.iter().map(String::as_str).collect();
     let copy = context.world.index().copy(key).cloned();
     let remains = copy.as_ref().and_then(|copy| copying::look(context, share, copy).remains);
     let blocking = blocking(context, concerned(context, share, &uids), &uids);
     if blocking.waiting.is_empty() && remains.is_none() {
-        let before = context.told_of_shares.or(&uid, share.status.as_ref());
         announce::ended(context, share, key, &before, blocking.abandoned.as_deref()).await;
         context.patience.forget(Some(&uid));
         context.copies.forget(&uid);
@@ -184,11 +188,9 @@ async fn finish(share: &ExternalShare, key: &ObjectKey, context: &Context) -> Re
 }
 
 /// UIDs of all guests that the share has, or had of late.
-fn everybody(context: &Context, share: &ExternalShare, key: &ObjectKey) -> BTreeSet<String> {
+fn everybody(context: &Context, share_uid: &str, before: &ExternalShareStatus, key: &ObjectKey) -> BTreeSet<String> {
     let now = context.world.index().guests(key).cloned().unwrap_or_default();
-    let uid = share.uid().unwrap_or_default();
-    let before = context.told_of_shares.or(&uid, share.status.as_ref());
-    let before = before.partners.iter().map(|p| guest_uid(&uid, p.uid.as_deref().unwrap_or_default()));
+    let before = before.partners.iter().map(|p| guest_uid(share_uid, p.uid.as_deref().unwrap_or_default()));
     let copiers = context.world.index().copy(key).map(|copy| [copy.source.uid.clone(), copy.target.uid.clone()]);
     let copiers = copiers.into_iter().flatten();
     now.values().map(|guest| guest.uid.clone()).chain(before).chain(copiers).collect()
