@@ -26,6 +26,7 @@ use tracing::{error, info, warn};
 
 use crate::api::{AccessApproval, Action, Invitation};
 use crate::audit::intake::{self, Tokens};
+use crate::controllers::announced::Announced;
 use crate::controllers::audit::Trail;
 use crate::controllers::context::Context;
 use crate::controllers::copies::Copies;
@@ -36,7 +37,6 @@ use crate::controllers::metrics::Metrics;
 use crate::controllers::patience::Patience;
 use crate::controllers::publisher::{Publisher, wake_owners};
 use crate::controllers::reconcile::reconcile_kind;
-use crate::controllers::role_binding::Announced;
 use crate::controllers::usages::{self, Usages};
 use crate::controllers::watching::{self, Watches};
 use crate::controllers::world::{Queues, World};
@@ -44,6 +44,7 @@ use crate::controllers::{
     audit, data_product, decisions, external_share, partner, replication, role_binding, stream_client, stream_cluster,
     stream_role,
 };
+use crate::domain::audit::callers::{Callers, INTAKE};
 use crate::domain::bundle::{ROTATE_ANNOTATION, SHARE_LABEL, guest_of, share_of};
 use crate::domain::event::Happening;
 use crate::domain::index::Update;
@@ -57,6 +58,7 @@ use crate::k8s::feed::{Fed, feed, feed_labelled};
 use crate::k8s::lease::Candidate;
 use crate::k8s::objects::object_ref;
 use crate::k8s::policies::are_approvals_enforced;
+use crate::k8s::reports::Reports;
 use crate::tls::server::Certificates;
 use crate::web::{Readiness, serve};
 
@@ -239,14 +241,16 @@ async fn lead(
     let mut recording = tokio::spawn(audit::run(context.clone(), told));
     tasks.spawn(audit::deliver(context.clone()));
     let (heard, to_count) = intake::channel();
+    let callers = Arc::new(Callers::new(INTAKE));
     if let Some(intake) = intake {
         let tokens = Tokens::default();
-        intake::take(intake, tokens.clone(), heard.clone(), &registry, shutdown.clone())
+        intake::take(intake, tokens.clone(), (heard.clone(), callers.clone()), &registry, shutdown.clone())
             .context("failed to register metrics")?;
         tasks.spawn(audit::tokens(context.clone(), tokens));
     }
     tasks.spawn(audit::follow(context.clone(), heard));
-    let mut hearing = tokio::spawn(audit::hear(context.clone(), to_count, settings.address));
+    tasks.spawn(audit::turned_away(context.clone(), Reports::new(context.client.clone(), &settings.namespace)));
+    let mut hearing = tokio::spawn(audit::hear(context.clone(), to_count, callers, settings.address));
     let (at_once, soon) = (Duration::from_millis(1), Duration::from_millis(300));
     tasks.spawn(reconcile_kind(context.clone(), cluster_store, cluster_queue, at_once, stream_cluster::reconcile));
     tasks.spawn(reconcile_kind(context.clone(), product_store, product_queue, soon, data_product::reconcile));

@@ -10,7 +10,7 @@ use harness::brokers::{groups, reads, topic_entry, writes};
 use harness::manifests::{
     account, binding, binding_with, client, client_with, privilege, product, product_with, role, role_with,
 };
-use harness::shell::{kubectl, try_run};
+use harness::shell::{kubectl, run, try_run};
 use harness::{Harness, SOON, Tenant};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
 use serde_json::json;
@@ -48,6 +48,60 @@ async fn a_binding_gives_exactly_what_its_role_says_on_every_broker() {
     h.brokers.let_fetch(&login, &format!("{}.orders.refunded", owner.name), ProbeOutcome::Denied).await;
     // One for a binding, not for an entry.
     consumer.told(Action::AccessGranted, 1).await;
+    consumer.end().await;
+    owner.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn what_came_and_what_went_is_told_and_all_of_it_is_evidence() {
+    let h = Harness::start().await;
+    let (owner, consumer) = (h.tenant("owner").await, h.tenant("consumer").await);
+    let streams: Vec<_> = (0..25).map(|n| format!("s{n}")).collect();
+    let names: Vec<_> = streams.iter().map(String::as_str).collect();
+    owner.apply(&product("orders", &names)).await;
+    consumer.apply(&client("app")).await;
+    owner.apply(&role("reader", "orders", &names[..24], "Read")).await;
+    consumer.apply(&binding("b", &owner.name, "reader", "app")).await;
+    consumer.ready::<RoleBinding>("b").await;
+    let app = consumer.principal("app").await;
+    let entry = |stream: &str| reads(&app, &format!("{}.orders.{stream}", owner.name)).to_string();
+    let granted = consumer.told(Action::AccessGranted, 1).await.remove(0).spec;
+    assert_eq!((granted.entries.len(), granted.entry_count), (20, Some(25)), "24 topics and the groups: {granted:#?}");
+    // One comes and one goes.
+    owner.apply(&role("reader", "orders", &names[1..], "Read")).await;
+    let narrowed = consumer.told(Action::AccessNarrowed, 1).await.remove(0).spec;
+    assert_eq!((narrowed.entries, narrowed.entry_count), (vec![entry("s0")], None));
+    let widened = consumer.told(Action::AccessGranted, 2).await;
+    let widened = widened.iter().find(|e| e.spec.reason == "Widened").expect("one of them");
+    assert_eq!(widened.spec.entries, [entry("s24")]);
+    consumer.delete_and_wait::<RoleBinding>("b").await;
+    let evidence = run("weir", &["audit", "evidence", "-n", &consumer.name, "rolebinding/b"]).await;
+    let of = |action: &str| evidence.split("\n\n").find(|part| part.contains(action)).unwrap_or_default();
+    let (granted, revoked) = (of("  AccessGranted  "), of("  AccessRevoked  "));
+    for stream in &names[..24] {
+        assert!(granted.contains(&entry(stream)), "{stream}: {evidence}");
+    }
+    for stream in &names[1..] {
+        assert!(revoked.contains(&entry(stream)), "{stream}: {evidence}");
+    }
+    consumer.end().await;
+    owner.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn who_reads_a_product_is_told_that_it_is_classified_otherwise() {
+    let h = Harness::start().await;
+    let (owner, consumer) = owner_and_consumer(&h).await;
+    owner.apply(&role("reader", "orders", &["placed"], "Read")).await;
+    consumer.apply(&binding("b", &owner.name, "reader", "app")).await;
+    consumer.ready::<RoleBinding>("b").await;
+    owner.patch::<DataProduct>("orders", json!({"spec": {"classification": "Confidential"}})).await;
+    let theirs = consumer.told(Action::ProductReclassified, 1).await.remove(0).spec;
+    let own = owner.told(Action::ProductReclassified, 1).await.remove(0).spec;
+    assert_eq!(theirs, own, "one event, in both namespaces");
+    assert_eq!(own.object.name, "orders");
     consumer.end().await;
     owner.end().await;
 }

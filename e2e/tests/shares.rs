@@ -548,6 +548,7 @@ async fn who_calls_too_often_too_much_too_slowly_or_by_an_old_protocol_is_not_he
     assert!(!slow_body.contains("HTTP/1.1 2"), "{slow_body}");
 
     // A guess a time, up to so many a minute; another address is heard meanwhile.
+    let began = jiff::Timestamp::now();
     let guesses = call(&["--header", "Authorization: Bearer guess"], "/v1/invitation?[1-150]").await;
     let of = |code: &str| guesses.lines().filter(|line| *line == code).count();
     assert!(of("429") >= 10 && of("404") + of("401") + of("403") >= 50 && of("200") == 0, "{guesses}");
@@ -570,5 +571,6 @@ async fn who_calls_too_often_too_much_too_slowly_or_by_an_old_protocol_is_not_he
     )
     .await;
     assert_eq!(other, "401");
+    h.turned_away("weir-partners", began, 150).await;
     who.leave(&h).await;
 }

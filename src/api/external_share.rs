@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access_approval::{ApprovedStream, Side};
 use super::replication::{Destination, History, ReplicationStatus, TargetTopicPolicy};
+use super::role_binding::EntriesStatus;
 use super::shared::{Pattern, Quotas};
 use super::stream_client::{CredentialStatus, CredentialType, Rotation};
 
@@ -205,6 +206,9 @@ pub struct SharedWith {
     /// The topics that it may read now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<String>,
+    /// The entries that every broker was last seen to have for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entries: Option<EntriesStatus>,
     /// Every version that the cluster still knows, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<CredentialStatus>,

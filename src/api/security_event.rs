@@ -55,12 +55,18 @@ pub struct SecurityEventSpec {
     /// The Kafka cluster that it is about, as the StreamCluster's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// The principals concerned, without `User:`, the first twenty.
+    /// The principals concerned, without `User:`; in a SecurityEvent the first twenty, on record all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub principals: Vec<String>,
-    /// The entries concerned, as Kafka has them, the first twenty.
+    /// How many principals there are, where not all are named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal_count: Option<i64>,
+    /// The entries concerned, as Kafka has them: those that were given, or taken. In a SecurityEvent the first twenty, on record all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<String>,
+    /// How many entries there are, where not all are named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry_count: Option<i64>,
     /// Who made the request that it is about, and who changed it, as the API server knows them, the first fifty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requested_by: Vec<String>,
@@ -120,6 +126,8 @@ pub enum EventSource {
     BrokerLog,
     /// Confluent Server's audit log.
     ConfluentAuditLog,
+    /// Weir's own endpoints, the intake and the partner API: whom they turned away.
+    Endpoint,
     /// What consumer groups commit, who is in them, and where topics end: Weir asks the brokers.
     ConsumerGroups,
     /// The rates that brokers' quotas go by, as exporters of their metrics tell them.

@@ -5,7 +5,7 @@
 
 mod tokens;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http_body_util::BodyExt;
+use jiff::Timestamp;
 use prometheus::{IntCounterVec, Opts, Registry};
 use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
@@ -28,8 +29,9 @@ use tokio_util::sync::CancellationToken;
 use tower_http::decompression::RequestDecompressionLayer;
 
 pub use self::tokens::{Digested, Known, Taken, Tokens, digest};
-use crate::domain::audit::heard::Refusal;
+use crate::domain::audit::callers::Callers;
 use crate::domain::audit::heard::post::{self, Unfit};
+use crate::domain::audit::heard::{Refusal, fit};
 use crate::tls::server::{Bounds, Certificates, serve};
 
 /// The largest body that is taken, in bytes, once it is decompressed.
@@ -117,6 +119,7 @@ pub fn channel() -> (ToCount, mpsc::Receiver<Heard>) {
 struct Intake {
     tokens: Tokens,
     heard: ToCount,
+    callers: Arc<Callers>,
     records: IntCounterVec,
     bodies: Arc<Semaphore>,
     parsing: Arc<Semaphore>,
@@ -154,14 +157,14 @@ pub async fn pass_on(listener: &TcpListener, leader: Leader, leading: Cancellati
     }
 }
 
-/// Takes what is posted until `shutdown`, and passes it to `heard`.
+/// Takes what is posted until `shutdown`, and passes it to `heard`; who has no token is counted among the `callers`.
 ///
 /// # Errors
 /// The metrics are there already.
 pub fn take(
     (listener, certificates): (TcpListener, Certificates),
     tokens: Tokens,
-    heard: ToCount,
+    (heard, callers): (ToCount, Arc<Callers>),
     registry: &Registry,
     shutdown: CancellationToken,
 ) -> prometheus::Result<()> {
@@ -169,18 +172,20 @@ pub fn take(
     let records = IntCounterVec::new(Opts::new("weir_intake_records_total", help), &["result"])?;
     registry.register(Box::new(records.clone()))?;
     let places = |n| Arc::new(Semaphore::new(n));
-    let router = router(Intake { tokens, heard, records, bodies: places(AT_ONCE), parsing: places(PARSED) });
-    tokio::spawn(serve(listener, certificates, BOUNDS, shutdown, move |_, _| router.clone()));
+    let intake = Intake { tokens, heard, callers, records, bodies: places(AT_ONCE), parsing: places(PARSED) };
+    let routes = move |_: &_, address: SocketAddr| router(intake.clone(), address.ip());
+    tokio::spawn(serve(listener, certificates, BOUNDS, shutdown, routes));
     Ok(())
 }
 
-fn router(intake: Intake) -> Router {
+/// The routes, as somebody calls them from `address`.
+fn router(intake: Intake, address: IpAddr) -> Router {
     Router::new()
         .route("/v1/clusters/{cluster}/logs", post(take_logs))
         .fallback(nothing_there)
         .layer(RequestDecompressionLayer::new())
         .layer(map_response(close_unless_taken))
-        .with_state(intake)
+        .with_state((intake, address))
 }
 
 async fn nothing_there(request: Request) -> Response {
@@ -205,7 +210,7 @@ pub fn certificates(directory: &std::path::Path) -> anyhow::Result<Certificates>
 }
 
 async fn take_logs(
-    State(intake): State<Intake>,
+    State((intake, address)): State<(Intake, IpAddr)>,
     Path(cluster): Path<String>,
     headers: HeaderMap,
     request: Request,
@@ -221,6 +226,9 @@ async fn take_logs(
         Some(true) => {}
         Some(false) => {
             count("unauthorized", 1);
+            let shown = if token.is_some() { "shows a token that is none" } else { "shows no token" };
+            let why = format!("it {shown} of StreamCluster {}", fit(&cluster));
+            intake.callers.turn_away(address, why, Timestamp::now());
             hear_out(request).await;
             let why = "this takes the header Authorization: Bearer TOKEN, with a token of the StreamCluster";
             return refused(StatusCode::UNAUTHORIZED, why);

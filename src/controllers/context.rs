@@ -11,6 +11,7 @@ use kube::Client;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::announced::Announced;
 use super::applier::SessionError;
 use super::audit::{Standing, Trail};
 use super::copies::Copies;
@@ -18,7 +19,6 @@ use super::fences::Fences;
 use super::last_told::LastTold;
 use super::patience::Patience;
 use super::publisher::Publisher;
-use super::role_binding::Announced;
 use super::usages::Usages;
 use super::watching::Watches;
 use super::world::World;
@@ -124,7 +124,11 @@ impl Context {
     pub async fn intend(&self, happening: Happening, gains: &[Gain]) -> Result<(), Problem> {
         let now = Timestamp::now();
         let parts = in_parts(&happening, gains).into_iter().enumerate();
-        let told = parts.map(|(n, part)| async move { self.trail.intend(part, &format!("{now}/{n}")).await });
+        let told = parts.map(|(n, part)| {
+            let count = i64::try_from(part.entries.len()).unwrap_or(i64::MAX);
+            let part = Happening { count, ..part };
+            async move { self.trail.intend(part, &format!("{now}/{n}")).await }
+        });
         futures::stream::iter(told).buffered(PARTS_AT_ONCE).try_collect().await
     }
 

@@ -3,6 +3,7 @@
 //! Watches feed the [`world`]'s index; each change wakes the [`applier`] of the clusters that it touches; what comes of it
 //! wakes the reconciler of the objects concerned, which only report.
 
+pub mod announced;
 pub mod applier;
 pub mod audit;
 pub mod context;

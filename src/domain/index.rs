@@ -346,6 +346,13 @@ impl Index {
         self.bindings_of_product.to(key).filter(|by| share_of_guest(by).is_none()).count()
     }
 
+    /// Namespaces of RoleBindings that give access to a product, the first `most`.
+    pub fn consumers_of(&self, product: &ObjectKey, most: usize) -> BTreeSet<String> {
+        let bindings = self.bindings_of_product.to(product).filter(|by| share_of_guest(by).is_none());
+        let namespaces: BTreeSet<_> = bindings.map(|binding| binding.namespace.clone()).collect();
+        namespaces.into_iter().take(most).collect()
+    }
+
     /// The next moment at which a binding expires.
     pub fn next_expiry(&self) -> Option<Timestamp> {
         self.expiries.first().map(|(at, _)| *at)

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::objects::as_weir;
 use crate::api::{SecurityEvent, SecurityEventSpec, UNRECORDED_LABEL};
-use crate::domain::event::labels;
+use crate::domain::event::{in_short, labels};
 
 /// Writes both kinds of events.
 #[derive(Clone)]
@@ -135,7 +135,7 @@ impl Events {
             ..ObjectMeta::default()
         };
         let api: Api<SecurityEvent> = Api::namespaced(self.client.clone(), namespace);
-        match api.create(&as_weir(), &SecurityEvent { metadata, spec: spec.clone() }).await {
+        match api.create(&as_weir(), &SecurityEvent { metadata, spec: in_short(spec) }).await {
             Ok(_) => Ok(Made::There),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Made::There),
             Err(error @ kube::Error::Api(_)) if is_gone(&error) => Ok(Made::NoNamespace(error)),

@@ -10,5 +10,6 @@ pub mod lease;
 pub mod objects;
 pub mod policies;
 pub mod publish;
+pub mod reports;
 pub mod strimzi;
 pub mod workers;

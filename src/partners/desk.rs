@@ -282,7 +282,7 @@ impl Desk {
 
     fn known_share(&self, key: &str, share: &str) -> Result<Between, Refused> {
         let known = self.known(key).into_iter().find(|between| between.id() == share);
-        known.ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "no such share was accepted with this certificate"))
+        known.ok_or_else(|| Refused::new(StatusCode::FORBIDDEN, "no such share was accepted with this certificate"))
     }
 
     /// The share and the partner of a partner's decision, as they are now.

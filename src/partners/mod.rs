@@ -7,11 +7,13 @@
 //! | [`limits`] | how much a caller may ask |
 //! | [`routes`] | HTTP |
 //! | [`desk`] | what each call does |
+//! | [`turned_away`] | who gets nothing is reported to the operator |
 
 mod desk;
 mod limits;
 mod routes;
 mod tls;
+mod turned_away;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,6 +31,8 @@ use tracing::info;
 use self::desk::Desk;
 use self::limits::Limits;
 use self::tls::Peer;
+use crate::domain::audit::callers::{Callers, PARTNERS};
+use crate::k8s::reports::Reports;
 use crate::tls::server::{self, Bounds, Certificates};
 
 /// What callers may take up.
@@ -62,13 +66,17 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Res
     let answers = IntCounterVec::new(Opts::new("weir_partner_answers_total", help), &["status"])?;
     registry.register(Box::new(answers.clone()))?;
     let probes = tokio::spawn(crate::web::serve(settings.probes, readiness.clone(), registry, shutdown.clone()));
+    let reports = Reports::new(client.clone(), &settings.namespace);
     let desk = Arc::new(Desk::open(client, &settings.namespace, &shutdown).await?);
+    let callers = Arc::new(Callers::new(PARTNERS));
+    let reporting = tokio::spawn(turned_away::report(callers.clone(), reports, shutdown.clone()));
     readiness.set(true);
     info!(address = %settings.listen, "serving partners");
     let limits = Arc::new(Limits::default());
     let routes = move |stream: &TlsStream<TcpStream>, address| {
-        routes::router(desk.clone(), limits.clone(), Peer::of(stream, address), answers.clone())
+        routes::router(desk.clone(), limits.clone(), Peer::of(stream, address), (answers.clone(), callers.clone()))
     };
     server::serve(listener, certificates, BOUNDS, shutdown, routes).await?;
+    reporting.await.context("the reporter of callers failed")?;
     probes.await.context("the server of probes failed")?.context("failed to serve probes")
 }

@@ -9,14 +9,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use jiff::Timestamp;
 use prometheus::IntCounterVec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tracing::warn;
 
 use super::desk::{Desk, Refused};
 use super::limits::Limits;
 use super::tls::Peer;
+use crate::domain::audit::callers::Callers;
 use crate::domain::exchange::{Accept, Because, Refusal};
 use crate::domain::secret::Secret;
 
@@ -31,14 +32,18 @@ struct Call {
     peer: Peer,
 }
 
-/// The routes, as `peer` calls them. `answers` counts by status.
-pub fn router(desk: Arc<Desk>, limits: Arc<Limits>, peer: Peer, answers: IntCounterVec) -> Router {
+/// The routes, as `peer` calls them. `answers` counts by status; who is turned away is counted among the `callers`.
+pub fn router(
+    desk: Arc<Desk>,
+    limits: Arc<Limits>,
+    peer: Peer,
+    (answers, callers): (IntCounterVec, Arc<Callers>),
+) -> Router {
     let address = peer.address;
     let count = move |answer: Response| {
-        let status = answer.status();
-        answers.with_label_values(&[status.as_str()]).inc();
-        if status == StatusCode::UNAUTHORIZED {
-            warn!(%address, "somebody who has neither an accepted key nor an invitation was refused");
+        answers.with_label_values(&[answer.status().as_str()]).inc();
+        if let Some(why) = turned_away(answer.status()) {
+            callers.turn_away(address, why.to_owned(), Timestamp::now());
         }
         async { answer }
     };
@@ -86,6 +91,16 @@ impl Call {
 
     fn heard(&self) -> Result<(), Refused> {
         if self.limits.allow(self.peer.address) { Ok(()) } else { Err(too_many()) }
+    }
+}
+
+/// Why somebody gets nothing at all, by the status of the answer.
+fn turned_away(status: StatusCode) -> Option<&'static str> {
+    match status {
+        StatusCode::UNAUTHORIZED => Some("it has neither an accepted key nor an invitation that can be answered"),
+        StatusCode::FORBIDDEN => Some("no such share was accepted with its certificate"),
+        StatusCode::TOO_MANY_REQUESTS => Some("it asked too often"),
+        _ => None,
     }
 }
 

@@ -290,6 +290,15 @@ pub async fn requests_are_stamped(cluster: &Cluster) -> Result<()> {
         let changed = api.patch(name, &dry, &Patch::Merge(&patch)).await?;
         ensure!(stamp(&changed) == expected, "{name}, {annotations}, {spec}: got {:?}", stamp(&changed));
     }
+    let forged = |kind, spec| annotated(&object(kind, "", "new", spec), "{weir.dev/requesters: alice}");
+    for (by, manifest) in [
+        (Platform, forged("Partner", "spec: {organisation: Acme}")),
+        (Platform, forged("StreamCluster", "spec: {bootstrapServers: ['broker:9093']}")),
+        (Owner, role("alice")),
+    ] {
+        let made = dry_run(cluster, by, &manifest).await?;
+        ensure!(stamp(&made) == Some(cluster.user(by).as_str()), "{manifest}: got {:?}", stamp(&made));
+    }
     for annotations in ["confirm: t", "confirm: t, weir.dev/confirmed-by: alice"] {
         let (api, patch) = target(cluster, Root, &confirmed(annotations))?;
         let dry = PatchParams { dry_run: true, ..PatchParams::default() };

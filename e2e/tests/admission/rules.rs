@@ -530,6 +530,7 @@ fn quota_metrics() -> Vec<Case> {
 
 fn trails() -> Vec<Case> {
     let change = |spec: &str| object("AuditTrail", "", "default", &format!("spec: {{{spec}}}"));
+    let labelled = change("").replace("metadata: {", "metadata: {labels: {a: b}, ");
     let (one, cluster, topic) = (
         "metadata.name must be default: there is one trail",
         "clusterRef is immutable: a chain does not move",
@@ -539,7 +540,8 @@ fn trails() -> Vec<Case> {
         about(
             one,
             [
-                ("the trail", Platform, Patch, change("checkpoints: {every: 2m}"), Accepted),
+                // Its spec would be changed in the name of who made it.
+                ("the trail", Platform, Patch, labelled, Accepted),
                 ("another trail", Platform, Create, trail("other", ""), Refused(one)),
                 (
                     "a topic of a tenant's",

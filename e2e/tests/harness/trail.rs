@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde_json::Value;
-use weir::api::{RoleBinding, SecurityEvent, UNRECORDED_LABEL};
+use weir::api::{Action, EventSource, RoleBinding, SecurityEvent, UNRECORDED_LABEL};
 
 use super::shell::{run, try_run};
 use super::{Harness, SOON, Tenant, condition, until};
@@ -26,6 +27,25 @@ pub async fn export_as(format: &str) -> Vec<Value> {
 /// Whether `weir audit verify` with these arguments proves the topic; what it says.
 pub async fn verify(arguments: &[&str]) -> (bool, String) {
     try_run("weir", &[&["audit", "verify"], arguments].concat(), "").await
+}
+
+impl Harness {
+    /// Waits until it is told that an endpoint of Weir's turned callers away since then, at least so many times.
+    pub async fn turned_away(&self, endpoint: &str, since: Timestamp, times: i64) {
+        let own = self.own_namespace();
+        until(SOON * 2, &[], &format!("{endpoint} turned somebody away {times} times"), || async {
+            let all = own.security_events(Action::AuthenticationFailed).await;
+            let of_it = |e: &&SecurityEvent| e.spec.object.name == endpoint && e.spec.time.0 >= since;
+            let of_it: Vec<_> = all.iter().filter(of_it).map(|e| &e.spec).collect();
+            for told in &of_it {
+                assert_eq!((told.source, told.object.kind.as_str()), (EventSource::Endpoint, "Service"));
+                assert!(told.client.as_ref().is_some_and(|client| client.address.is_some()), "{told:#?}");
+            }
+            let count: i64 = of_it.iter().map(|told| told.count).sum();
+            if count >= times { Ok(()) } else { Err(format!("{count} times")) }
+        })
+        .await;
+    }
 }
 
 /// The record has no gap and no fork, no event is in it twice, and everything that these namespaces are shown is in it, and the

@@ -2,7 +2,10 @@
 
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
-use weir::api::{Action, ActorType, AuditTrail, Reason, RoleBinding, StreamClient};
+use weir::api::{Action, ActorType, AuditTrail, ObjectRef, Reason, RoleBinding, StreamClient};
+use weir::domain::audit::chain::{self, Head};
+use weir::domain::event::{Happening, event};
+use weir::kafka::AuditLog;
 
 use crate::events::{export, verify};
 use crate::harness::manifests::{binding, client};
@@ -106,6 +109,45 @@ async fn a_topic_that_was_deleted_or_written_to_is_found_and_confirmed_break_by_
     assert_eq!(told.iter().filter(is_named).count(), confirmed, "{told:#?}");
     consumer.end().await;
     owner.end().await;
+}
+
+/// Whoever may do what Weir may, and has not its key, can chain a record; what Weir wrote last is sealed.
+#[tokio::test]
+#[ignore = "needs the lab: make test"]
+async fn a_record_that_is_chained_as_weir_s_are_and_not_sealed_is_found() {
+    let h = Harness::start().await;
+    let (platform, consumer) = (h.platform(), h.tenant("consumer").await);
+    platform.ready::<AuditTrail>("default").await;
+    let log = AuditLog::connect(&h.brokers.login(), "weir-e2e", "weir-audit", None).await.unwrap();
+    // Weir is shut out by that, and opens the topic anew.
+    let last = log.open(1).await.unwrap().pop().unwrap().record.value;
+    let (_, link) = chain::read(&last).unwrap();
+    let object = ObjectRef {
+        kind: "RoleBinding".into(),
+        namespace: Some(consumer.name.clone()),
+        name: "forged".into(),
+        uid: Some("u".into()),
+    };
+    let told = Happening::new(Action::AccessGranted, object, "Granted", "Weir never said that");
+    let told = event(told, &consumer.name, jiff::Timestamp::now());
+    let (forged, _) = Head::behind(&last, &link).follow(&told);
+    log.append(&[forged]).await.unwrap();
+    let (_, said) = verify(&[]).await;
+    assert!(said.contains("the last one is not sealed"), "{said}");
+    consumer.apply(&client("app")).await;
+    let token = broken(&h, &["is not sealed"]).await;
+    annotate(&h, Some(&token)).await;
+    platform.ready::<AuditTrail>("default").await;
+    annotate(&h, None).await;
+    consumer.ready::<StreamClient>("app").await;
+    consumer
+        .until("that it was not sealed stays known", || async {
+            let (proven, said) = verify(&[]).await;
+            let is_known = said.lines().any(|l| l.contains("somebody confirmed it") && l.contains("is not sealed"));
+            if proven && is_known { Ok(()) } else { Err(said) }
+        })
+        .await;
+    consumer.end().await;
 }
 
 /// Whoever takes the AuditTrail away is seen to have, and another one goes on behind.

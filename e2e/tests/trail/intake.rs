@@ -69,12 +69,14 @@ async fn only_who_has_the_token_of_a_cluster_may_tell_of_it() {
     let poster = Poster::of(&h);
     let body = denied("somebody", "t");
     let json = ["-H", "Content-Type: application/json"];
+    let began = jiff::Timestamp::now();
     for (token, cluster) in [("wrong", "main"), ("", "main"), (poster.token.as_str(), "other"), ("wrong", "other")] {
         let (status, said) = poster.post(token, cluster, &json, &body).await;
         assert_eq!(status, 401, "{said}");
         assert!(said.contains("Authorization: Bearer TOKEN"), "the same for all: {said}");
     }
     assert_eq!(poster.json(&body).await.0, 200);
+    h.turned_away("weir-intake", began, 4).await;
 }
 
 #[tokio::test]

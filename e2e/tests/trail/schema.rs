@@ -5,11 +5,12 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
+use cloudevents::{AttributesReader, event::SpecVersion};
 use jiff::Timestamp;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 use weir::api::{Action, ClientRequest, ObjectRef, Outcome};
-use weir::domain::event::{CATALOGUE, Happening, event, ocsf};
+use weir::domain::event::{CATALOGUE, Happening, cloudevent, event, ocsf};
 use weir_e2e::lab::build::ocsf_schema;
 use weir_e2e::lab::paths::Paths;
 
@@ -110,17 +111,38 @@ async fn valid_events() -> Vec<Value> {
     all
 }
 
-/// CloudEvents 1.0.2, section 2: required attributes, and what each may be.
-fn is_cloudevent(event: &Value) {
-    for name in ["id", "source", "type", "specversion"] {
-        assert!(event[name].as_str().is_some_and(|v| !v.is_empty()), "{name}: {event:#}");
-    }
-    assert_eq!(event["specversion"], "1.0");
-    assert!(event["time"].as_str().unwrap().parse::<Timestamp>().is_ok(), "{event:#}");
-    assert!(event["dataschema"].as_str().unwrap().starts_with("https://schema.ocsf.io/1.8.0/classes/"));
+/// As the SDK of CloudEvents itself reads it, and what that lets pass: CloudEvents 1.0.2, section 3.1, of names and of values.
+pub fn is_cloudevent(event: &Value) {
+    let read: cloudevents::Event = serde_json::from_value(event.clone()).unwrap_or_else(|e| panic!("{e}: {event:#}"));
+    assert_eq!(read.specversion(), SpecVersion::V10);
+    assert!([read.id(), read.source(), read.ty()].iter().all(|text| !text.is_empty()), "{event:#}");
+    assert!(read.time().is_some() && read.subject().is_some(), "{event:#}");
+    assert!(read.dataschema().unwrap().as_str().starts_with("https://schema.ocsf.io/1.8.0/classes/"));
+    assert!(read.ty().starts_with("dev.weir.") && read.ty().ends_with(".v1"), "{event:#}");
     let fit = |name: &String| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     assert!(event.as_object().unwrap().keys().all(fit), "{event:#}");
-    assert_eq!(event["id"], event["data"]["metadata"]["uid"]);
+    assert_eq!(read.id(), event["data"]["metadata"]["uid"]);
+}
+
+#[test]
+fn what_is_no_cloudevent_is_found() {
+    let object = ObjectRef { kind: "RoleBinding".into(), namespace: None, name: "reads".into(), uid: None };
+    let told = event(Happening::new(Action::AccessGranted, object, "r", "m"), "k", Timestamp::UNIX_EPOCH);
+    let whole = cloudevent(&told, ocsf(&told, None));
+    is_cloudevent(&whole);
+    for (name, wrong) in [
+        ("id", Value::Null),
+        ("source", json!("")),
+        ("type", json!("com.example")),
+        ("specversion", json!("0.9")),
+        ("time", json!("yesterday")),
+        ("dataschema", json!("::")),
+        ("Weir", json!("no such name")),
+    ] {
+        let mut event = whole.clone();
+        event[name] = wrong;
+        assert!(std::panic::catch_unwind(|| is_cloudevent(&event)).is_err(), "{name}");
+    }
 }
 
 /// Only after all other suites, which began at `WEIR_E2E_SINCE`: each type has a test that makes it happen.

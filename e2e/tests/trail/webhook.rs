@@ -18,6 +18,7 @@ use crate::harness::operator::Operator;
 use crate::harness::records;
 use crate::harness::shell::try_run;
 use crate::harness::{Harness, SOON, until};
+use crate::schema::is_cloudevent;
 
 const TOKEN: &str = "a-token-that-only-weir-has";
 
@@ -164,6 +165,7 @@ async fn a_receiver_gets_each_event_in_order_and_what_it_cannot_read_is_a_dead_l
     platform.patch::<AuditTrail>("default", webhook(Value::Null)).await;
     serving.abort();
     h.own_namespace().delete::<Secret>("siem").await;
+    receiver.got.lock().unwrap().iter().for_each(is_cloudevent);
     let faults = receiver.faults.lock().unwrap().clone();
     assert!(faults.is_empty(), "{faults:?}");
     consumer.end().await;

@@ -1,5 +1,6 @@
 //! What callers are answered.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -17,17 +18,26 @@ use super::{
     Heard, Intake, Known, LARGEST, PATIENCE, QUEUE, Taken, Tokens, WAITING, channel, digest, pass_between, router,
 };
 use crate::api::EventSource;
+use crate::domain::audit::callers::{Callers, INTAKE};
 use crate::domain::audit::heard::{Refusal, Refused};
 
 const TOKEN: &str = "a-token-of-the-cluster";
 const DENIED: &str = r#"{"logger":"kafka.authorizer.logger","message":"Principal = User:a is Denied operation = READ from host = 192.0.2.7 on resource = Topic:LITERAL:t for request = Fetch"}"#;
 
 fn intake(tokens: &Tokens) -> (TowerToHyperService<axum::Router>, mpsc::Receiver<Heard>) {
+    let (intake, to_count, _) = counted(tokens);
+    (intake, to_count)
+}
+
+/// The same, with who counts whom it turned away.
+fn counted(tokens: &Tokens) -> (TowerToHyperService<axum::Router>, mpsc::Receiver<Heard>, Arc<Callers>) {
     let (heard, to_count) = channel();
+    let callers = Arc::new(Callers::new(INTAKE));
     let records = IntCounterVec::new(Opts::new("records", "of a test"), &["result"]).unwrap();
     let places = |n| Arc::new(Semaphore::new(n));
-    let intake = Intake { tokens: tokens.clone(), heard, records, bodies: places(4), parsing: places(2) };
-    (TowerToHyperService::new(router(intake)), to_count)
+    let (of_all, bodies, parsing) = (callers.clone(), places(4), places(2));
+    let intake = Intake { tokens: tokens.clone(), heard, callers: of_all, records, bodies, parsing };
+    (TowerToHyperService::new(router(intake, Ipv4Addr::LOCALHOST.into())), to_count, callers)
 }
 
 /// What Secrets say: of these clusters, these tokens.
@@ -79,6 +89,22 @@ async fn while_nobody_knows_the_tokens_a_shipper_is_asked_to_come_again() {
     assert_eq!(status("main").await, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(status("other").await, StatusCode::UNAUTHORIZED);
     assert_eq!(status("of-nobody").await, StatusCode::UNAUTHORIZED);
+}
+
+/// Not who is put off.
+#[tokio::test]
+async fn whoever_has_no_token_is_counted() {
+    let (intake, _heard, callers) = counted(&read("main"));
+    for (cluster, status) in [("main", StatusCode::OK), ("other", StatusCode::UNAUTHORIZED)] {
+        assert_eq!(post(&intake, &format!("/v1/clusters/{cluster}/logs"), DENIED).await.status(), status);
+    }
+    let (waiting, _heard, of_waiting) = counted(&Tokens::default());
+    assert_eq!(post(&waiting, "/v1/clusters/x/logs", DENIED).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(of_waiting.close_all().is_empty());
+    let counted = callers.close_all();
+    let [one] = counted.as_slice() else { panic!("{counted:?}") };
+    assert_eq!((one.count, one.why.as_deref()), (1, Some("it shows a token that is none of StreamCluster other")));
+    assert_eq!(one.addresses, ["127.0.0.1".to_owned()].into());
 }
 
 /// A shipper throws away what is refused.

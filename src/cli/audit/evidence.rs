@@ -165,9 +165,14 @@ fn say(sequence: u64, event: &SecurityEventSpec) {
     let by = harmless(&event.actor.name);
     println!("\n{:.0}  {:?}  by {by}  (record {sequence})", event.time.0, event.action);
     println!("    {}: {}", harmless(&event.reason), harmless(&event.message));
-    let lists = [("asked for by", &event.requested_by), ("principals", &event.principals), ("entries", &event.entries)];
-    for (what, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
-        println!("    {what}: {}", harmless(&list.join("; ")));
+    let lists = [
+        ("asked for by", &event.requested_by, None),
+        ("principals", &event.principals, event.principal_count),
+        ("entries", &event.entries, event.entry_count),
+    ];
+    for (what, list, of) in lists.into_iter().filter(|(_, list, _)| !list.is_empty()) {
+        let others = of.map(|of| format!("; these are the first {} of {of}", list.len())).unwrap_or_default();
+        println!("    {what}: {}{others}", harmless(&list.join("; ")));
     }
 }
 

@@ -110,32 +110,34 @@ impl Session<'_> {
         ObjectRef { kind: "StreamCluster".into(), namespace: None, name: self.cluster.to_owned(), uid }
     }
 
-    /// What one look found, with its key: an event for each namespace whose topics it is about, which sees nothing of others', and one for
-    /// the rest.
+    /// What one look found, with its key: an event for each namespace whose topics it is about and each whose principals, which see
+    /// nothing of others', and one for the rest.
     pub(super) fn told(&self, action: Action, reason: &str, entries: &BTreeSet<AclEntry>) -> Vec<(Happening, String)> {
         let (object, now) = (self.object(), Timestamp::now());
-        let mut by_owner: BTreeMap<Option<String>, Vec<&AclEntry>> = BTreeMap::new();
+        let mut by_concerned: BTreeMap<BTreeSet<String>, Vec<&AclEntry>> = BTreeMap::new();
         for entry in entries {
             let is_of_topic = entry.resource_type == ResourceType::Topic && entry.pattern_type == PatternType::Literal;
             let index = self.context.world.index();
             let owner = index.topic_owner(self.cluster, &entry.resource).filter(|_| is_of_topic);
-            by_owner.entry(owner.map(|key| key.namespace.clone())).or_default().push(entry);
+            let home = entry.principal.strip_prefix("User:").and_then(|principal| index.home_of(principal));
+            let concerned = owner.into_iter().chain(home.as_ref().map(|(key, _)| key));
+            by_concerned.entry(concerned.map(|key| key.namespace.clone()).collect()).or_default().push(entry);
         }
-        let tell = |(owner, entries): (Option<String>, Vec<&AclEntry>)| {
+        let tell = |(concerned, entries): (BTreeSet<String>, Vec<&AclEntry>)| {
             let sample: Vec<_> = entries.iter().take(SAMPLE).map(ToString::to_string).collect();
             let more = entries.len().saturating_sub(sample.len());
             let and_more = if more > 0 { format!("; and {more} more") } else { String::new() };
             let principals: BTreeSet<_> =
                 entries.iter().map(|e| e.principal.strip_prefix("User:").unwrap_or(&e.principal).to_owned()).collect();
             let message = format!("{}{and_more}", sample.join("; "));
-            let key = format!("{now}/{}", owner.as_deref().unwrap_or_default());
+            let key = format!("{now}/{concerned:?}");
             let happening = Happening::new(action, object.clone(), reason, message)
                 .on(self.cluster)
                 .of(principals.into_iter().collect())
-                .concerning(owner);
+                .concerning(concerned);
             (Happening { entries: entries.iter().map(ToString::to_string).collect(), ..happening }, key)
         };
-        by_owner.into_iter().map(tell).collect()
+        by_concerned.into_iter().map(tell).collect()
     }
 
     /// Writes down how much is kept.

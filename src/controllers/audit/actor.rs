@@ -21,7 +21,7 @@ use crate::api::{Action, AuditTrail, ObjectRef, Reason, SecurityEventSpec};
 use crate::controllers::context::Context;
 use crate::domain::audit::chain::{Head, SEAL};
 use crate::domain::audit::checkpoint::Signer;
-use crate::domain::event::{Happening, event};
+use crate::domain::event::{Happening, event, in_short};
 use crate::k8s::objects::write_status;
 use crate::kafka::AuditLog;
 use crate::ports::TopicError;
@@ -276,7 +276,7 @@ impl Actor {
                 Ok(()) => drop(counts.kept.fetch_add(1, Ordering::Relaxed)),
                 Err((event, error)) if self.in_memory.len() < IN_MEMORY => {
                     warn!(%error, uid = event.uid, "failed to keep an event; it is tried again");
-                    self.in_memory.push_back(event);
+                    self.in_memory.push_back(in_short(&event));
                 }
                 Err((event, error)) => {
                     error!(%error, uid = event.uid, "failed to keep an event, and there is no place for it: it is lost");

@@ -14,13 +14,17 @@ use tracing::warn;
 use crate::audit::intake::{Digested, Heard, Known, Taken, Tokens, digest};
 use crate::controllers::context::Context;
 use crate::domain::audit::bursts::Bursts;
+use crate::domain::audit::callers::Callers;
 use crate::domain::audit::denied::{burst, happening};
 use crate::domain::audit::heard::Refusal;
 use crate::domain::audit::windows::{Closed, Windows};
 use crate::k8s::credentials::CredentialsError;
+use crate::k8s::reports::Reports;
 
 /// How often it is looked for windows that are over.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked for reports of the partner API.
+const REPORTS_EVERY: Duration = Duration::from_secs(5);
 /// How often the Secrets with tokens are read.
 const TOKENS_EVERY: Duration = Duration::from_secs(10);
 /// How often they are read at most, where somebody shows tokens that are not known.
@@ -28,15 +32,18 @@ const TOKENS_AT_MOST: Duration = Duration::from_secs(1);
 /// How long after it began to lead an instance hears of what the one before tried.
 const OF_FORMER: SignedDuration = SignedDuration::from_mins(2);
 
-/// Counts what is heard. What Weir tries itself, from its `own` address, is not told. Returns once the process is to end, and all that
-/// was heard until then is on record.
-pub async fn hear(context: Arc<Context>, mut heard: mpsc::Receiver<Heard>, own: Option<IpAddr>) {
+/// Counts what is heard, and tells of it and of the intake's `callers`. What Weir tries itself, from its `own` address, is not told.
+/// Returns once the process is to end, and all that was heard until then is on record.
+pub async fn hear(context: Arc<Context>, mut heard: mpsc::Receiver<Heard>, callers: Arc<Callers>, own: Option<IpAddr>) {
     let mut counted = Counted { own: own.map(|address| address.to_canonical().to_string()), ..Counted::default() };
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = tick.tick() => tell(&context, counted.windows.close(Timestamp::now())).await,
+            _ = tick.tick() => {
+                let now = Timestamp::now();
+                tell(&context, [counted.windows.close(now), callers.close(now)].concat()).await;
+            }
             Some(post) = heard.recv() => counted.take(&context, post).await,
             () = context.shutdown.cancelled() => break,
         }
@@ -46,7 +53,7 @@ pub async fn hear(context: Arc<Context>, mut heard: mpsc::Receiver<Heard>, own: 
     while let Some(post) = heard.recv().await {
         counted.take(&context, post).await;
     }
-    tell(&context, counted.windows.close_all()).await;
+    tell(&context, [counted.windows.close_all(), callers.close_all()].concat()).await;
 }
 
 #[derive(Default)]
@@ -103,6 +110,23 @@ async fn tell(context: &Context, closed: Vec<Closed>) {
         closed.iter().map(|closed| happening(&index, closed)).collect()
     };
     context.record_all(told).await;
+}
+
+/// Tells whom the partner API turned away, for ever: another process reports it.
+pub async fn turned_away(context: Arc<Context>, reports: Reports) {
+    loop {
+        let told = async {
+            if let Some((closed, emptied)) = reports.waiting().await? {
+                tell(&context, closed).await;
+                reports.told(&emptied).await?;
+            }
+            Ok::<_, kube::Error>(())
+        };
+        if let Err(error) = told.await {
+            warn!(%error, "failed to find out whom the partner API turned away");
+        }
+        sleep(REPORTS_EVERY).await;
+    }
 }
 
 /// Keeps the tokens as the Secrets have them, for ever.

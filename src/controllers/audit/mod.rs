@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::actor::run;
 pub use self::delivery::{Sending, deliver};
 pub use self::following::follow;
-pub use self::hearing::{hear, tokens};
+pub use self::hearing::{hear, tokens, turned_away};
 use crate::api::{Action, EventSource, Reason, SecurityEventSpec};
 use crate::domain::event::{Happening, event};
 use crate::domain::problem::Problem;

@@ -12,6 +12,7 @@ use crate::domain::audit::breaks::{Break, Broken};
 use crate::domain::audit::chain::Head;
 use crate::domain::audit::checkpoint::{Checkpoint, verify};
 use crate::domain::audit::proof::Proof;
+use crate::domain::event::{in_short, uuid};
 use crate::k8s::lease::Leadership;
 use crate::kafka::{AuditLog, Stored};
 use crate::ports::{KafkaEndpoint, TopicError};
@@ -163,7 +164,7 @@ impl Look {
         if self.last.len() == LAST {
             self.last.pop_front();
         }
-        self.last.push_back(event);
+        self.last.push_back(in_short(&event));
         self.head = Some(Head::behind(&stored.record.value, &link));
     }
 }
@@ -172,7 +173,7 @@ fn random() -> String {
     let mut bytes = [0; 16];
     // Without randomness no connection was made either.
     let _ = getrandom::fill(&mut bytes);
-    crate::domain::event::uuid(bytes)
+    uuid(bytes)
 }
 
 #[cfg(test)]

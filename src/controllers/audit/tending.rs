@@ -13,6 +13,7 @@ use super::Standing;
 use super::actor::{Actor, Chain, GRACE, Topic, Wanted};
 use super::opening::{Closed, Known, Opened, Place, open};
 use crate::api::{Action, AuditTrail, CONFIRM_ANNOTATION, ObjectRef, Outcome, Reason};
+use crate::domain::approval::requesters;
 use crate::domain::audit::breaks::Broken;
 use crate::domain::audit::checkpoint::{Checkpoint, Signer};
 use crate::domain::audit::proof::CONFIRMED;
@@ -229,7 +230,9 @@ impl Actor {
 
     /// What is told of the topic itself, once it is open: only then is it known that it can be written.
     async fn first_words(&mut self, trail: &AuditTrail, is_new: bool, confirmed: Option<Broken>) -> Result<(), ()> {
-        let of = |action, reason, words: String| Happening::new(action, about(trail), reason, words);
+        let of = |action, reason, words: String| {
+            Happening::new(action, about(trail), reason, words).asked_by(requesters(trail))
+        };
         let begun = is_new.then(|| of(Action::AuditTrailBegun, "Begun", "the audit topic's chain begins here".into()));
         let broken = confirmed.map(|broken| {
             let told = of(Action::AuditTrailBroken, CONFIRMED, broken.to_string());
@@ -274,7 +277,9 @@ impl Actor {
             let now = Timestamp::now();
             self.health.lost = Some((before.map_or(now, |(since, _)| since), reason));
             let action = if is_broken { Action::AuditTrailBroken } else { Action::AuditTrailLost };
-            let happening = Happening::new(action, about(trail), reason.as_str(), why).ended(Outcome::Failure);
+            let happening = Happening::new(action, about(trail), reason.as_str(), why)
+                .ended(Outcome::Failure)
+                .asked_by(requesters(trail));
             self.keep(vec![event(happening, &now.to_string(), now)]).await;
         }
         self.report(trail).await;

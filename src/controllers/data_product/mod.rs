@@ -164,13 +164,21 @@ async fn announce(
         && was != is
     {
         let message = format!("it was {was:?}, and is {is:?}");
-        let reclassified = happening(context, product, api::Action::ProductReclassified, "Reclassified", &message);
+        let consumers = {
+            let index = context.world.index();
+            index.consumers_of(&index.key_of(product), MOST_CONSUMERS)
+        };
+        let reclassified = happening(context, product, api::Action::ProductReclassified, "Reclassified", &message)
+            .concerning(consumers);
         let version = product.resource_version().unwrap_or_default();
         context.record(reclassified, &version).await;
     }
     let refused = |action, reason: &str, message: &str| happening(context, product, action, reason, message);
     refusals::announce(context, product, far.refusal().as_ref(), &before.conditions, refused).await;
 }
+
+/// How many namespaces of consumers are told of a change of a product.
+const MOST_CONSUMERS: usize = 100;
 
 fn happening(context: &Context, product: &DataProduct, action: api::Action, reason: &str, message: &str) -> Happening {
     let key = context.world.index().key_of(product);

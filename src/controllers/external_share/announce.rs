@@ -1,6 +1,8 @@
 //! What is put on record of a share: that it is asked for, or refused, and one SecurityEvent for each step of each partner. Who sees
 //! it is its own namespace.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
@@ -8,11 +10,12 @@ use super::Found;
 use crate::api::{
     self, ExternalShare, ExternalShareStatus, PARTNER_REVIEWER, ReplicationStatus, SharePhase, SharedWith,
 };
+use crate::controllers::announced::{Changed, changes, entries_of};
 use crate::controllers::context::Context;
 use crate::controllers::refusals;
 use crate::domain::approval::requesters;
 use crate::domain::event::Happening;
-use crate::domain::names::ObjectKey;
+use crate::domain::names::{ObjectKey, guest_uid};
 use crate::domain::share::progress::{newly_asked, still_asked};
 use crate::k8s::objects::object_ref;
 
@@ -39,12 +42,18 @@ pub async fn announce(
     for now in &after.partners {
         let was = before.partners.iter().find(|p| p.name == now.name);
         let version = share.resource_version().unwrap_or_default();
-        for (action, reason, message) in steps(was, now) {
+        let uid = uid_of(share, now);
+        let grants = found.iter().find(|f| f.seen.guest.partner == now.name).map(|f| f.grants.as_slice());
+        let (grants, has) = (grants.unwrap_or_default(), entries_of(grants.unwrap_or_default()));
+        let had = was.and_then(|was| was.entries.as_ref()).map(|was| (was, context.announced.had(&uid, was)));
+        let changed = had.map(|(was, had)| changes(was, had.as_ref(), &has)).unwrap_or_default();
+        for Step { action, reason, message, entries } in with_entries(steps(was, now), &has, changed, &now.name) {
             let mut happening = happening(share, key, now, (action, reason, &message));
-            if matches!(action, api::Action::ShareStarted | api::Action::ShareResumed) {
-                let found = found.iter().find(|f| f.seen.guest.partner == now.name);
-                let entries = found.into_iter().flat_map(|f| &f.grants).flat_map(|grant| &grant.entries);
-                happening.entries = entries.map(ToString::to_string).collect();
+            happening.entries = entries.into_iter().collect();
+            if let Some(partner) = context.world.index().partner(&now.name) {
+                // Who puts a partner under quarantine stops its shares.
+                happening.requested_by.extend(requesters(partner).map(str::to_owned));
+                happening.requested_by.dedup();
             }
             if action == api::Action::CredentialFetched {
                 happening = happening.by(api::ActorType::Partner, format!("{PARTNER_REVIEWER}{}", now.name));
@@ -55,6 +64,7 @@ pub async fn announce(
             context.record(happening, &format!("{version}/{}/{principal}", now.name)).await;
             context.events.note(share, action == api::Action::ShareEnded, reason, &message).await;
         }
+        context.announced.note(&uid, now.entries.clone(), grants.to_vec());
     }
 }
 
@@ -81,6 +91,49 @@ async fn copy_removed(
             context.record(happening, &format!("{reason}/{}", after.connector)).await;
         }
     }
+}
+
+/// One thing to tell of a partner.
+struct Step {
+    action: api::Action,
+    /// Why, in a word.
+    reason: &'static str,
+    /// Why, in a sentence.
+    message: String,
+    /// What was given, or taken.
+    entries: BTreeSet<String>,
+}
+
+/// Steps with the entries that they are about, and what else `changed`: a beginning names all that the partner `has`, an end all that
+/// was taken, and neither is told a second time.
+fn with_entries(
+    steps: Vec<(api::Action, &'static str, String)>,
+    has: &BTreeSet<String>,
+    changed: Vec<Changed>,
+    partner: &str,
+) -> Vec<Step> {
+    use api::Action::{AccessGranted, AccessNarrowed, AccessRevoked, ShareResumed, ShareStarted};
+    let any = |of: &[api::Action]| steps.iter().any(|(action, ..)| of.contains(action));
+    let (begins, ends) = (any(&[ShareStarted, ShareResumed]), any(&[AccessRevoked]));
+    let (told, others): (Vec<_>, Vec<_>) = changed
+        .into_iter()
+        .partition(|c| (begins && c.action == AccessGranted) || (ends && c.action == AccessNarrowed));
+    let taken = told.into_iter().find(|c| c.action == AccessNarrowed).map(|c| c.entries).unwrap_or_default();
+    let others = others.into_iter().map(|Changed { action, reason, message, entries }| Step {
+        action,
+        reason,
+        message: format!("of Partner {partner}: {message}"),
+        entries,
+    });
+    let steps = steps.into_iter().map(|(action, reason, message)| {
+        let entries = match action {
+            ShareStarted | ShareResumed => has.clone(),
+            AccessRevoked => taken.clone(),
+            _ => BTreeSet::new(),
+        };
+        Step { action, reason, message, entries }
+    });
+    others.chain(steps).collect()
 }
 
 /// What became of a partner from one status to the next.
@@ -126,7 +179,8 @@ fn steps(was: Option<&SharedWith>, now: &SharedWith) -> Vec<(api::Action, &'stat
 pub async fn removed(context: &Context, share: &ExternalShare, key: &ObjectKey, gone: &[SharedWith]) {
     for was in gone.iter().filter(|p| p.phase == SharePhase::Revoking || p.principal.is_some()) {
         let message = format!("the share does not name Partner {} any more; no broker shows anything of it", was.name);
-        let happening = happening(share, key, was, (api::Action::ShareEnded, "Removed", &message));
+        let mut happening = happening(share, key, was, (api::Action::ShareEnded, "Removed", &message));
+        happening.entries = had(context, share, was).into_iter().collect();
         let version = share.resource_version().unwrap_or_default();
         context.record(happening, &format!("{version}/{}/removed", was.name)).await;
     }
@@ -155,9 +209,20 @@ pub async fn ended(
             }
         };
         let message = format!("the share with Partner {} was deleted; {how}", was.name);
-        let happening = happening(share, key, was, (action, reason, &message));
+        let mut happening = happening(share, key, was, (action, reason, &message));
+        happening.entries = had(context, share, was).into_iter().collect();
         context.record(happening, &format!("deleted/{}", was.name)).await;
     }
+}
+
+/// What a partner was last told to have, as far as it is known.
+fn had(context: &Context, share: &ExternalShare, was: &SharedWith) -> BTreeSet<String> {
+    let Some(entries) = &was.entries else { return BTreeSet::new() };
+    context.announced.had(&uid_of(share, was), entries).unwrap_or_else(|| entries.sample.iter().cloned().collect())
+}
+
+fn uid_of(share: &ExternalShare, partner: &SharedWith) -> String {
+    guest_uid(&share.uid().unwrap_or_default(), partner.uid.as_deref().unwrap_or_default())
 }
 
 fn happening(
@@ -176,10 +241,13 @@ fn about(share: &ExternalShare, key: &ObjectKey, action: api::Action, reason: &s
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::{Value, json};
 
-    use super::steps;
+    use super::{steps, with_entries};
     use crate::api::{Action, SharedWith};
+    use crate::controllers::announced::Changed;
 
     fn partner(phase: &str, more: Value) -> SharedWith {
         let mut partner = json!({"name": "acme", "phase": phase, "reason": "r", "message": "m"});
@@ -220,5 +288,37 @@ mod tests {
             of_a_new_one.iter().map(|step| step.0).collect::<Vec<_>>(),
             [Action::CredentialIssued, Action::ShareStarted]
         );
+    }
+
+    #[test]
+    fn a_beginning_names_all_an_end_all_that_was_taken_and_else_what_came_and_what_went_is_told() {
+        use Action::{AccessGranted, AccessNarrowed, AccessRevoked, ShareEnded, ShareStarted, ShareSuspended};
+        let set = |texts: &str| texts.chars().map(String::from).collect::<BTreeSet<_>>();
+        type Entries<'a> = &'a [(Action, &'a str)];
+        let cases: &[(&[Action], &str, Entries, Entries)] = &[
+            (
+                &[],
+                "abc",
+                &[(AccessNarrowed, "d"), (AccessGranted, "c")],
+                &[(AccessNarrowed, "d"), (AccessGranted, "c")],
+            ),
+            (&[ShareStarted], "abc", &[(AccessGranted, "c")], &[(ShareStarted, "abc")]),
+            (&[ShareStarted], "ab", &[(AccessNarrowed, "c")], &[(AccessNarrowed, "c"), (ShareStarted, "ab")]),
+            (&[ShareSuspended], "", &[(AccessNarrowed, "ab")], &[(AccessNarrowed, "ab"), (ShareSuspended, "")]),
+            (&[AccessRevoked, ShareEnded], "", &[(AccessNarrowed, "ab")], &[(AccessRevoked, "ab"), (ShareEnded, "")]),
+            (&[AccessRevoked], "", &[], &[(AccessRevoked, "")]),
+        ];
+        for (steps, has, changed, told) in cases {
+            let steps = steps.iter().map(|action| (*action, "r", "m".to_owned())).collect();
+            let changed = changed.iter().map(|(action, entries)| Changed {
+                action: *action,
+                reason: "r",
+                message: "m",
+                entries: set(entries),
+            });
+            let found = with_entries(steps, &set(has), changed.collect(), "acme");
+            let found: Vec<_> = found.into_iter().map(|step| (step.action, step.entries)).collect();
+            assert_eq!(found, told.iter().map(|(action, of)| (*action, set(of))).collect::<Vec<_>>(), "{has}");
+        }
     }
 }

@@ -171,6 +171,7 @@ async fn finish(share: &ExternalShare, key: &ObjectKey, context: &Context) -> Re
         context.world.handles().values().for_each(forget);
         remove_finalizer(&context.client, share).await?;
         context.told_of_shares.forget(&uid);
+        guests.iter().for_each(|guest| context.announced.forget(guest));
         return Ok(Action::await_change());
     }
     let (progress, working) = match remains {

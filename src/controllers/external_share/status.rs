@@ -10,6 +10,7 @@ use crate::api::{
     Access, ApprovedStream, ExternalShare, ExternalShareStatus, GroupUsage, Proven, Reason, ReplicationStatus,
     Revocation, SharePhase, ShareUsage, SharedWith, UsageWindow,
 };
+use crate::controllers::announced::{entries_of, in_short};
 use crate::controllers::stream_client::credential_statuses;
 use crate::domain::conditions::{Progress, conditions, merge, whole_seconds};
 use crate::domain::ledger::ClientRecord;
@@ -75,6 +76,7 @@ fn partner(found: &Found<'_>, before: Option<&SharedWith>, now: Timestamp) -> Sh
         group_prefix: guest.client.as_ref().map(|_| guest.group_prefix.clone()),
         bootstrap_servers: credential.bootstrap_servers.clone(),
         topics: guest.resolution.topics.iter().take(TOPICS).cloned().collect(),
+        entries: in_short(&entries_of(&found.grants)),
         credentials: record.map(credential_statuses).unwrap_or_default(),
         fetched_at: credential.fetched_at.clone(),
         ends_at: guest.ends_at.map(|at| Time(whole_seconds(at))),

@@ -1,6 +1,5 @@
 //! RoleBinding: reports what became of it, and publishes where its subjects connect.
 
-mod announced;
 mod news;
 mod publish;
 mod status;
@@ -13,8 +12,8 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-pub use self::announced::Announced;
-use self::news::{News, is_asking};
+use self::news::{Change, News, is_asking};
+use super::announced::entries_of;
 use super::applier::ClusterHandle;
 use super::context::Context;
 use super::live::live;
@@ -26,7 +25,7 @@ use crate::api::{self, RoleBinding, RoleBindingStatus};
 use crate::domain::approval::requesters;
 use crate::domain::binding::{behind, clusters_of, may_ask};
 use crate::domain::conditions::Progress;
-use crate::domain::event::Happening;
+use crate::domain::event::{Gain, Happening, in_parts};
 use crate::domain::names::ObjectKey;
 use crate::k8s::objects::{add_finalizer, has_finalizer, object_ref, remove_finalizer, write_status};
 
@@ -57,17 +56,19 @@ pub async fn reconcile(binding: Arc<RoleBinding>, context: Arc<Context>) -> Resu
     let uid = binding.uid().unwrap_or_default();
     let seen = context.watches.usage(&uid, before.usage.as_ref(), &resolution.clusters);
     let told = (published, seen.or_else(|| before.usage.clone()));
-    let after = status::status(&binding, &resolution, &live, told, Timestamp::now());
-    let (told, entries) = (context.announced.correct(&uid, before.clone()), status::entries(&live));
+    let entries = entries_of(&live.grants);
+    let after = status::status(&binding, &resolution, (&live, &entries), told, Timestamp::now());
+    let told = context.announced.correct(&uid, before.clone());
     if after != before || after.entries != told.entries {
-        let was = told.entries.as_ref();
-        let gains_nothing = was.is_some_and(|was| context.announced.gains_nothing(&uid, was, &entries));
-        let mut news = news::of_change(&told, &after, gains_nothing, &live.progress);
-        if let Some(news) = news.as_mut().filter(|_| after.entries.is_none()) {
-            news.name(forget_begun(&context, &uid));
+        let had = told.entries.as_ref().and_then(|was| context.announced.had(&uid, was));
+        let change = Change { before: &told, had, after: &after, has: &entries };
+        let mut news = news::of_change(change, &live.progress);
+        if after.entries.is_none() {
+            let begun = forget_begun(&context, &uid);
+            news.iter_mut().for_each(|news| news.principals.extend(begun.iter().cloned()));
         }
         announce(&context, &binding, (&told, &after), news, &live.progress).await;
-        context.announced.note(&uid, after.entries.clone(), &entries);
+        context.announced.note(&uid, after.entries.clone(), live.grants);
         write_status(&context.client, binding.as_ref(), &after).await?;
     }
     Ok(Action::requeue(PERIODICALLY))
@@ -88,9 +89,10 @@ async fn finish(binding: &RoleBinding, context: &Context) -> Result<Action, Reco
     let before = context.announced.correct(&uid, binding.status.clone().unwrap_or_default());
     if blocking.waiting.is_empty() {
         context.patience.forget(Some(&uid));
-        let news = news::of_deletion(before, begun(context, &uid), blocking.abandoned.as_deref());
+        let had = before.entries.as_ref().and_then(|was| context.announced.had(&uid, was));
+        let news = news::of_deletion(&before, had, begun(context, &uid), blocking.abandoned.as_deref());
         if let Some(news) = news {
-            context.record(news_of(binding, &news), "deleted").await;
+            context.record_all(happenings(binding, &news, "deleted")).await;
         }
         remove_finalizer(&context.client, binding).await?;
         context.announced.forget(&uid);
@@ -130,39 +132,46 @@ fn concerned(context: &Context, binding: &RoleBinding, uid: &str) -> BTreeSet<St
     names
 }
 
-/// One SecurityEvent for a change of a binding. All of them are told at once.
+/// What there is to tell of a change of a binding. All of it is told at once.
 async fn announce(
     context: &Context,
     binding: &RoleBinding,
     (before, after): (&RoleBindingStatus, &RoleBindingStatus),
-    news: Option<News>,
+    news: Vec<News>,
     progress: &Progress,
 ) {
     let mut told = Vec::new();
     if is_asking(after) && !is_asking(before) {
         let message = format!("StreamRole {}/{}", binding.spec.role_ref.namespace, binding.spec.role_ref.name);
-        let asked = happening(binding, api::Action::AccessRequested, "AwaitingApproval", &message, after);
+        let asked = happening(binding, api::Action::AccessRequested, "AwaitingApproval", &message);
         told.push((asked.by_requester_of(binding), format!("{:?}", binding.metadata.generation)));
     }
-    if let Some(news) = &news {
-        let mut happening = news_of(binding, news);
-        if matches!(news.action, api::Action::AccessGranted | api::Action::AccessNarrowed) {
+    // The same after a crash before the status was written, another one each time that the access changes.
+    let version = binding.resource_version().unwrap_or_default();
+    let key = |status: &RoleBindingStatus| {
+        let which = status.entries.as_ref().map(|e| e.hash.as_str()).unwrap_or_default();
+        format!("{version}/{which}")
+    };
+    for news in &news {
+        let is_change = matches!(news.action, api::Action::AccessGranted | api::Action::AccessNarrowed);
+        let mut parts = happenings(binding, news, &key(if is_change { after } else { before }));
+        if is_change {
             // A role that widens, or narrows, does so to its bindings.
-            happening = happening.asked_by(behind(&context.world.index(), binding).into_iter());
+            let index = context.world.index();
+            let asked =
+                |(happening, key): (Happening, String)| (happening.asked_by(behind(&index, binding).into_iter()), key);
+            parts = parts.into_iter().map(asked).collect();
         }
-        // The same after a crash before the status was written, another one each time that the access changes.
-        let version = binding.resource_version().unwrap_or_default();
-        let which = news.about.entries.as_ref().map(|e| e.hash.as_str()).unwrap_or_default();
-        told.push((happening, format!("{version}/{which}")));
+        told.extend(parts);
     }
-    let has_expired = news.as_ref().is_some_and(|news| news.action == api::Action::AccessExpired);
+    let has_expired = news.iter().any(|news| news.action == api::Action::AccessExpired);
     let refusal = progress.refusal().filter(|_| !has_expired);
     let refused = |action, reason: &str, message: &str| refused(context, binding, action, reason, message, after);
     join!(
         context.record_all(told),
         refusals::announce(context, binding, refusal.as_ref(), &before.conditions, refused)
     );
-    if let Some(news) = news {
+    for news in news {
         context.events.note(binding, after.entries.is_none(), news.reason, &news.message).await;
     }
 }
@@ -177,26 +186,26 @@ fn refused(
     message: &str,
     status: &RoleBindingStatus,
 ) -> Happening {
-    let refused = happening(binding, action, reason, message, status);
+    let refused = happening(binding, action, reason, message).of(status.principals.clone());
     if may_ask(&context.world.index(), binding) { refused } else { refused.concerning([]) }
 }
 
-fn news_of(binding: &RoleBinding, news: &News) -> Happening {
-    happening(binding, news.action, news.reason, &news.message, &news.about)
+/// News as one event, or as many as it takes to name all entries, each with its key.
+fn happenings(binding: &RoleBinding, news: &News, key: &str) -> Vec<(Happening, String)> {
+    let principals = news.principals.iter().cloned().collect();
+    let told = happening(binding, news.action, news.reason, &news.message).of(principals);
+    let entries: Vec<_> = news.entries.iter().map(Gain::new).collect();
+    if entries.is_empty() {
+        return vec![(told, key.to_owned())];
+    }
+    let part = |(n, part)| (part, if n == 0 { key.to_owned() } else { format!("{key}/{n}") });
+    in_parts(&told, &entries).into_iter().enumerate().map(part).collect()
 }
 
 /// What happened to a binding, which the owner of its role sees, too.
-fn happening(
-    binding: &RoleBinding,
-    action: api::Action,
-    reason: &str,
-    message: &str,
-    status: &RoleBindingStatus,
-) -> Happening {
+fn happening(binding: &RoleBinding, action: api::Action, reason: &str, message: &str) -> Happening {
     let key = ObjectKey::new(binding.namespace().unwrap_or_default(), binding.name_any());
-    let happening = Happening::new(action, object_ref("RoleBinding", &key, binding.uid()), reason, message)
-        .of(status.principals.clone())
+    Happening::new(action, object_ref("RoleBinding", &key, binding.uid()), reason, message)
         .asked_by(requesters(binding))
-        .concerning([binding.spec.role_ref.namespace.clone()]);
-    Happening { entries: status.entries.iter().flat_map(|e| e.sample.iter().cloned()).collect(), ..happening }
+        .concerning([binding.spec.role_ref.namespace.clone()])
 }

@@ -2,6 +2,7 @@
 
 mod status;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::context::Context;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use super::refusals;
 use crate::api::{self, CONFIRM_ANNOTATION, Reason, StreamCluster};
+use crate::domain::approval::requesters;
 use crate::domain::event::Happening;
 use crate::domain::names::ObjectKey;
 use crate::domain::plan::Hold;
@@ -110,14 +112,8 @@ async fn refuse(cluster: &StreamCluster, context: &Context) {
     let name = cluster.name_any();
     let refusal = context.world.handle(&name).and_then(|h| h.state().link.refusal());
     let before = cluster.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-    let happening =
-        |action, reason: &str, message: &str| Happening::new(action, reference(cluster), reason, message).on(&name);
+    let happening = |action, reason: &str, message: &str| happening(cluster, action, reason, message);
     refusals::announce(context, cluster, refusal.as_ref(), before, happening).await;
-}
-
-/// The cluster, as events name it.
-fn reference(cluster: &StreamCluster) -> api::ObjectRef {
-    object_ref("StreamCluster", &ObjectKey::new("", cluster.name_any()), cluster.uid())
 }
 
 /// Held removals are an event when they begin and when a person lets them go on.
@@ -134,16 +130,46 @@ async fn announce(cluster: &StreamCluster, context: &Context, after: &api::Strea
     };
     let message = format!("{} principals lose access (confirm: {})", held.principals, held.confirm);
     let outcome = if action == api::Action::RevocationsHeld { api::Outcome::Pending } else { api::Outcome::Success };
-    let mut happening = Happening::new(action, reference(cluster), reason, message)
-        .ended(outcome)
-        .on(cluster.name_any())
-        .of(held.sample.clone());
+    let mut happening = happening(cluster, action, reason, &message).ended(outcome).of(held.sample.clone());
     if action == api::Action::RevocationsConfirmed {
         happening = happening.confirmed_on(cluster);
     }
     context.events.note(cluster, action == api::Action::RevocationsHeld, reason, &happening.message).await;
     let version = cluster.resource_version().unwrap_or_default();
-    context.record(happening, &format!("{version}/{}", held.confirm)).await;
+    let key = format!("{version}/{}", held.confirm);
+    let mut told = vec![(happening, key.clone())];
+    if action == api::Action::RevocationsHeld {
+        told.extend(of_each_home(cluster, context, &key));
+    }
+    context.record_all(told).await;
+}
+
+/// In how many namespaces it is told that removals are held.
+const MOST_HOMES: usize = 100;
+
+/// That removals are held, as those see it whose principals they are: nothing of others'.
+fn of_each_home(cluster: &StreamCluster, context: &Context, key: &str) -> Vec<(Happening, String)> {
+    let held = context.world.handle(&cluster.name_any()).and_then(|handle| handle.state().held.clone());
+    let mut homes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for principal in held.into_iter().flat_map(|held| held.principals) {
+        if let Some((home, _)) = context.world.index().home_of(&principal) {
+            homes.entry(home.namespace).or_default().push(principal);
+        }
+    }
+    let tell = |(namespace, principals): (String, Vec<String>)| {
+        let message =
+            format!("{} principals of namespace {namespace} keep for now what they are to lose", principals.len());
+        let told = happening(cluster, api::Action::RevocationsHeld, "TooMany", &message).ended(api::Outcome::Pending);
+        let key = format!("{key}/{namespace}");
+        (told.of(principals).concerning([namespace]), key)
+    };
+    homes.into_iter().take(MOST_HOMES).map(tell).collect()
+}
+
+/// What happened to the cluster.
+fn happening(cluster: &StreamCluster, action: api::Action, reason: &str, message: &str) -> Happening {
+    let of = object_ref("StreamCluster", &ObjectKey::new("", cluster.name_any()), cluster.uid());
+    Happening::new(action, of, reason, message).on(cluster.name_any()).asked_by(requesters(cluster))
 }
 
 /// Whether the applier governs the cluster.

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use super::bursts::Burst;
 use super::heard::Refused;
 use super::windows::{Closed, What};
-use crate::api::{Action, ActorType, ClientRequest, EventWindow, ObjectRef, Outcome};
+use crate::api::{Action, ActorType, ClientRequest, EventSource, EventWindow, ObjectRef, Outcome};
 use crate::domain::canary;
 use crate::domain::event::{Happening, micros};
 use crate::domain::index::Index;
@@ -37,11 +37,11 @@ pub fn happening(index: &Index, closed: &Closed) -> (Happening, String) {
     let mut happening = Happening::new(action, object, reason(closed), message)
         .by(ActorType::Principal, principal.unwrap_or("unknown"))
         .ended(Outcome::Failure)
-        .on(&kind.cluster)
         .of(principal.iter().map(|p| (*p).to_owned()).collect())
         .concerning(concerned);
     happening.correlation = home.and_then(|(_, uid)| uid).or(happening.correlation);
     happening.source = closed.source;
+    happening.cluster = (!is_of_endpoint(closed)).then(|| kind.cluster.clone());
     happening.client = Some(client);
     happening.count = i64::try_from(closed.count).unwrap_or(i64::MAX);
     let window = |at| MicroTime(micros(at));
@@ -70,6 +70,11 @@ fn is_login(closed: &Closed) -> bool {
         What::Requests => false,
         What::Logins => true,
     }
+}
+
+/// Whether an endpoint of Weir's turned somebody away: its name stands in the place of the cluster's.
+fn is_of_endpoint(closed: &Closed) -> bool {
+    closed.source == EventSource::Endpoint
 }
 
 /// The event of a burst, and the key that tells it from all others.
@@ -102,22 +107,18 @@ pub fn burst(index: &Index, burst: &Burst) -> (Happening, String) {
     (happening, format!("{principal}/{is_login}/{since}"))
 }
 
-/// The StreamClient or ServiceAccount of a principal, with its UID as far as it is known. A namespace that is not there has none: who
-/// may post can make up as many as they like. Who failed to log in to cluster `claimed_at`
+/// The StreamClient or ServiceAccount of a principal, with its UID as far as it is known. Who failed to log in to cluster `claimed_at`
 /// tells any name, and is somebody's only where that was given to somebody there.
 fn home(index: &Index, principal: &str, claimed_at: Option<&String>) -> Option<(ObjectKey, Option<String>)> {
-    let is_there = |key: &ObjectKey| index.namespace(&key.namespace).is_some();
-    if let Some(key) = client_of(principal).filter(is_there) {
-        let uid = index.client(&key).and_then(ResourceExt::uid);
-        return claimed_at.is_none_or(|cluster| index.was_issued(cluster, principal)).then_some((key, uid));
-    }
-    let account = service_account_of(principal).filter(is_there)?;
-    let uid = index.account(&account).map(str::to_owned);
-    let has_access = |cluster: &String| {
-        let key = PrincipalKey { cluster: cluster.clone(), principal: principal.to_owned() };
-        !index.desired(&key).grants.is_empty()
+    let is_theirs = |cluster: &String| match client_of(principal) {
+        Some(_) => index.was_issued(cluster, principal),
+        None => {
+            let key = PrincipalKey { cluster: cluster.clone(), principal: principal.to_owned() };
+            !index.desired(&key).grants.is_empty()
+        }
     };
-    claimed_at.is_none_or(has_access).then_some((account, uid))
+    let (key, uid) = index.home_of(principal)?;
+    claimed_at.is_none_or(is_theirs).then(|| (key, uid.map(str::to_owned)))
 }
 
 /// The product whose topic it was; else the resource itself.
@@ -135,6 +136,7 @@ fn object(index: &Index, closed: &Closed, owner: Option<&ObjectKey>) -> ObjectRe
         What::This(Refused::Access { resource_type, resource_name, .. }) => {
             (resource_type.clone(), resource_name.clone())
         }
+        _ if is_of_endpoint(closed) => ("Service".into(), closed.kind.cluster.clone()),
         _ => ("StreamCluster".into(), closed.kind.cluster.clone()),
     };
     ObjectRef { kind, namespace: None, name, uid: None }
@@ -171,6 +173,10 @@ fn message(closed: &Closed, client: &ClientRequest) -> String {
         (Some(address), n) => format!(" from {address} and {n} other addresses"),
     };
     match &closed.kind.what {
+        What::This(Refused::Login { .. }) if is_of_endpoint(closed) => {
+            let why = closed.why.as_deref().unwrap_or("nobody says why");
+            format!("{} turned somebody away{from}: {why}", closed.kind.cluster)
+        }
         What::This(Refused::Access { operation, resource_type, resource_name, .. }) => {
             format!("{who} was refused {operation} on {resource_type} {resource_name}{from}")
         }

@@ -6,6 +6,7 @@
 //! | [`checkpoint`] | the head of the chain, signed |
 //! | [`heard`] | what brokers tell of clients that they refused |
 //! | [`bursts`] | who is refused too much |
+//! | [`callers`] | whom Weir's own endpoints turn away |
 //! | [`denied`] | closed windows as events |
 //! | [`trials`] | whom Weir tries itself |
 //! | [`windows`] | equal refusals are one |
@@ -14,6 +15,7 @@
 
 pub mod breaks;
 pub mod bursts;
+pub mod callers;
 pub mod chain;
 pub mod checkpoint;
 pub mod denied;

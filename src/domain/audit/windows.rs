@@ -33,7 +33,7 @@ const ADDRESSES: usize = 20;
 /// What makes refusals equal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kind {
-    /// The StreamCluster.
+    /// The StreamCluster, or Weir's own endpoint.
     pub cluster: String,
     /// Who was refused; for logins, the name that was tried, as far as known.
     pub principal: Option<String>,

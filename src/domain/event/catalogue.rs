@@ -129,6 +129,8 @@ const GROUPS: &[EventSource] = &[EventSource::ConsumerGroups];
 const USE: &[EventSource] = &[EventSource::ConsumerGroups, EventSource::QuotaMetrics];
 const BROKERS: &[EventSource] = &[EventSource::BrokerLog, EventSource::ConfluentAuditLog];
 
+const LOGINS: &[EventSource] = &[EventSource::BrokerLog, EventSource::ConfluentAuditLog, EventSource::Endpoint];
+
 const fn row(
     action: Action,
     name: &'static str,
@@ -424,8 +426,8 @@ pub const CATALOGUE: &[EventType] = {
             "authentication.failed",
             Medium,
             Authentication(1),
-            BROKERS,
-            "a client failed to prove who it is; one for each closed window",
+            LOGINS,
+            "a client failed to prove to a broker who it is, or a caller to the intake or the partner API; one for each closed window",
         ),
         row(
             Action::DenialBurst,

@@ -23,10 +23,14 @@ use crate::api::{
     OBJECT_LABEL, ObjectRef, Outcome, SEVERITY_LABEL, SecurityEventSpec, Severity,
 };
 
-/// How many principals, and entries, an event names that is shown.
-const MOST_NAMED: usize = 20;
+/// How many principals, and entries, an event names where it is shown.
+const MOST_SHOWN: usize = 20;
 /// How many who made a request an event names.
 const MOST_REQUESTERS: usize = 50;
+/// How much room an event has for the names of those who made a request, as JSON, in bytes.
+const ROOM_OF_REQUESTERS: usize = 20_000;
+/// The same for principals, and for entries. In a record they stand twice, and brokers take 1 MB where nobody said otherwise.
+const ROOM: usize = 200_000;
 /// The longest sentence, or entry, of an event, in bytes. A record whose parts had no bounds could be too large for the audit topic.
 const LONGEST: usize = 2048;
 /// The longest name, in bytes.
@@ -151,10 +155,11 @@ pub fn event(happening: Happening, key: &str, now: Timestamp) -> SecurityEventSp
     let digest = hash.finalize();
     let mut uid = [0; 16];
     uid.copy_from_slice(&digest[..16]);
-    // What is on record only is told in parts, and names all.
-    let most = if event_type(happening.action).record_only { usize::MAX } else { MOST_NAMED };
     let name = |text| truncated(text, LONGEST_NAME);
-    let named = |texts: Vec<String>, most| texts.into_iter().take(most).map(name).collect();
+    let requesters = happening.requested_by.into_iter().take(MOST_REQUESTERS).map(name).collect();
+    let principals = Named::of(happening.principals.into_iter().map(name).collect());
+    let entries = happening.entries.into_iter().map(|entry| truncated(entry, LONGEST)).collect();
+    let entries = Named::of(entries);
     let object = ObjectRef { name: name(happening.object.name), ..happening.object };
     let actor = Actor { name: name(happening.actor.name), ..happening.actor };
     SecurityEventSpec {
@@ -169,15 +174,72 @@ pub fn event(happening: Happening, key: &str, now: Timestamp) -> SecurityEventSp
         message: truncated(happening.message, LONGEST),
         source: happening.source,
         cluster: happening.cluster,
-        principals: named(happening.principals, most),
-        entries: happening.entries.into_iter().take(most).map(|entry| truncated(entry, LONGEST)).collect(),
-        requested_by: named(happening.requested_by, MOST_REQUESTERS),
+        principals: principals.texts,
+        principal_count: principals.of,
+        entries: entries.texts,
+        entry_count: entries.of,
+        requested_by: fitting(requesters, ROOM_OF_REQUESTERS),
         correlation: happening.correlation,
         client: happening.client,
         count: happening.count,
         window: happening.window,
         concerns: happening.concerns,
     }
+}
+
+/// The event as it is shown, and kept where there is no room for all of it: it names the first only, and says how many there are.
+pub fn in_short(event: &SecurityEventSpec) -> SecurityEventSpec {
+    let principals = Named::first(&event.principals, event.principal_count);
+    let entries = Named::first(&event.entries, event.entry_count);
+    SecurityEventSpec {
+        principals: principals.texts,
+        principal_count: principals.of,
+        entries: entries.texts,
+        entry_count: entries.of,
+        ..event.clone()
+    }
+}
+
+/// The first of several texts.
+struct Named {
+    texts: Vec<String>,
+    /// How many there are, where these are not all.
+    of: Option<i64>,
+}
+
+impl Named {
+    /// As many as an event has room for.
+    fn of(texts: Vec<String>) -> Self {
+        let all = texts.len();
+        let texts = fitting(texts, ROOM);
+        Self { of: (texts.len() < all).then(|| count(all)), texts }
+    }
+
+    /// As many as are shown, of those that an event names.
+    fn first(texts: &[String], of: Option<i64>) -> Self {
+        let cut = texts.len() > MOST_SHOWN;
+        Self { texts: texts.iter().take(MOST_SHOWN).cloned().collect(), of: of.or(cut.then(|| count(texts.len()))) }
+    }
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// The first texts, as many as fit into so many bytes of JSON.
+fn fitting(mut texts: Vec<String>, room: usize) -> Vec<String> {
+    let mut taken = 0;
+    let fits = |text: &&String| {
+        taken += length_of(text);
+        taken <= room
+    };
+    texts.truncate(texts.iter().take_while(fits).count());
+    texts
+}
+
+/// How much room a text takes in JSON, in bytes.
+fn length_of(text: &str) -> usize {
+    serde_json::to_string(text).map_or(text.len() * 6, |json| json.len() + 1)
 }
 
 /// As precise as it is told.
@@ -216,7 +278,7 @@ pub enum Origin {
     Own,
     /// Weir tells it of what is another namespace's, and concerns this one.
     Copied,
-    /// Brokers told it, or it sums up what there was too much of.
+    /// Brokers told it, or callers who were turned away caused it, or it sums up what there was too much of.
     Brokers,
     /// It is of how access is used.
     Used,
@@ -229,7 +291,7 @@ pub fn origin(event: &SecurityEventSpec, namespace: &str, weir_s: &str) -> Origi
         EventSource::Weir if event.action == Action::EventsSummarised => Origin::Brokers,
         EventSource::Weir if home == namespace => Origin::Own,
         EventSource::Weir => Origin::Copied,
-        EventSource::BrokerLog | EventSource::ConfluentAuditLog => Origin::Brokers,
+        EventSource::BrokerLog | EventSource::ConfluentAuditLog | EventSource::Endpoint => Origin::Brokers,
         EventSource::ConsumerGroups | EventSource::QuotaMetrics => Origin::Used,
     }
 }
@@ -259,7 +321,7 @@ pub fn severity(action: Action, outcome: Outcome) -> Severity {
 mod tests {
     use jiff::{SignedDuration, Timestamp};
 
-    use super::{CATALOGUE, Happening, KEPT, KEPT_FOR, Origin, event, event_type, labels, origin, past_retention};
+    use super::{CATALOGUE, Happening, KEPT, KEPT_FOR, Origin, event, in_short, labels, origin, past_retention};
     use crate::api::{Action, ActorType, EventSource, OBJECT_LABEL, ObjectRef, SecurityEventSpec};
     use crate::domain::audit::chain::Head;
 
@@ -288,20 +350,39 @@ mod tests {
         let many: Vec<_> = (0..1000).map(|n| format!("{n}{long}")).collect();
         let object =
             ObjectRef { kind: "RoleBinding".into(), namespace: Some("payments".into()), name: long.clone(), uid: None };
-        for action in CATALOGUE.iter().map(|row| row.action).filter(|action| !event_type(*action).record_only) {
+        for action in CATALOGUE.iter().map(|row| row.action) {
             let happening = Happening {
                 entries: many.clone(),
                 requested_by: many.clone(),
                 ..Happening::new(action, object.clone(), "r", &long).of(many.clone()).by(ActorType::User, &long)
             };
             let told = event(happening, "k", Timestamp::UNIX_EPOCH);
-            assert!(told.message.ends_with('…') && told.entries.len() == 20 && told.requested_by.len() == 50);
+            assert!(told.message.ends_with('…'));
+            assert_eq!((told.entry_count, told.principal_count), (Some(1000), Some(1000)));
             let (record, _) = Head::new("c").follow(&told);
             let headers: usize = record.headers.iter().map(|(_, value)| value.len()).sum();
             let length = record.value.len() + record.key.len() + headers;
             // Brokers, and the client, take 1 MB.
             assert!(length < 900_000, "{action:?}: {length}");
         }
+    }
+
+    #[test]
+    fn on_record_all_are_named_and_where_it_is_shown_the_first_and_how_many() {
+        let many =
+            |n: usize| (0..n).map(|n| format!("Allow User:app Read Topic:Literal:{n} from *")).collect::<Vec<_>>();
+        let object = ObjectRef { kind: "RoleBinding".into(), namespace: Some("n".into()), name: "b".into(), uid: None };
+        let of = |n| {
+            let happening = Happening::new(Action::AccessGranted, object.clone(), "r", "m").of(many(n));
+            event(Happening { entries: many(n), ..happening }, "k", Timestamp::UNIX_EPOCH)
+        };
+        let all = of(1000);
+        assert_eq!((all.entries.len(), all.entry_count, all.principal_count), (1000, None, None));
+        let shown = in_short(&all);
+        assert_eq!((&shown.entries, shown.entry_count), (&many(20), Some(1000)));
+        assert_eq!((&shown.principals, shown.principal_count), (&many(20), Some(1000)));
+        assert_eq!(in_short(&shown), shown);
+        assert_eq!(in_short(&of(20)), of(20));
     }
 
     #[test]

@@ -1,15 +1,13 @@
-//! What is about to be given, in events that name all of it.
+//! What is given, or taken, in events that name all of it.
 
 use std::collections::BTreeSet;
 
-use super::Happening;
+use super::{Happening, ROOM, length_of};
 
 /// How many entries one event names at most, and so no more principals.
 const MOST: usize = 1000;
-/// How long their text may be in JSON, in bytes: in a record they stand twice, and brokers take 1 MB where nobody said otherwise.
-const LONGEST: usize = 200_000;
 
-/// One thing that is about to be given.
+/// One thing that is given, or taken.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Gain {
     /// To which principal, without `User:`; `None` where it has none yet.
@@ -30,14 +28,16 @@ impl Gain {
     }
 }
 
-/// `happening`, once for as many of `gains` as one event can name: nothing of what is about to be given goes unnamed.
+/// `happening`, once for as many of `gains` as one event can name: nothing of what is given goes unnamed. Where they name no principals
+/// those of `happening` stay.
 pub fn in_parts(happening: &Happening, gains: &[Gain]) -> Vec<Happening> {
     let mut parts: Vec<Vec<&Gain>> = Vec::new();
     let mut length = 0;
     for gain in gains {
-        let own = length_of(&gain.entry);
+        // Each may be another principal's.
+        let own = length_of(&gain.entry).max(gain.principal.as_deref().map_or(0, length_of));
         match parts.last_mut() {
-            Some(part) if part.len() < MOST && length + own <= LONGEST => part.push(gain),
+            Some(part) if part.len() < MOST && length + own <= ROOM => part.push(gain),
             _ => {
                 parts.push(vec![gain]);
                 length = 0;
@@ -48,26 +48,21 @@ pub fn in_parts(happening: &Happening, gains: &[Gain]) -> Vec<Happening> {
     parts.into_iter().map(|part| naming(happening, &part)).collect()
 }
 
-/// How much room a text takes in JSON.
-fn length_of(text: &str) -> usize {
-    serde_json::to_string(text).map_or(text.len() * 6, |json| json.len())
-}
-
 fn naming(happening: &Happening, gains: &[&Gain]) -> Happening {
     let principals: BTreeSet<_> = gains.iter().filter_map(|gain| gain.principal.clone()).collect();
-    Happening {
-        principals: principals.into_iter().collect(),
-        entries: gains.iter().map(|gain| gain.entry.clone()).collect(),
-        count: i64::try_from(gains.len()).unwrap_or(i64::MAX),
-        ..happening.clone()
+    let mut part = happening.clone();
+    part.entries = gains.iter().map(|gain| gain.entry.clone()).collect();
+    if !principals.is_empty() {
+        part.principals = principals.into_iter().collect();
     }
+    part
 }
 
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
 
-    use super::{Gain, LONGEST, MOST, in_parts};
+    use super::{Gain, MOST, ROOM, in_parts};
     use crate::api::{Action, ObjectRef};
     use crate::domain::event::{Happening, event};
 
@@ -80,7 +75,7 @@ mod tests {
     fn each_entry_and_each_principal_is_named_once_however_many_there_are() {
         let gains: Vec<_> = (0..2 * MOST + 1).map(|n| Gain::of(&format!("p{}", n / 2), format!("e{n}"))).collect();
         let parts = in_parts(&widening(), &gains);
-        assert_eq!(parts.iter().map(|p| p.count).collect::<Vec<_>>(), [1000, 1000, 1]);
+        assert_eq!(parts.iter().map(|p| p.entries.len()).collect::<Vec<_>>(), [MOST, MOST, 1]);
         let entries: Vec<_> = parts.iter().flat_map(|p| p.entries.clone()).collect();
         assert_eq!(entries, gains.iter().map(|g| g.entry.clone()).collect::<Vec<_>>());
         assert_eq!(parts[1].principals.len(), MOST / 2);
@@ -97,7 +92,8 @@ mod tests {
         let parts = in_parts(&widening(), &gains);
         assert!(parts.len() > 1);
         let json = |h: &Happening| serde_json::to_string(&h.entries).unwrap().len();
-        assert!(parts.iter().all(|p| json(p) <= LONGEST + 2 * MOST));
+        assert!(parts.iter().all(|p| json(p) <= ROOM + 2));
+        assert!(parts.iter().all(|p| event(p.clone(), "k", Timestamp::UNIX_EPOCH).entry_count.is_none()));
         assert_eq!(parts.iter().map(|p| p.entries.len()).sum::<usize>(), 200);
         assert!(in_parts(&widening(), &[]).is_empty());
     }

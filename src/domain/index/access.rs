@@ -7,7 +7,7 @@ use super::{Index, ObjectKey, PrincipalKey};
 use crate::api::Reason;
 use crate::domain::acl::AclEntry;
 use crate::domain::binding::{Grant, Resolution, widen};
-use crate::domain::names::{client_of, engine_of_worker, share_of_guest, uid8};
+use crate::domain::names::{client_of, engine_of_worker, service_account_of, share_of_guest, uid8};
 
 /// What one principal should have on its cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,6 +70,19 @@ impl Index {
                     .get(&record.key())
                     .is_some_and(|c| c.metadata.uid.as_ref() == Some(uid) && c.metadata.deletion_timestamp.is_none())
         })
+    }
+
+    /// The StreamClient or ServiceAccount of a principal, with its UID as far as it is known. A namespace that is not there has none: who
+    /// tells of a principal may make up as many as they like.
+    pub fn home_of(&self, principal: &str) -> Option<(ObjectKey, Option<&str>)> {
+        let is_there = |key: &ObjectKey| self.namespace(&key.namespace).is_some();
+        if let Some(key) = client_of(principal).filter(is_there) {
+            let uid = self.clients.get(&key).and_then(|client| client.metadata.uid.as_deref());
+            return Some((key, uid));
+        }
+        let key = service_account_of(principal).filter(is_there)?;
+        let uid = self.account(&key);
+        Some((key, uid))
     }
 
     /// Whether `principal` is a version of a credential on `cluster` whose removal is under way.

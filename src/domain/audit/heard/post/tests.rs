@@ -111,6 +111,33 @@ fn json_of_every_shipper_is_understood() {
     assert_eq!((array.refusals.len(), many.refusals.len()), (2, 2));
 }
 
+/// As Fluent Bit's `http` output with `format json` sends what its `tail` input and its `kubernetes` filter made of a container's log,
+/// without and with `Merge_Log`; and as Vector's `http` sink sends what its `kubernetes_logs` source read. By their documentation.
+#[test]
+fn what_fluent_bit_and_vector_send_of_a_containers_log_is_understood() {
+    let line = json!({"time": "2026-11-28T05:18:47.920Z", "logger": AUTHORIZER, "message": DENIED}).to_string();
+    let text = format!("[2026-11-28 05:18:47,920] INFO {DENIED} ({AUTHORIZER})");
+    let pod = json!({"pod_name": "kafka-0", "namespace_name": "kafka", "container_name": "kafka", "host": "node-1",
+        "labels": {"app": "kafka"}, "docker_id": "0a1b"});
+    let of_vector = json!({"pod_name": "kafka-0", "pod_namespace": "kafka", "container_name": "kafka",
+        "pod_labels": {"app": "kafka"}, "pod_ips": ["10.0.0.7"]});
+    let fluent_bit = |log: &str| {
+        json!([{"date": 1795843127.92, "time": "2026-11-28T05:18:47.920111222Z", "stream": "stdout", "_p": "F",
+            "log": log, "kubernetes": pod}])
+    };
+    let mut merged = fluent_bit(&line);
+    (merged[0]["logger"], merged[0]["message"]) = (json!(AUTHORIZER), json!(DENIED));
+    let vector = |message: &str| {
+        json!([{"file": "/var/log/pods/kafka_kafka-0_1/kafka/0.log", "kubernetes": of_vector, "message": message,
+            "source_type": "kubernetes_logs", "stream": "stdout", "timestamp": "2026-11-28T05:18:47.920111222Z"}])
+    };
+    for sent in [fluent_bit(&line), fluent_bit(&text), merged, vector(&line), vector(&text)] {
+        let refusals = json(sent.to_string().as_bytes()).unwrap().refusals;
+        let [refusal] = refusals.as_slice() else { panic!("{refusals:?} of {sent:#}") };
+        assert_eq!(Refusal { at: None, ..refusal.clone() }, denied(), "{sent:#}");
+    }
+}
+
 /// An export as an OpenTelemetry Collector of v0.165 sends it by `e2e/kafka/otelcol.yaml`: each record is a line as the container's
 /// log has it. The scope's name is no logger's.
 #[test]
