@@ -293,7 +293,13 @@ pub async fn requests_are_stamped(cluster: &Cluster) -> Result<()> {
     let forged = |kind, spec| annotated(&object(kind, "", "new", spec), "{weir.dev/requesters: alice}");
     for (by, manifest) in [
         (Platform, forged("Partner", "spec: {organisation: Acme}")),
-        (Platform, forged("StreamCluster", "spec: {bootstrapServers: ['broker:9093']}")),
+        (
+            Platform,
+            forged(
+                "StreamCluster",
+                "spec: {bootstrapServers: ['broker:9093'], adminCredentials: {type: Mtls, secretRef: {name: admin}}, tls: {}}",
+            ),
+        ),
         (Owner, role("alice")),
     ] {
         let made = dry_run(cluster, by, &manifest).await?;

@@ -9,8 +9,8 @@ use cloudevents::{AttributesReader, event::SpecVersion};
 use jiff::Timestamp;
 use jsonschema::Validator;
 use serde_json::{Value, json};
-use weir::api::{Action, ClientRequest, ObjectRef, Outcome};
-use weir::domain::event::{CATALOGUE, Happening, cloudevent, event, ocsf};
+use weir::api::{Action, ClientRequest, ObjectRef, Outcome, SecurityEventSpec};
+use weir::domain::event::{CATALOGUE, Happening, cloudevent, event, event_type, ocsf};
 use weir_e2e::lab::build::ocsf_schema;
 use weir_e2e::lab::paths::Paths;
 
@@ -101,12 +101,18 @@ async fn everything_on_record_is_valid_ocsf_and_valid_cloudevents() {
     export_as("cloudevents").await.iter().for_each(is_cloudevent);
 }
 
-/// All that is on record, each event found valid.
+/// All that is on record, each event found valid, and about what, by whom, and from where its row of the catalogue says.
 async fn valid_events() -> Vec<Value> {
     let (all, mut schemas) = (everything().await, Schemas::default());
     for event in &all {
         let faults = schemas.faults(event);
         assert!(faults.is_empty(), "{faults:#?}\n{event:#}");
+        let told: SecurityEventSpec = serde_json::from_value(event["unmapped"]["event"].clone()).unwrap();
+        let row = event_type(told.action);
+        let kind = told.object.kind.as_str();
+        assert!(row.objects.is_empty() || row.objects.contains(&kind), "{:?} is about a {kind}", told.action);
+        assert!(row.actors.contains(&told.actor.type_), "{:?} by {:?}", told.action, told.actor);
+        assert!(row.sources.contains(&told.source), "{:?} from {:?}", told.action, told.source);
     }
     all
 }

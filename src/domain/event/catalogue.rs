@@ -2,7 +2,7 @@
 //!
 //! The documentation's table is made of this one.
 
-use crate::api::{Action, EventSource, Severity};
+use crate::api::{Action, ActorType, EventSource, Severity};
 
 /// A class of OCSF 1.8.0 with an activity of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +114,10 @@ pub struct EventType {
     pub class: Class,
     /// Where Weir may have it from.
     pub sources: &'static [EventSource],
+    /// The kinds of object that it is about; none where it may be any kind of resource of Kafka's.
+    pub objects: &'static [&'static str],
+    /// Who may have done it.
+    pub actors: &'static [ActorType],
     /// It is on record only: there is no resource of it.
     pub record_only: bool,
 }
@@ -125,6 +129,16 @@ pub const fn event_type(action: Action) -> &'static EventType {
 }
 
 const WEIR: &[EventSource] = &[EventSource::Weir];
+/// What gives access.
+const GIVERS: &[&str] = &["RoleBinding", "ExternalShare"];
+const SHARE: &[&str] = &["ExternalShare"];
+const APPROVAL: &[&str] = &["AccessApproval"];
+const PRODUCT: &[&str] = &["DataProduct"];
+const CLUSTER: &[&str] = &["StreamCluster"];
+const TRAIL: &[&str] = &["AuditTrail"];
+const BINDING: &[&str] = &["RoleBinding"];
+/// What has credentials.
+const HOLDERS: &[&str] = &["StreamClient", "ExternalShare", "StreamCluster"];
 const GROUPS: &[EventSource] = &[EventSource::ConsumerGroups];
 const USE: &[EventSource] = &[EventSource::ConsumerGroups, EventSource::QuotaMetrics];
 const BROKERS: &[EventSource] = &[EventSource::BrokerLog, EventSource::ConfluentAuditLog];
@@ -139,7 +153,20 @@ const fn row(
     sources: &'static [EventSource],
     when: &'static str,
 ) -> EventType {
-    EventType { action, name, when, severity, class, sources, record_only: false }
+    let actors = &[ActorType::Weir];
+    EventType { action, name, when, severity, class, sources, objects: &[], actors, record_only: false }
+}
+
+impl EventType {
+    /// The same about these kinds of object.
+    const fn about(self, objects: &'static [&'static str]) -> Self {
+        Self { objects, ..self }
+    }
+
+    /// The same by these.
+    const fn by(self, actors: &'static [ActorType]) -> Self {
+        Self { actors, ..self }
+    }
 }
 
 const fn on_record_only(row: EventType) -> EventType {
@@ -148,6 +175,7 @@ const fn on_record_only(row: EventType) -> EventType {
 
 /// Every type, in the order of [`Action`].
 pub const CATALOGUE: &[EventType] = {
+    use ActorType::{Partner, Principal, User, Weir};
     use Class::{
         AccountChange, ApiActivity, ApplicationLifecycle, Authentication, ComplianceFinding, DatastoreActivity,
         DetectionFinding, EntityManagement, UserAccess,
@@ -161,23 +189,23 @@ pub const CATALOGUE: &[EventType] = {
             UserAccess(1),
             WEIR,
             "Weir is about to give principals of a cluster more than they have; it is on record before the cluster is asked",
-        )),
+        ).about(&["StreamCluster", "ExternalShare"])),
         row(
             Action::AccessGranted,
             "access.granted",
             Informational,
             UserAccess(1),
             WEIR,
-            "a binding's access began, or widened, and every broker shows it",
-        ),
+            "a binding's access began or widened, or a partner's that had begun widened, and every broker shows it",
+        ).about(GIVERS),
         row(
             Action::AccessNarrowed,
             "access.narrowed",
             Low,
             UserAccess(2),
             WEIR,
-            "a binding's access became less and did not end",
-        ),
+            "a binding's, or a partner's, access became less and did not end",
+        ).about(GIVERS),
         row(
             Action::AccessRevoked,
             "access.revoked",
@@ -185,7 +213,7 @@ pub const CATALOGUE: &[EventType] = {
             UserAccess(2),
             WEIR,
             "a binding's, or a partner's, access ended",
-        ),
+        ).about(GIVERS),
         row(
             Action::AccessExpired,
             "access.expired",
@@ -193,7 +221,7 @@ pub const CATALOGUE: &[EventType] = {
             UserAccess(2),
             WEIR,
             "a binding's time was over, and its access ended",
-        ),
+        ).about(BINDING),
         row(
             Action::RequestRefused,
             "request.refused",
@@ -202,7 +230,7 @@ pub const CATALOGUE: &[EventType] = {
             WEIR,
             "a binding, share, product, client, role or cluster cannot be as it says: what it names is not there, or a rule \
              of the platform, or of another owner, forbids it",
-        ),
+        ).about(&["RoleBinding", "ExternalShare", "DataProduct", "StreamClient", "StreamRole", "StreamCluster"]),
         row(
             Action::AccessRequested,
             "access.requested",
@@ -210,7 +238,7 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(1),
             WEIR,
             "somebody asked, by a binding or a share, for access that waits for an approval",
-        ),
+        ).about(GIVERS).by(&[User, Weir]),
         row(
             Action::RequestWithdrawn,
             "request.withdrawn",
@@ -218,7 +246,7 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(4),
             WEIR,
             "a binding, or a share, was deleted that waited for an approval",
-        ),
+        ).about(GIVERS),
         row(
             Action::RequestApproved,
             "request.approved",
@@ -226,8 +254,8 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(8),
             WEIR,
             "somebody approved what a binding, or a share, asks for",
-        ),
-        row(Action::RequestDenied, "request.denied", Low, EntityManagement(9), WEIR, "somebody denied it"),
+        ).about(APPROVAL).by(&[User]),
+        row(Action::RequestDenied, "request.denied", Low, EntityManagement(9), WEIR, "somebody denied it").about(APPROVAL).by(&[User]),
         row(
             Action::RequestRevoked,
             "request.revoked",
@@ -235,7 +263,7 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(9),
             WEIR,
             "somebody took an approval back",
-        ),
+        ).about(APPROVAL).by(&[User, Weir]),
         row(
             Action::ShareInvited,
             "share.invited",
@@ -243,7 +271,7 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(6),
             WEIR,
             "a partner was invited to a share",
-        ),
+        ).about(&["Invitation"]).by(&[User]),
         row(
             Action::ShareAccepted,
             "share.accepted",
@@ -251,7 +279,7 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(8),
             WEIR,
             "a partner accepted what is shared with it",
-        ),
+        ).about(APPROVAL).by(&[Partner]),
         row(
             Action::ShareRejected,
             "share.rejected",
@@ -259,7 +287,7 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(9),
             WEIR,
             "a partner did not accept it",
-        ),
+        ).about(APPROVAL).by(&[Partner]),
         row(
             Action::ShareWithdrawn,
             "share.withdrawn",
@@ -267,7 +295,7 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(7),
             WEIR,
             "a partner took its acceptance back",
-        ),
+        ).about(APPROVAL).by(&[Partner]),
         row(
             Action::ShareStarted,
             "share.started",
@@ -275,7 +303,7 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(10),
             WEIR,
             "a partner can read what is shared with it",
-        ),
+        ).about(SHARE),
         row(
             Action::ShareSuspended,
             "share.suspended",
@@ -283,8 +311,8 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(12),
             WEIR,
             "a share was stopped for the time being",
-        ),
-        row(Action::ShareResumed, "share.resumed", Low, EntityManagement(13), WEIR, "a share that was stopped goes on"),
+        ).about(SHARE),
+        row(Action::ShareResumed, "share.resumed", Low, EntityManagement(13), WEIR, "a share that was stopped goes on").about(SHARE),
         row(
             Action::ShareEnded,
             "share.ended",
@@ -292,7 +320,7 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(11),
             WEIR,
             "a share with a partner is over, and no broker shows anything of it",
-        ),
+        ).about(SHARE),
         row(
             Action::CopyRemoved,
             "share.copy-removed",
@@ -300,7 +328,7 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(4),
             WEIR,
             "what a share copied with is gone: its connector with the positions, or what was on record of its topics",
-        ),
+        ).about(SHARE),
         row(
             Action::CredentialFetched,
             "credential.fetched",
@@ -308,7 +336,7 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(2),
             WEIR,
             "a partner fetched its credential",
-        ),
+        ).about(SHARE).by(&[Partner]),
         row(
             Action::CredentialIssued,
             "credential.issued",
@@ -316,7 +344,7 @@ pub const CATALOGUE: &[EventType] = {
             AccountChange(1),
             WEIR,
             "the first version of a credential was issued",
-        ),
+        ).about(HOLDERS),
         row(
             Action::CredentialRotated,
             "credential.rotated",
@@ -324,7 +352,7 @@ pub const CATALOGUE: &[EventType] = {
             AccountChange(4),
             WEIR,
             "a credential was replaced by its next version",
-        ),
+        ).about(HOLDERS),
         row(
             Action::CredentialRevoked,
             "credential.revoked",
@@ -332,7 +360,7 @@ pub const CATALOGUE: &[EventType] = {
             AccountChange(5),
             WEIR,
             "a version of a credential was removed",
-        ),
+        ).about(HOLDERS),
         row(
             Action::RevocationProbed,
             "credential.revocation-probed",
@@ -340,7 +368,7 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(99),
             WEIR,
             "Weir tried, as somebody whose access had ended, what that principal could do before: evidence",
-        ),
+        ).about(HOLDERS),
         row(
             Action::DriftFound,
             "drift.found",
@@ -348,7 +376,7 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Create),
             WEIR,
             "a cluster has entries on governed topics that no resource asks for",
-        ),
+        ).about(CLUSTER),
         row(
             Action::DriftRepaired,
             "drift.repaired",
@@ -356,7 +384,7 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Close),
             WEIR,
             "they were removed, or what somebody else had removed was made again",
-        ),
+        ).about(CLUSTER),
         row(
             Action::DriftGivenUp,
             "drift.given-up",
@@ -364,7 +392,7 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Update),
             WEIR,
             "something keeps putting them back, and Weir stopped removing them",
-        ),
+        ).about(CLUSTER),
         row(
             Action::RevocationsHeld,
             "revocations.held",
@@ -372,7 +400,7 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Create),
             WEIR,
             "so many principals would lose access without anybody having asked for it that a person has to confirm",
-        ),
+        ).about(CLUSTER),
         row(
             Action::RevocationsConfirmed,
             "revocations.confirmed",
@@ -380,7 +408,7 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Close),
             WEIR,
             "a person confirmed it",
-        ),
+        ).about(CLUSTER).by(&[User, Weir]),
         row(
             Action::AccessOrphaned,
             "access.orphaned",
@@ -388,7 +416,7 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Create),
             WEIR,
             "access was left behind on a cluster that was given up",
-        ),
+        ).about(&["RoleBinding", "ExternalShare", "StreamClient"]),
         row(
             Action::ProductCreated,
             "product.created",
@@ -396,7 +424,7 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(1),
             WEIR,
             "a product's topics are there and governed",
-        ),
+        ).about(PRODUCT).by(&[User, Weir]),
         row(
             Action::ProductReclassified,
             "product.reclassified",
@@ -404,7 +432,7 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(3),
             WEIR,
             "a product's effective classification changed",
-        ),
+        ).about(PRODUCT),
         row(
             Action::ProductDeleted,
             "product.deleted",
@@ -412,7 +440,7 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(4),
             WEIR,
             "a product is gone, and all that was granted on it",
-        ),
+        ).about(PRODUCT),
         row(
             Action::AccessDenied,
             "access.denied",
@@ -420,7 +448,7 @@ pub const CATALOGUE: &[EventType] = {
             ApiActivity,
             BROKERS,
             "a broker refused what a client asked for; one for each closed window",
-        ),
+        ).by(&[Principal]),
         row(
             Action::AuthenticationFailed,
             "authentication.failed",
@@ -428,7 +456,7 @@ pub const CATALOGUE: &[EventType] = {
             Authentication(1),
             LOGINS,
             "a client failed to prove to a broker who it is, or a caller to the intake or the partner API; one for each closed window",
-        ),
+        ).about(&["StreamCluster", "Service"]).by(&[Principal]),
         row(
             Action::DenialBurst,
             "access.denial-burst",
@@ -436,7 +464,7 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Create),
             BROKERS,
             "a principal was refused so often, or so many different things, that somebody should look",
-        ),
+        ).about(&["StreamClient", "ServiceAccount", "StreamCluster"]).by(&[Principal]),
         row(
             Action::RetiredCredentialUsed,
             "credential.retired-used",
@@ -444,7 +472,7 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Create),
             BROKERS,
             "a credential that was retired is still being tried",
-        ),
+        ).by(&[Principal]),
         row(
             Action::LeaderChanged,
             "weir.leader-changed",
@@ -452,7 +480,7 @@ pub const CATALOGUE: &[EventType] = {
             ApplicationLifecycle(3),
             WEIR,
             "another instance of Weir leads, or the same one anew",
-        ),
+        ).about(&["Lease"]),
         row(
             Action::AuditTrailBegun,
             "audit.begun",
@@ -460,7 +488,7 @@ pub const CATALOGUE: &[EventType] = {
             ApplicationLifecycle(6),
             WEIR,
             "the audit topic's chain begins",
-        ),
+        ).about(TRAIL),
         row(
             Action::AuditTrailLost,
             "audit.lost",
@@ -468,7 +496,7 @@ pub const CATALOGUE: &[EventType] = {
             ApplicationLifecycle(7),
             WEIR,
             "the audit topic cannot be written: what widens access waits",
-        ),
+        ).about(TRAIL),
         row(
             Action::AuditTrailRestored,
             "audit.restored",
@@ -476,7 +504,7 @@ pub const CATALOGUE: &[EventType] = {
             ApplicationLifecycle(6),
             WEIR,
             "it can be written again, and what happened meanwhile is on record",
-        ),
+        ).about(TRAIL),
         row(
             Action::AuditTrailBroken,
             "audit.broken",
@@ -484,7 +512,7 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Create),
             WEIR,
             "the audit topic is not what Weir wrote: records were changed or cut off",
-        ),
+        ).about(TRAIL).by(&[Weir, User]),
         row(
             Action::AuditTrailEnded,
             "audit.ended",
@@ -492,7 +520,7 @@ pub const CATALOGUE: &[EventType] = {
             ApplicationLifecycle(7),
             WEIR,
             "the AuditTrail was deleted: what happens from there on is on record nowhere",
-        ),
+        ).about(TRAIL),
         on_record_only(row(
             Action::AuditCheckpoint,
             "audit.checkpoint",
@@ -500,7 +528,7 @@ pub const CATALOGUE: &[EventType] = {
             ApplicationLifecycle(99),
             WEIR,
             "the head of the chain, signed",
-        )),
+        ).about(TRAIL)),
         row(
             Action::EventsSummarised,
             "events.summarised",
@@ -508,7 +536,7 @@ pub const CATALOGUE: &[EventType] = {
             ApplicationLifecycle(99),
             WEIR,
             "more happened in a namespace than SecurityEvents are kept of: how much, by type; each is on record",
-        ),
+        ).about(&["Namespace"]),
         row(
             Action::AccessUsed,
             "access.used",
@@ -517,7 +545,7 @@ pub const CATALOGUE: &[EventType] = {
             USE,
             "a binding's access was used, as far as consumer groups, the ends of topics and quota metrics tell; one for each hour of \
              the clock in which it was, count says how many records were read",
-        ),
+        ).about(BINDING).by(&[Principal]),
         row(
             Action::NewAddressSeen,
             "access.new-address",
@@ -525,7 +553,7 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Create),
             GROUPS,
             "principals of a binding, whose addresses were known, use it from another one",
-        ),
+        ).about(BINDING).by(&[Principal]),
         row(
             Action::GrantUnused,
             "access.unused",
@@ -533,7 +561,7 @@ pub const CATALOGUE: &[EventType] = {
             ComplianceFinding(Finding::Create),
             GROUPS,
             "no use of a binding's access was seen for as long as its cluster says; once until it is used again",
-        ),
+        ).about(BINDING),
     ]
 };
 
@@ -554,7 +582,7 @@ mod tests {
         assert_eq!(listed, named, "the order is that of Action");
         for row in CATALOGUE {
             assert_eq!(event_type(row.action).name, row.name);
-            assert!(!row.sources.is_empty());
+            assert!(!row.sources.is_empty() && !row.actors.is_empty());
         }
     }
 
