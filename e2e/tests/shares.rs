@@ -571,6 +571,7 @@ async fn who_calls_too_often_too_much_too_slowly_or_by_an_old_protocol_is_not_he
     )
     .await;
     assert_eq!(other, "401");
-    h.turned_away("weir-partners", began, 150).await;
+    let guessed = of("401") + of("403");
+    h.turned_away("weir-partners", began, guessed.try_into().unwrap()).await;
     who.leave(&h).await;
 }

@@ -57,17 +57,18 @@ pub fn entries_of(grants: &[Arc<Grant>]) -> BTreeSet<String> {
     grants.iter().flat_map(|grant| &grant.entries).map(ToString::to_string).collect()
 }
 
-/// The entries as a status has them; `None` where there are none.
-pub fn in_short(entries: &BTreeSet<String>) -> Option<EntriesStatus> {
+/// What `grants` give, as a status has it; `None` where that is nothing.
+pub fn in_short(grants: &[Arc<Grant>]) -> Option<EntriesStatus> {
+    let entries: BTreeSet<_> = grants.iter().flat_map(|grant| &grant.entries).collect();
     let mut hash = Sha256::new();
-    for entry in entries {
-        hash.update(entry);
+    for entry in &entries {
+        hash.update(entry.to_string());
         hash.update([0]);
     }
     (!entries.is_empty()).then(|| EntriesStatus {
         count: i64::try_from(entries.len()).unwrap_or(i64::MAX),
         hash: hex::encode(&hash.finalize()[..8]),
-        sample: entries.iter().take(SAMPLE).cloned().collect(),
+        sample: entries.iter().take(SAMPLE).map(ToString::to_string).collect(),
     })
 }
 
@@ -83,10 +84,13 @@ pub struct Changed {
     pub entries: BTreeSet<String>,
 }
 
-/// What there is to tell of access that was told as `was`, which were these entries as far as it is known, and that is now what `has`
-/// says: of a change that takes and gives, both.
-pub fn changes(was: &EntriesStatus, had: Option<&BTreeSet<String>>, has: &BTreeSet<String>) -> Vec<Changed> {
-    if in_short(has).is_some_and(|is| is.hash == was.hash) {
+/// What there is to tell of access that was told as `was`, which were the entries that it `had`, as far as that is known, and that is now
+/// told as `is`, which are those that it `has`: of a change that takes and gives, both.
+pub fn changes(
+    (was, had): (&EntriesStatus, Option<&BTreeSet<String>>),
+    (is, has): (Option<&EntriesStatus>, &BTreeSet<String>),
+) -> Vec<Changed> {
+    if is.is_some_and(|is| is.hash == was.hash) {
         return Vec::new();
     }
     let tell = |action, reason, message, entries| Changed { action, reason, message, entries };
@@ -106,7 +110,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Arc;
 
-    use super::{Announced, changes, entries_of, in_short};
+    use super::{Announced, changes, entries_of};
     use crate::api::{Action, EntriesStatus, RoleBindingStatus};
     use crate::domain::acl::{AclEntry, Operation, PatternType, ResourceType};
     use crate::domain::binding::Grant;
@@ -173,8 +177,8 @@ mod tests {
             ("ab", None, "", &[]),
         ];
         for (was, had, has, told) in cases {
-            let had = had.map(set);
-            let found = changes(&in_short(&set(was)).unwrap(), had.as_ref(), &set(has));
+            let (had, is) = (had.map(set), entries(has));
+            let found = changes((&entries(was).unwrap(), had.as_ref()), (is.as_ref(), &set(has)));
             let found = found.into_iter().map(|c| (c.action, c.reason, c.entries));
             let told = told.iter().map(|(action, reason, entries)| (*action, *reason, set(entries)));
             assert_eq!(found.collect::<Vec<_>>(), told.collect::<Vec<_>>(), "{was} {has}");

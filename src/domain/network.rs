@@ -4,6 +4,7 @@
 //! of them reads what, the brokers decide.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -172,6 +173,17 @@ fn others(ports: impl Iterator<Item = u16>) -> Vec<(u16, u16)> {
     }
     let narrow = |port: u32| u16::try_from(port).unwrap_or(u16::MAX);
     ranges.into_iter().map(|(from, to)| (narrow(from), narrow(to))).collect()
+}
+
+/// The address that all have whom one caller can call from: its own; of IPv6, that of its network of 64 bits.
+pub fn of_one(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        v4 => v4,
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Whom the partner API turned away, on the way to the operator: in a ConfigMap that the chart makes.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
+use tracing::warn;
 
 use super::objects::as_weir;
 use crate::domain::audit::callers::{Report, add, read};
@@ -37,7 +39,12 @@ impl Reports {
     pub async fn waiting(&self) -> Result<Option<(Vec<Closed>, ConfigMap)>, kube::Error> {
         let map = self.0.get_opt(NAME).await?;
         let waiting = map.and_then(|map| Some((map.data.clone().filter(|data| !data.is_empty())?, map)));
-        Ok(waiting.map(|(data, map)| (read(&data), ConfigMap { data: None, ..map })))
+        let Some((data, map)) = waiting else { return Ok(None) };
+        let (closed, unread) = read(&data, Timestamp::now());
+        if unread > 0 {
+            warn!(unread, "reports of the partner API cannot be read: they are thrown away");
+        }
+        Ok(Some((closed, ConfigMap { data: None, ..map })))
     }
 
     /// Takes away what was told, unless more came meanwhile: then all of it is told again, as the same events.

@@ -1,10 +1,12 @@
 //! How much a caller may ask: so much from one address, and of those that are not known so much from all of them.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::domain::network::of_one;
 
 /// Calls a minute from one address (of IPv6, from one network of 64 bits).
 const FROM_ONE: u32 = 120;
@@ -37,22 +39,12 @@ impl Limits {
         if self.calls.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
             self.by_address.retain_recent();
         }
-        self.by_address.check_key(&network(address)).is_ok()
+        self.by_address.check_key(&of_one(address)).is_ok()
     }
 
     /// Whether another call by somebody unknown is heard.
     pub fn allow_stranger(&self) -> bool {
         self.strangers.check().is_ok()
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 => v4,
     }
 }
 

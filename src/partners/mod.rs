@@ -69,7 +69,8 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Res
     let reports = Reports::new(client.clone(), &settings.namespace);
     let desk = Arc::new(Desk::open(client, &settings.namespace, &shutdown).await?);
     let callers = Arc::new(Callers::new(PARTNERS));
-    let reporting = tokio::spawn(turned_away::report(callers.clone(), reports, shutdown.clone()));
+    let served = CancellationToken::new();
+    let reporting = tokio::spawn(turned_away::report(callers.clone(), reports, served.clone()));
     readiness.set(true);
     info!(address = %settings.listen, "serving partners");
     let limits = Arc::new(Limits::default());
@@ -77,6 +78,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Res
         routes::router(desk.clone(), limits.clone(), Peer::of(stream, address), (answers.clone(), callers.clone()))
     };
     server::serve(listener, certificates, BOUNDS, shutdown, routes).await?;
+    served.cancel();
     reporting.await.context("the reporter of callers failed")?;
     probes.await.context("the server of probes failed")?.context("failed to serve probes")
 }

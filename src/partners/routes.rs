@@ -99,7 +99,6 @@ fn turned_away(status: StatusCode) -> Option<&'static str> {
     match status {
         StatusCode::UNAUTHORIZED => Some("it has neither an accepted key nor an invitation that can be answered"),
         StatusCode::FORBIDDEN => Some("no such share was accepted with its certificate"),
-        StatusCode::TOO_MANY_REQUESTS => Some("it asked too often"),
         _ => None,
     }
 }

@@ -5,40 +5,54 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{error, warn};
 
-use crate::domain::audit::callers::{Callers, Report};
+use crate::domain::audit::callers::{Callers, Report, bounded};
+use crate::domain::audit::windows::Closed;
 use crate::k8s::reports::Reports;
 
 /// How often it is looked for windows that are over.
 const EVERY: Duration = Duration::from_secs(1);
-/// Reports that wait for room, or for the API server; what comes beyond is logged.
-const WAITING: usize = 1000;
+/// How often it is tried at the end; another replica may write at the same moment.
+const LAST_TRIES: usize = 5;
 
-/// Reports until `shutdown`, and then what is left.
-pub async fn report(callers: Arc<Callers>, reports: Reports, shutdown: CancellationToken) {
+/// Reports until `over`, and then what is left.
+pub async fn report(callers: Arc<Callers>, reports: Reports, over: CancellationToken) {
     let mut waiting = Vec::new();
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let is_over = tokio::select! {
-            _ = tick.tick() => false,
-            () = shutdown.cancelled() => true,
-        };
-        let closed = if is_over { callers.close_all() } else { callers.close(Timestamp::now()) };
-        waiting.extend(closed.into_iter().map(Report::of));
-        if waiting.len() > WAITING {
-            let lost = waiting.split_off(WAITING);
-            warn!(reports = lost.len(), "there is no room for reports of callers who were turned away: {lost:?}");
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = over.cancelled() => break,
         }
-        if !waiting.is_empty() {
-            match reports.put(waiting.clone()).await {
-                Ok(left) => waiting = left,
-                Err(error) => warn!(%error, "failed to report who was turned away; it is tried again"),
-            }
-        }
-        if is_over {
+        waiting = put(&reports, waiting, callers.close(Timestamp::now())).await;
+    }
+    waiting = put(&reports, waiting, callers.close_all()).await;
+    for _ in 1..LAST_TRIES {
+        if waiting.is_empty() {
             return;
+        }
+        tick.tick().await;
+        waiting = put(&reports, waiting, Vec::new()).await;
+    }
+    if !waiting.is_empty() {
+        error!(reports = waiting.len(), "who was turned away last could not be reported");
+    }
+}
+
+/// Reports what waits and what is over; what could not be reported waits on, within bounds.
+async fn put(reports: &Reports, mut waiting: Vec<Report>, closed: Vec<Closed>) -> Vec<Report> {
+    waiting.extend(closed.into_iter().map(Report::of));
+    if waiting.is_empty() {
+        return waiting;
+    }
+    let waiting = bounded(waiting);
+    match reports.put(waiting.clone()).await {
+        Ok(left) => left,
+        Err(error) => {
+            warn!(%error, "failed to report who was turned away; it is tried again");
+            waiting
         }
     }
 }

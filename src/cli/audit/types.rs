@@ -32,7 +32,11 @@ fn table() -> anyhow::Result<String> {
             row.action,
             row.name,
             row.when,
-            if row.objects.is_empty() { "the product, or the resource".to_owned() } else { row.objects.join(", ") },
+            if row.objects.is_empty() {
+                "the product, else the resource, or the StreamCluster".to_owned()
+            } else {
+                row.objects.join(", ")
+            },
             actors.join(", "),
             row.severity,
             row.class.uid(),

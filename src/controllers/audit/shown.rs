@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::api::{Action, EventSource, ObjectRef, SecurityEventSpec, Severity};
 use crate::controllers::context::Context;
-use crate::domain::event::{Happening, event, event_type};
+use crate::domain::event::{Happening, event, event_type, in_short};
 
 /// How many SecurityEvents of routine are made at once, and then each second.
 const ROUTINE: (u32, u32) = (200, 5);
@@ -21,6 +21,8 @@ const ROUTINE: (u32, u32) = (200, 5);
 const OTHERS: (u32, u32) = (500, 10);
 /// The same of what brokers, and groups of consumers, tell: who has itself refused hides nothing of Weir's own.
 const HEARD: (u32, u32) = (500, 10);
+/// The same of whom Weir's own endpoints turn away: anybody can call them.
+const TURNED_AWAY: (u32, u32) = (50, 1);
 /// Events that wait for the API server; what comes beyond is summed up.
 const QUEUE: usize = 1000;
 /// How often it is told how much was summed up.
@@ -38,6 +40,7 @@ pub struct Shown {
     routine: DefaultDirectRateLimiter,
     others: DefaultDirectRateLimiter,
     heard: DefaultDirectRateLimiter,
+    turned_away: DefaultDirectRateLimiter,
     /// By namespace.
     summed: BTreeMap<String, Counts>,
 }
@@ -56,14 +59,14 @@ impl Shown {
             let of = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
             RateLimiter::direct(Quota::per_second(of(rate)).allow_burst(of(burst)))
         };
-        let [routine, others, heard] = [ROUTINE, OTHERS, HEARD].map(limiter);
-        Self { context, queue, routine, others, heard, summed: BTreeMap::new() }
+        let [routine, others, heard, turned_away] = [ROUTINE, OTHERS, HEARD, TURNED_AWAY].map(limiter);
+        Self { context, queue, routine, others, heard, turned_away, summed: BTreeMap::new() }
     }
 
     /// Shows an event soon, or sums it up.
     pub fn show(&mut self, event: SecurityEventSpec) {
         let Some(event) = self.admit(event) else { return };
-        if let Err(mpsc::error::TrySendError::Full(event)) = self.queue.try_send(event) {
+        if let Err(mpsc::error::TrySendError::Full(event)) = self.queue.try_send(in_short(&event)) {
             self.sum_up(&event);
         }
     }
@@ -101,6 +104,7 @@ impl Shown {
             (_, Severity::Critical) => return true,
             (EventSource::Weir, Severity::Informational) => &self.routine,
             (EventSource::Weir, _) => &self.others,
+            (EventSource::Endpoint, _) => &self.turned_away,
             _ => &self.heard,
         };
         let copies = self.context.events.namespaces(event).len();

@@ -42,18 +42,22 @@ pub async fn announce(
     for now in &after.partners {
         let was = before.partners.iter().find(|p| p.name == now.name);
         let version = share.resource_version().unwrap_or_default();
-        let uid = uid_of(share, now);
-        let grants = found.iter().find(|f| f.seen.guest.partner == now.name).map(|f| f.grants.as_slice());
-        let (grants, has) = (grants.unwrap_or_default(), entries_of(grants.unwrap_or_default()));
-        let had = was.and_then(|was| was.entries.as_ref()).map(|was| (was, context.announced.had(&uid, was)));
-        let changed = had.map(|(was, had)| changes(was, had.as_ref(), &has)).unwrap_or_default();
+        let one = found.iter().find(|f| f.seen.guest.partner == now.name);
+        let has = one.map(|f| entries_of(&f.grants)).unwrap_or_default();
+        let changed = match was.and_then(|was| was.entries.as_ref()) {
+            Some(was) if one.is_some_and(Found::is_told) => {
+                let had = context.announced.had(&uid_of(share, now), was);
+                changes((was, had.as_ref()), (now.entries.as_ref(), &has))
+            }
+            _ => Vec::new(),
+        };
         for Step { action, reason, message, entries } in with_entries(steps(was, now), &has, changed, &now.name) {
             let mut happening = happening(share, key, now, (action, reason, &message));
             happening.entries = entries.into_iter().collect();
             if let Some(partner) = context.world.index().partner(&now.name) {
                 // Who puts a partner under quarantine stops its shares.
-                happening.requested_by.extend(requesters(partner).map(str::to_owned));
-                happening.requested_by.dedup();
+                let others = requesters(share).filter(|name| !requesters(partner).any(|other| other == *name));
+                happening = happening.asked_by(requesters(partner).chain(others));
             }
             if action == api::Action::CredentialFetched {
                 happening = happening.by(api::ActorType::Partner, format!("{PARTNER_REVIEWER}{}", now.name));
@@ -61,10 +65,12 @@ pub async fn announce(
             // What is seen twice before the status is written is one step, though the principal may be gone the second time.
             let is_of_version = matches!(action, api::Action::CredentialIssued | api::Action::CredentialRotated);
             let principal = now.principal.as_deref().filter(|_| is_of_version).unwrap_or_default();
-            context.record(happening, &format!("{version}/{}/{principal}", now.name)).await;
+            // Access may change again before the watch brings this status back.
+            let is_change = matches!(action, api::Action::AccessGranted | api::Action::AccessNarrowed);
+            let which = now.entries.as_ref().filter(|_| is_change).map_or(principal, |entries| &entries.hash);
+            context.record(happening, &format!("{version}/{}/{which}", now.name)).await;
             context.events.note(share, action == api::Action::ShareEnded, reason, &message).await;
         }
-        context.announced.note(&uid, now.entries.clone(), grants.to_vec());
     }
 }
 
@@ -112,9 +118,9 @@ fn with_entries(
     changed: Vec<Changed>,
     partner: &str,
 ) -> Vec<Step> {
-    use api::Action::{AccessGranted, AccessNarrowed, AccessRevoked, ShareResumed, ShareStarted};
+    use api::Action::{AccessGranted, AccessNarrowed, AccessRevoked, ShareResumed, ShareStarted, ShareSuspended};
     let any = |of: &[api::Action]| steps.iter().any(|(action, ..)| of.contains(action));
-    let (begins, ends) = (any(&[ShareStarted, ShareResumed]), any(&[AccessRevoked]));
+    let (begins, ends) = (any(&[ShareStarted, ShareResumed]), any(&[AccessRevoked, ShareSuspended]));
     let (told, others): (Vec<_>, Vec<_>) = changed
         .into_iter()
         .partition(|c| (begins && c.action == AccessGranted) || (ends && c.action == AccessNarrowed));
@@ -128,7 +134,7 @@ fn with_entries(
     let steps = steps.into_iter().map(|(action, reason, message)| {
         let entries = match action {
             ShareStarted | ShareResumed => has.clone(),
-            AccessRevoked => taken.clone(),
+            AccessRevoked | ShareSuspended => taken.clone(),
             _ => BTreeSet::new(),
         };
         Step { action, reason, message, entries }
@@ -180,7 +186,7 @@ pub async fn removed(context: &Context, share: &ExternalShare, key: &ObjectKey, 
     for was in gone.iter().filter(|p| p.phase == SharePhase::Revoking || p.principal.is_some()) {
         let message = format!("the share does not name Partner {} any more; no broker shows anything of it", was.name);
         let mut happening = happening(share, key, was, (api::Action::ShareEnded, "Removed", &message));
-        happening.entries = had(context, share, was).into_iter().collect();
+        name_all(context, share, was, &mut happening);
         let version = share.resource_version().unwrap_or_default();
         context.record(happening, &format!("{version}/{}/removed", was.name)).await;
     }
@@ -210,18 +216,21 @@ pub async fn ended(
         };
         let message = format!("the share with Partner {} was deleted; {how}", was.name);
         let mut happening = happening(share, key, was, (action, reason, &message));
-        happening.entries = had(context, share, was).into_iter().collect();
+        name_all(context, share, was, &mut happening);
         context.record(happening, &format!("deleted/{}", was.name)).await;
     }
 }
 
-/// What a partner was last told to have, as far as it is known.
-fn had(context: &Context, share: &ExternalShare, was: &SharedWith) -> BTreeSet<String> {
-    let Some(entries) = &was.entries else { return BTreeSet::new() };
-    context.announced.had(&uid_of(share, was), entries).unwrap_or_else(|| entries.sample.iter().cloned().collect())
+/// Names what a partner was last told to have, as far as it is known.
+fn name_all(context: &Context, share: &ExternalShare, was: &SharedWith, happening: &mut Happening) {
+    let Some(entries) = &was.entries else { return };
+    let had = context.announced.had(&uid_of(share, was), entries);
+    happening.entries = had.map_or_else(|| entries.sample.clone(), |had| had.into_iter().collect());
+    happening.entry_count = Some(entries.count);
 }
 
-fn uid_of(share: &ExternalShare, partner: &SharedWith) -> String {
+/// The UID of a guest of the share.
+pub fn uid_of(share: &ExternalShare, partner: &SharedWith) -> String {
     guest_uid(&share.uid().unwrap_or_default(), partner.uid.as_deref().unwrap_or_default())
 }
 
@@ -304,7 +313,7 @@ mod tests {
             ),
             (&[ShareStarted], "abc", &[(AccessGranted, "c")], &[(ShareStarted, "abc")]),
             (&[ShareStarted], "ab", &[(AccessNarrowed, "c")], &[(AccessNarrowed, "c"), (ShareStarted, "ab")]),
-            (&[ShareSuspended], "", &[(AccessNarrowed, "ab")], &[(AccessNarrowed, "ab"), (ShareSuspended, "")]),
+            (&[ShareSuspended], "", &[(AccessNarrowed, "ab")], &[(ShareSuspended, "ab")]),
             (&[AccessRevoked, ShareEnded], "", &[(AccessNarrowed, "ab")], &[(AccessRevoked, "ab"), (ShareEnded, "")]),
             (&[AccessRevoked], "", &[], &[(AccessRevoked, "")]),
         ];

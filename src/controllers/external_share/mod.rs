@@ -20,7 +20,7 @@ use super::live::{evidence, live};
 use super::patience;
 use super::reconcile::{PERIODICALLY, ReconcileError};
 use super::removal::blocking;
-use crate::api::{ExternalShare, ExternalShareStatus, Reason, SharedWith};
+use crate::api::{ExternalShare, ExternalShareStatus, Reason, SharePhase, SharedWith};
 use crate::domain::binding::Grant;
 use crate::domain::conditions::Progress;
 use crate::domain::evidence::Evidence;
@@ -65,14 +65,21 @@ pub async fn reconcile(share: Arc<ExternalShare>, context: Arc<Context>) -> Resu
     if slowest.is_some_and(|progress| context.patience.waits(share.metadata.uid.as_deref(), progress)) {
         return Ok(Action::requeue(patience::LIMIT));
     }
-    let mut after = status::status(&share, &seen, copying.map(|c| c.status), now);
     let before = context.told_of_shares.or(&uid, share.status.as_ref());
+    let mut after = status::status(&share, &before, &seen, copying.map(|c| c.status), now);
     let (leaving, gone) = departed(&context, &uid, &before, &guests);
     after.partners.extend(leaving);
     if share.status.as_ref() != Some(&after) || before != after {
         announce::announce(&context, &share, &key, &seen, (&before, &after)).await;
         announce::removed(&context, &share, &key, &gone).await;
+        gone.iter().for_each(|was| context.announced.forget(&announce::uid_of(&share, was)));
         context.told_of_shares.note(&uid, after.clone());
+    }
+    for one in seen.into_iter().filter(Found::is_told) {
+        let told = after.partners.iter().find(|p| p.name == one.seen.guest.partner);
+        context.announced.note(&one.seen.guest.uid, told.and_then(|p| p.entries.clone()), one.grants);
+    }
+    if share.status.as_ref() != Some(&after) {
         write_status(&context.client, share.as_ref(), &after).await?;
     }
     let wait = wake.map(|at| at.duration_since(now)).and_then(|d| Duration::try_from(d).ok());
@@ -92,6 +99,16 @@ struct Found<'a> {
     usage: Option<Usage>,
     /// What every broker shows of it.
     grants: Vec<Arc<Grant>>,
+    /// A cluster that it concerns was not looked at since this process began.
+    unsettled: bool,
+}
+
+impl Found<'_> {
+    /// Whether what it has is told as it is: not before all is known, nor while it is being taken away.
+    fn is_told(&self) -> bool {
+        let is_leaving = self.seen.has_access && self.seen.phase() == SharePhase::Revoking;
+        !self.unsettled && !is_leaving
+    }
 }
 
 /// Looks at one partner, and takes the next step in the life of its credentials; `None` where nothing new can be said yet.
@@ -131,7 +148,8 @@ async fn look<'a>(
         ready: format!("reads {} topics; every broker shows {entries} entries", guest.resolution.topics.len()),
     };
     let evidence = evidence(context, &guest.uid);
-    Ok(Some(Found { seen, credential, evidence, usage: context.usages.get(&guest.uid), grants: access.grants }))
+    let usage = context.usages.get(&guest.uid);
+    Ok(Some(Found { seen, credential, evidence, usage, grants: access.grants, unsettled: access.unsettled }))
 }
 
 /// Partners that the share names no more: those of which something is left, and those of which nothing is.

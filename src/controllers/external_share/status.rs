@@ -10,7 +10,7 @@ use crate::api::{
     Access, ApprovedStream, ExternalShare, ExternalShareStatus, GroupUsage, Proven, Reason, ReplicationStatus,
     Revocation, SharePhase, ShareUsage, SharedWith, UsageWindow,
 };
-use crate::controllers::announced::{entries_of, in_short};
+use crate::controllers::announced::in_short;
 use crate::controllers::stream_client::credential_statuses;
 use crate::domain::conditions::{Progress, conditions, merge, whole_seconds};
 use crate::domain::ledger::ClientRecord;
@@ -23,14 +23,14 @@ const TOPICS: usize = 100;
 /// How many streams it names.
 const STREAMS: usize = 256;
 
-/// The status to write.
+/// The status to write, after one that was told as `before`.
 pub fn status(
     share: &ExternalShare,
+    before: &ExternalShareStatus,
     found: &[Found<'_>],
     replication: Option<ReplicationStatus>,
     now: Timestamp,
 ) -> ExternalShareStatus {
-    let before = share.status.clone().unwrap_or_default();
     let generation = share.metadata.generation;
     let seen: Vec<_> = found.iter().map(|f| f.seen.clone()).collect();
     let was = |name: &str| before.partners.iter().find(|p| p.name == name);
@@ -76,7 +76,7 @@ fn partner(found: &Found<'_>, before: Option<&SharedWith>, now: Timestamp) -> Sh
         group_prefix: guest.client.as_ref().map(|_| guest.group_prefix.clone()),
         bootstrap_servers: credential.bootstrap_servers.clone(),
         topics: guest.resolution.topics.iter().take(TOPICS).cloned().collect(),
-        entries: in_short(&entries_of(&found.grants)),
+        entries: if found.is_told() { in_short(&found.grants) } else { before.and_then(|b| b.entries.clone()) },
         credentials: record.map(credential_statuses).unwrap_or_default(),
         fetched_at: credential.fetched_at.clone(),
         ends_at: guest.ends_at.map(|at| Time(whole_seconds(at))),

@@ -55,20 +55,23 @@ pub async fn reconcile(binding: Arc<RoleBinding>, context: Arc<Context>) -> Resu
     let before = binding.status.clone().unwrap_or_default();
     let uid = binding.uid().unwrap_or_default();
     let seen = context.watches.usage(&uid, before.usage.as_ref(), &resolution.clusters);
-    let told = (published, seen.or_else(|| before.usage.clone()));
-    let entries = entries_of(&live.grants);
-    let after = status::status(&binding, &resolution, (&live, &entries), told, Timestamp::now());
+    let noted = (published, seen.or_else(|| before.usage.clone()));
     let told = context.announced.correct(&uid, before.clone());
+    let after = status::status(&binding, &resolution, (&live, &told), noted, Timestamp::now());
     if after != before || after.entries != told.entries {
         let had = told.entries.as_ref().and_then(|was| context.announced.had(&uid, was));
-        let change = Change { before: &told, had, after: &after, has: &entries };
+        let change = Change { before: &told, had, after: &after, has: &entries_of(&live.grants) };
         let mut news = news::of_change(change, &live.progress);
-        if after.entries.is_none() {
+        if after.entries.is_none() && !live.unsettled {
             let begun = forget_begun(&context, &uid);
             news.iter_mut().for_each(|news| news.principals.extend(begun.iter().cloned()));
         }
         announce(&context, &binding, (&told, &after), news, &live.progress).await;
+    }
+    if !live.unsettled {
         context.announced.note(&uid, after.entries.clone(), live.grants);
+    }
+    if after != before {
         write_status(&context.client, binding.as_ref(), &after).await?;
     }
     Ok(Action::requeue(PERIODICALLY))
@@ -194,6 +197,7 @@ fn refused(
 fn happenings(binding: &RoleBinding, news: &News, key: &str) -> Vec<(Happening, String)> {
     let principals = news.principals.iter().cloned().collect();
     let told = happening(binding, news.action, news.reason, &news.message).of(principals);
+    let told = Happening { entry_count: news.of, ..told };
     let entries: Vec<_> = news.entries.iter().map(Gain::new).collect();
     if entries.is_empty() {
         return vec![(told, key.to_owned())];

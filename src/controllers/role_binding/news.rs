@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::api::{Action, Reason, RoleBindingStatus};
+use crate::api::{Action, EntriesStatus, Reason, RoleBindingStatus};
 use crate::controllers::announced::changes;
 use crate::domain::conditions::Progress;
 
@@ -20,6 +20,8 @@ pub struct News {
     pub principals: BTreeSet<String>,
     /// What was given, or taken.
     pub entries: BTreeSet<String>,
+    /// How many entries that are, where not all are known.
+    pub of: Option<i64>,
 }
 
 /// What a binding had, and has.
@@ -47,6 +49,7 @@ pub fn of_change(change: Change<'_>, progress: &Progress) -> Vec<News> {
         message,
         principals: whose.principals.iter().cloned().collect(),
         entries,
+        of: None,
     };
     let was = match (&before.entries, &after.entries) {
         (None, None) => return Vec::new(),
@@ -57,12 +60,12 @@ pub fn of_change(change: Change<'_>, progress: &Progress) -> Vec<News> {
             let is_expired = matches!(progress, Progress::Stalled(Reason::Expired, _));
             let (action, reason) =
                 if is_expired { (Action::AccessExpired, "Expired") } else { (Action::AccessRevoked, "Revoked") };
-            let entries = had.unwrap_or_else(|| was.sample.iter().cloned().collect());
-            return vec![tell(action, why(reason, "access ended"), before, entries)];
+            let (entries, of) = had_of(had, Some(was));
+            return vec![News { of, ..tell(action, why(reason, "access ended"), before, entries) }];
         }
         (Some(was), Some(_)) => was,
     };
-    let told = changes(was, had.as_ref(), has).into_iter().map(|changed| {
+    let told = changes((was, had.as_ref()), (after.entries.as_ref(), has)).into_iter().map(|changed| {
         let whose = if changed.action == Action::AccessNarrowed { before } else { after };
         tell(changed.action, why(changed.reason, changed.message), whose, changed.entries)
     });
@@ -86,6 +89,7 @@ pub fn of_deletion(
             message: "it was deleted before anybody decided".into(),
             principals,
             entries: BTreeSet::new(),
+            of: None,
         };
         return is_asking(before).then(withdrawn);
     }
@@ -99,9 +103,14 @@ pub fn of_deletion(
             (Action::AccessOrphaned, "ClusterAbandoned", message)
         }
     };
-    let sample = before.entries.iter().flat_map(|entries| entries.sample.iter().cloned());
-    let entries = had.unwrap_or_else(|| sample.collect());
-    Some(News { action, reason, message, principals, entries })
+    let (entries, of) = had_of(had, before.entries.as_ref());
+    Some(News { action, reason, message, principals, entries, of })
+}
+
+/// What it had, and how many entries that are, where not all are known.
+fn had_of(had: Option<BTreeSet<String>>, was: Option<&EntriesStatus>) -> (BTreeSet<String>, Option<i64>) {
+    let named = || was.map(|was| (was.sample.iter().cloned().collect(), Some(was.count))).unwrap_or_default();
+    had.map_or_else(named, |had| (had, None))
 }
 
 /// Whether the status says that it waits for an owner.
@@ -117,8 +126,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::{Change, News, of_change, of_deletion};
-    use crate::api::{Action, Reason, RoleBindingStatus};
-    use crate::controllers::announced::in_short;
+    use crate::api::{Action, EntriesStatus, Reason, RoleBindingStatus};
     use crate::domain::conditions::{Progress, conditions, merge};
 
     fn set(texts: &[&str]) -> BTreeSet<String> {
@@ -127,8 +135,12 @@ mod tests {
 
     /// Of a binding that has these entries.
     fn has(entries: &[&str]) -> RoleBindingStatus {
-        let entries = in_short(&set(entries));
-        RoleBindingStatus { entries, principals: vec!["app".into()], ..RoleBindingStatus::default() }
+        let entries = EntriesStatus {
+            count: i64::try_from(entries.len()).unwrap(),
+            hash: entries.concat(),
+            sample: entries.iter().map(ToString::to_string).collect(),
+        };
+        RoleBindingStatus { entries: Some(entries), principals: vec!["app".into()], ..RoleBindingStatus::default() }
     }
 
     fn nothing() -> RoleBindingStatus {
@@ -183,6 +195,7 @@ mod tests {
         before.entries.as_mut().unwrap().sample.pop();
         let change = |after: RoleBindingStatus, has: BTreeSet<String>| {
             let news = of_change(Change { before: &before, had: None, after: &after, has: &has }, &ready);
+            assert!(after.entries.is_some() || news[0].of == Some(2), "{news:?}");
             news.iter().map(told).collect::<Vec<_>>()
         };
         assert_eq!(change(has(&["b"]), set(&["b"])), [(Action::AccessGranted, "Changed", "b".into())]);

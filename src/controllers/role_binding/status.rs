@@ -15,11 +15,11 @@ use crate::domain::conditions::{Progress, conditions, merge, whole_seconds};
 /// How many topics a status names.
 const TOPICS: usize = 100;
 
-/// The status to write. `entries` are all that every broker shows of the binding.
+/// The status to write. While a cluster was not looked at yet, what was told of its access stays.
 pub fn status(
     binding: &RoleBinding,
     resolution: &Resolution,
-    (live, entries): (&Live, &BTreeSet<String>),
+    (live, told): (&Live, &RoleBindingStatus),
     (published, usage): (Published, Option<BindingUsage>),
     now: Timestamp,
 ) -> RoleBindingStatus {
@@ -29,17 +29,22 @@ pub fn status(
         all.push((ConditionType::ConnectionPublished, holds, reason, message));
     }
     let principals: BTreeSet<_> = live.grants.iter().map(|g| g.key.principal.clone()).collect();
+    let (entries, principals) = if live.unsettled {
+        (told.entries.clone(), told.principals.clone())
+    } else {
+        (in_short(&live.grants), principals.into_iter().collect())
+    };
     RoleBindingStatus {
         observed_generation: binding.metadata.generation,
         conditions: merge(before, all, binding.metadata.generation, now),
         role: Some(format!("{}/{}", binding.spec.role_ref.namespace, binding.spec.role_ref.name)),
-        principals: principals.into_iter().collect(),
+        principals,
         topics: resolution.topics.iter().take(TOPICS).cloned().collect(),
         prefixes: resolution.prefixes.iter().cloned().collect(),
-        entries: in_short(entries),
         expires_at: resolution.expires_at.map(|at| Time(whole_seconds(at))),
         // What gives nothing is not unused.
-        usage: usage.map(|u| BindingUsage { unused_since: u.unused_since.filter(|_| !entries.is_empty()), ..u }),
+        usage: usage.map(|u| BindingUsage { unused_since: u.unused_since.filter(|_| entries.is_some()), ..u }),
+        entries,
     }
 }
 

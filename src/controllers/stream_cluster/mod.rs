@@ -131,6 +131,7 @@ async fn announce(cluster: &StreamCluster, context: &Context, after: &api::Strea
     let message = format!("{} principals lose access (confirm: {})", held.principals, held.confirm);
     let outcome = if action == api::Action::RevocationsHeld { api::Outcome::Pending } else { api::Outcome::Success };
     let mut happening = happening(cluster, action, reason, &message).ended(outcome).of(held.sample.clone());
+    happening.principal_count = Some(held.principals);
     if action == api::Action::RevocationsConfirmed {
         happening = happening.confirmed_on(cluster);
     }
@@ -139,7 +140,7 @@ async fn announce(cluster: &StreamCluster, context: &Context, after: &api::Strea
     let key = format!("{version}/{}", held.confirm);
     let mut told = vec![(happening, key.clone())];
     if action == api::Action::RevocationsHeld {
-        told.extend(of_each_home(cluster, context, &key));
+        told.extend(of_each_home(cluster, context, &held.confirm, &key));
     }
     context.record_all(told).await;
 }
@@ -148,8 +149,9 @@ async fn announce(cluster: &StreamCluster, context: &Context, after: &api::Strea
 const MOST_HOMES: usize = 100;
 
 /// That removals are held, as those see it whose principals they are: nothing of others'.
-fn of_each_home(cluster: &StreamCluster, context: &Context, key: &str) -> Vec<(Happening, String)> {
+fn of_each_home(cluster: &StreamCluster, context: &Context, token: &str, key: &str) -> Vec<(Happening, String)> {
     let held = context.world.handle(&cluster.name_any()).and_then(|handle| handle.state().held.clone());
+    let held = held.filter(|held| held.token == token);
     let mut homes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for principal in held.into_iter().flat_map(|held| held.principals) {
         if let Some((home, _)) = context.world.index().home_of(&principal) {
@@ -161,7 +163,8 @@ fn of_each_home(cluster: &StreamCluster, context: &Context, key: &str) -> Vec<(H
             format!("{} principals of namespace {namespace} keep for now what they are to lose", principals.len());
         let told = happening(cluster, api::Action::RevocationsHeld, "TooMany", &message).ended(api::Outcome::Pending);
         let key = format!("{key}/{namespace}");
-        (told.of(principals).concerning([namespace]), key)
+        // Who governs the cluster is nothing of theirs.
+        (told.of(principals).asked_by([].into_iter()).concerning([namespace]), key)
     };
     homes.into_iter().take(MOST_HOMES).map(tell).collect()
 }

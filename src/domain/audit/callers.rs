@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::heard::{Refusal, Refused};
+use super::heard::{Refusal, Refused, fit};
 use super::windows::{Closed, Kind, What, Windows};
 use crate::api::EventSource;
+use crate::domain::network::of_one;
 
 /// The intake, by the name of its Service.
 pub const INTAKE: &str = "weir-intake";
@@ -31,12 +32,13 @@ impl Callers {
         Self { endpoint, windows: Mutex::default() }
     }
 
-    /// Counts one from `address`, turned away `now` for a reason that is none of its own words.
+    /// Counts one from `address`, turned away `now` for a reason that is none of its own words. Who has one network of IPv6 has as many
+    /// addresses as they like: they count as one.
     pub fn turn_away(&self, address: IpAddr, why: String, now: Timestamp) {
         let refusal = Refusal {
             what: Refused::Login { mechanism: None },
             principal: None,
-            address: Some(address.to_canonical().to_string()),
+            address: Some(of_one(address).to_string()),
             why: Some(why),
             at: None,
             source: EventSource::Endpoint,
@@ -57,7 +59,7 @@ impl Callers {
 
 /// A closed window of an endpoint in another process, on its way to the one that tells of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Report {
     endpoint: String,
     /// Absent where too many different ones are counted together.
@@ -72,8 +74,10 @@ pub struct Report {
 
 /// How many reports wait at most.
 const WAITING: usize = 200;
-/// The longest reason in one, in characters.
-const LONGEST: usize = 200;
+/// How many addresses a report of several names.
+const ADDRESSES: usize = 20;
+/// How long before it is read something may have happened, to be believed.
+const PAST: SignedDuration = SignedDuration::from_hours(1);
 
 impl Report {
     /// Of a window that is over.
@@ -91,8 +95,9 @@ impl Report {
         }
     }
 
-    /// The window, as of the partner API: whoever else could write a report tells of nothing else.
-    fn closed(self) -> Closed {
+    /// The window, as of the partner API, read `now`: whoever could write a report of their own tells of nothing else.
+    fn closed(self, now: Timestamp) -> Closed {
+        let believed = |at: Timestamp| at.clamp(now.checked_sub(PAST).unwrap_or(now), now);
         let together = self.address.is_none();
         let what = if together { What::Logins } else { What::This(Refused::Login { mechanism: None }) };
         let kind = Kind {
@@ -104,14 +109,34 @@ impl Report {
         Closed {
             kind,
             count: self.count.max(1),
-            first: self.first,
-            last: self.last.max(self.first),
+            first: believed(self.first.min(self.last)),
+            last: believed(self.last),
             opened: self.opened,
-            addresses: self.addresses.iter().map(ToString::to_string).collect(),
-            why: self.why.map(|why| why.chars().take(LONGEST).collect()),
+            addresses: self.addresses.iter().take(ADDRESSES).map(ToString::to_string).collect(),
+            why: self.why.map(|why| fit(&why)),
             source: EventSource::Endpoint,
         }
     }
+
+    /// Both in one, which tells no addresses apart.
+    fn with(self, other: &Self) -> Self {
+        Self {
+            address: None,
+            addresses: self.addresses.union(&other.addresses).take(ADDRESSES).copied().collect(),
+            count: self.count.saturating_add(other.count),
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+            opened: self.opened.min(other.opened),
+            ..self
+        }
+    }
+}
+
+/// The reports, of which those beyond what can wait are one: nothing is lost from the counts.
+pub fn bounded(mut reports: Vec<Report>) -> Vec<Report> {
+    let beyond = reports.split_off(reports.len().min(WAITING));
+    reports.extend(beyond.into_iter().reduce(|all, one| all.with(&one)));
+    reports
 }
 
 /// Puts reports among those that wait, as many as there is room for; the others come back. One that is there already stays.
@@ -130,10 +155,11 @@ pub fn add(waiting: &mut BTreeMap<String, String>, reports: Vec<Report>) -> Vec<
     left
 }
 
-/// The windows of the reports that wait; what cannot be read is left out.
-pub fn read(waiting: &BTreeMap<String, String>) -> Vec<Closed> {
-    let reports = waiting.values().take(WAITING).filter_map(|text| serde_json::from_str::<Report>(text).ok());
-    reports.map(Report::closed).collect()
+/// The windows of the reports that wait, read `now`, and how many cannot be read.
+pub fn read(waiting: &BTreeMap<String, String>, now: Timestamp) -> (Vec<Closed>, usize) {
+    let reports: Vec<_> = waiting.values().filter_map(|text| serde_json::from_str::<Report>(text).ok()).collect();
+    let unread = waiting.len() - reports.len();
+    (bounded(reports).into_iter().map(|report| report.closed(now)).collect(), unread)
 }
 
 #[cfg(test)]
@@ -142,7 +168,7 @@ mod tests {
 
     use jiff::{SignedDuration, Timestamp};
 
-    use super::{Callers, INTAKE, PARTNERS, Report, WAITING, add, read};
+    use super::{Callers, INTAKE, PARTNERS, PAST, Report, WAITING, add, bounded, read};
     use crate::api::{Action, EventSource};
     use crate::domain::audit::denied::happening;
     use crate::domain::testing::World;
@@ -168,21 +194,50 @@ mod tests {
     }
 
     #[test]
-    fn a_report_of_another_process_says_the_same_and_there_is_no_end_of_room() {
-        let closed = turned_away(PARTNERS, 2).close_all();
+    fn a_report_of_another_process_says_the_same_and_nothing_of_anybody_else() {
+        let (closed, now) =
+            (turned_away(PARTNERS, 2).close_all(), Timestamp::UNIX_EPOCH + SignedDuration::from_secs(9));
         let mut waiting = BTreeMap::new();
         for _ in 0..2 {
             assert!(add(&mut waiting, closed.iter().cloned().map(Report::of).collect()).is_empty());
         }
-        assert_eq!(read(&waiting), closed, "told twice it is one");
-        waiting.insert("x".into(), r#"{"endpoint": "weir-partners", "principal": "boss"}"#.into());
-        assert_eq!(read(&waiting), closed);
+        assert_eq!(read(&waiting, now), (closed.clone(), 0), "told twice it is one");
+        waiting.insert("x".into(), "no report".into());
+        assert_eq!(read(&waiting, now), (closed.clone(), 1));
         let of_intake = turned_away(INTAKE, 1).close_all().remove(0);
-        let mut forged = BTreeMap::new();
-        add(&mut forged, vec![Report::of(of_intake)]);
-        assert_eq!(read(&forged)[0].kind.cluster, PARTNERS, "it tells of the partner API only");
-        let many = (0..WAITING as u64).map(|count| Report { count, ..Report::of(closed[0].clone()) });
-        assert_eq!(add(&mut waiting, many.collect()).len(), 1, "one of them is there already");
-        assert_eq!(waiting.len(), WAITING);
+        let forged = Report {
+            first: Timestamp::MIN,
+            last: Timestamp::MAX,
+            why: Some("\u{1b}[2J".into()),
+            ..Report::of(of_intake)
+        };
+        let mut waiting = BTreeMap::new();
+        add(&mut waiting, vec![forged]);
+        let told = read(&waiting, now).0.remove(0);
+        assert_eq!((told.kind.cluster.as_str(), told.last, told.first), (PARTNERS, now, now - PAST));
+        assert_eq!(told.why.as_deref(), Some("\u{fffd}[2J"));
+    }
+
+    #[test]
+    fn however_many_there_are_each_is_counted() {
+        let one = Report::of(turned_away(PARTNERS, 1).close_all().remove(0));
+        let many = || (1..=1000).map(|count| Report { count, ..one.clone() }).collect::<Vec<_>>();
+        let bounded = bounded(many());
+        assert_eq!(bounded.len(), WAITING + 1);
+        assert_eq!(bounded.iter().map(|report| report.count).sum::<u64>(), 500_500);
+        assert_eq!(bounded[WAITING].address, None);
+        let mut waiting = BTreeMap::new();
+        assert_eq!(add(&mut waiting, many()).len(), 1000 - WAITING, "the others come back");
+        assert_eq!(add(&mut waiting, many()).len(), 1000 - WAITING, "those that are there stay");
+    }
+
+    #[test]
+    fn all_addresses_of_one_network_of_ipv6_are_one_caller() {
+        let callers = Callers::new(PARTNERS);
+        for n in 0..100 {
+            callers.turn_away(format!("2001:db8::{n:x}").parse().unwrap(), "why".into(), Timestamp::UNIX_EPOCH);
+        }
+        let closed = callers.close_all();
+        assert_eq!((closed.len(), closed[0].count), (1, 100));
     }
 }

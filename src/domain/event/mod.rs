@@ -57,8 +57,12 @@ pub struct Happening {
     pub cluster: Option<String>,
     /// Whose access it is.
     pub principals: Vec<String>,
+    /// How many there are, where not all are known.
+    pub principal_count: Option<i64>,
     /// Which entries it is about.
     pub entries: Vec<String>,
+    /// How many there are, where not all are known.
+    pub entry_count: Option<i64>,
     /// Who made the request that it is about.
     pub requested_by: Vec<String>,
     /// UID of what ties it to other events.
@@ -87,7 +91,9 @@ impl Happening {
             source: EventSource::Weir,
             cluster: None,
             principals: Vec::new(),
+            principal_count: None,
             entries: Vec::new(),
+            entry_count: None,
             requested_by: Vec::new(),
             client: None,
             count: 1,
@@ -157,9 +163,10 @@ pub fn event(happening: Happening, key: &str, now: Timestamp) -> SecurityEventSp
     uid.copy_from_slice(&digest[..16]);
     let name = |text| truncated(text, LONGEST_NAME);
     let requesters = happening.requested_by.into_iter().take(MOST_REQUESTERS).map(name).collect();
-    let principals = Named::of(happening.principals.into_iter().map(name).collect());
+    let principals = happening.principals.into_iter().map(name).collect();
+    let principals = Named::of(principals, happening.principal_count);
     let entries = happening.entries.into_iter().map(|entry| truncated(entry, LONGEST)).collect();
-    let entries = Named::of(entries);
+    let entries = Named::of(entries, happening.entry_count);
     let object = ObjectRef { name: name(happening.object.name), ..happening.object };
     let actor = Actor { name: name(happening.actor.name), ..happening.actor };
     SecurityEventSpec {
@@ -208,11 +215,11 @@ struct Named {
 }
 
 impl Named {
-    /// As many as an event has room for.
-    fn of(texts: Vec<String>) -> Self {
-        let all = texts.len();
+    /// As many as an event has room for; `of` so many, where these are not all.
+    fn of(texts: Vec<String>, of: Option<i64>) -> Self {
+        let all = of.unwrap_or(count(texts.len()));
         let texts = fitting(texts, ROOM);
-        Self { of: (texts.len() < all).then(|| count(all)), texts }
+        Self { of: (count(texts.len()) < all).then_some(all), texts }
     }
 
     /// As many as are shown, of those that an event names.
