@@ -6,6 +6,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`actor`] | takes events, and puts them on record |
+//! | [`batches`] | events that are put on record together |
 //! | [`tending`] | looks after the topic: opens it, again where that failed, and tells how it is |
 //! | [`delivery`] | the webhook |
 //! | [`following`] | logs of brokers in topics |
@@ -17,6 +18,7 @@
 //! | [`status`] | what the AuditTrail says |
 
 mod actor;
+mod batches;
 mod delivery;
 mod following;
 mod hearing;

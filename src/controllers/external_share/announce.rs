@@ -54,6 +54,10 @@ pub async fn announce(
         for Step { action, reason, message, entries } in with_entries(steps(was, now), &has, changed, &now.name) {
             let mut happening = happening(share, key, now, (action, reason, &message));
             happening.entries = entries.into_iter().collect();
+            let is_end = matches!(action, api::Action::AccessRevoked | api::Action::ShareSuspended);
+            if let Some(was) = was.filter(|_| is_end) {
+                name_all(context, share, was, &mut happening);
+            }
             if let Some(partner) = context.world.index().partner(&now.name) {
                 // Who puts a partner under quarantine stops its shares.
                 let others = requesters(share).filter(|name| !requesters(partner).any(|other| other == *name));
@@ -110,8 +114,7 @@ struct Step {
     entries: BTreeSet<String>,
 }
 
-/// Steps with the entries that they are about, and what else `changed`: a beginning names all that the partner `has`, an end all that
-/// was taken, and neither is told a second time.
+/// Steps, and what else `changed`: a beginning names all that the partner `has`. What an end takes is not told beside it.
 fn with_entries(
     steps: Vec<(api::Action, &'static str, String)>,
     has: &BTreeSet<String>,
@@ -121,22 +124,16 @@ fn with_entries(
     use api::Action::{AccessGranted, AccessNarrowed, AccessRevoked, ShareResumed, ShareStarted, ShareSuspended};
     let any = |of: &[api::Action]| steps.iter().any(|(action, ..)| of.contains(action));
     let (begins, ends) = (any(&[ShareStarted, ShareResumed]), any(&[AccessRevoked, ShareSuspended]));
-    let (told, others): (Vec<_>, Vec<_>) = changed
-        .into_iter()
-        .partition(|c| (begins && c.action == AccessGranted) || (ends && c.action == AccessNarrowed));
-    let taken = told.into_iter().find(|c| c.action == AccessNarrowed).map(|c| c.entries).unwrap_or_default();
-    let others = others.into_iter().map(|Changed { action, reason, message, entries }| Step {
+    let is_told = |c: &Changed| (begins && c.action == AccessGranted) || (ends && c.action == AccessNarrowed);
+    let others = changed.into_iter().filter(|c| !is_told(c)).map(|Changed { action, reason, message, entries }| Step {
         action,
         reason,
         message: format!("of Partner {partner}: {message}"),
         entries,
     });
     let steps = steps.into_iter().map(|(action, reason, message)| {
-        let entries = match action {
-            ShareStarted | ShareResumed => has.clone(),
-            AccessRevoked | ShareSuspended => taken.clone(),
-            _ => BTreeSet::new(),
-        };
+        let names_all = matches!(action, ShareStarted | ShareResumed);
+        let entries = if names_all { has.clone() } else { BTreeSet::new() };
         Step { action, reason, message, entries }
     });
     others.chain(steps).collect()
@@ -300,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_names_all_an_end_all_that_was_taken_and_else_what_came_and_what_went_is_told() {
+    fn a_beginning_names_all_an_end_is_told_once_and_else_what_came_and_what_went_is_told() {
         use Action::{AccessGranted, AccessNarrowed, AccessRevoked, ShareEnded, ShareStarted, ShareSuspended};
         let set = |texts: &str| texts.chars().map(String::from).collect::<BTreeSet<_>>();
         type Entries<'a> = &'a [(Action, &'a str)];
@@ -313,8 +310,8 @@ mod tests {
             ),
             (&[ShareStarted], "abc", &[(AccessGranted, "c")], &[(ShareStarted, "abc")]),
             (&[ShareStarted], "ab", &[(AccessNarrowed, "c")], &[(AccessNarrowed, "c"), (ShareStarted, "ab")]),
-            (&[ShareSuspended], "", &[(AccessNarrowed, "ab")], &[(ShareSuspended, "ab")]),
-            (&[AccessRevoked, ShareEnded], "", &[(AccessNarrowed, "ab")], &[(AccessRevoked, "ab"), (ShareEnded, "")]),
+            (&[ShareSuspended], "", &[(AccessNarrowed, "ab")], &[(ShareSuspended, "")]),
+            (&[AccessRevoked, ShareEnded], "", &[(AccessNarrowed, "ab")], &[(AccessRevoked, ""), (ShareEnded, "")]),
             (&[AccessRevoked], "", &[], &[(AccessRevoked, "")]),
         ];
         for (steps, has, changed, told) in cases {
