@@ -72,6 +72,11 @@ pub fn in_short(grants: &[Arc<Grant>]) -> Option<EntriesStatus> {
     })
 }
 
+/// What an end of access takes: all that it `had`, or where nobody knows that, what the status names, and how many entries there are.
+pub fn taken(had: Option<BTreeSet<String>>, was: &EntriesStatus) -> (BTreeSet<String>, Option<i64>) {
+    had.map_or_else(|| (was.sample.iter().cloned().collect(), Some(was.count)), |had| (had, None))
+}
+
 /// One thing to tell of access that goes on.
 #[derive(Debug, PartialEq)]
 pub struct Changed {

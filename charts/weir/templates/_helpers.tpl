@@ -56,8 +56,20 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
+{{/* The kinds of which it is written down who made and changed them. */}}
+{{- define "weir.requested" -}}
+- rolebindings
+- externalshares
+- dataproducts
+- streamclients
+- streamroles
+- partners
+- streamclusters
+- audittrails
+{{- end }}
+
 {{/* Variables of admission policies: who the requesters of a RoleBinding or ExternalShare are, and who made
-and changed a product, client or role, one a line. Nobody can tell who made one that has no annotation, so it gets none later. */}}
+and changed any other of weir.requested, one a line. Nobody can tell who made one that has no annotation, so it gets none later. */}}
 {{- define "weir.requesters" -}}
 - name: before
   expression: >-

@@ -18,7 +18,8 @@ fn table() -> anyhow::Result<String> {
         "# Types of security events\n\nMade by `make generate` from `src/domain/event/catalogue.rs`. What they are for: \
          [security-events.md](security-events.md).\n\nEach has, beside what is named here: uid, time, actor, object, outcome, \
          reason, message, severity, source, count and, where they apply, cluster, principals, entries, requestedBy, correlation, \
-         client and window. Who has no name (`by` of a principal) is `unknown`. The last column is what OCSF 1.8.0 has of it beside what it has of all. CloudEvents' type is \
+         client and window. Who has no name (`by` of a principal) is `unknown`. The last column is what OCSF 1.8.0 has of it beside \
+         what it has of all. CloudEvents' type is \
          `dev.weir.<name>.v1`.\n\n\
          | action | name | when | about | by | severity | OCSF class | source | resource | fields |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",

@@ -10,7 +10,7 @@ use super::Found;
 use crate::api::{
     self, ExternalShare, ExternalShareStatus, PARTNER_REVIEWER, ReplicationStatus, SharePhase, SharedWith,
 };
-use crate::controllers::announced::{Changed, changes, entries_of};
+use crate::controllers::announced::{Changed, changes, entries_of, taken};
 use crate::controllers::context::Context;
 use crate::controllers::refusals;
 use crate::domain::approval::requesters;
@@ -220,10 +220,9 @@ pub async fn ended(
 
 /// Names what a partner was last told to have, as far as it is known.
 fn name_all(context: &Context, share: &ExternalShare, was: &SharedWith, happening: &mut Happening) {
-    let Some(entries) = &was.entries else { return };
-    let had = context.announced.had(&uid_of(share, was), entries);
-    happening.entries = had.map_or_else(|| entries.sample.clone(), |had| had.into_iter().collect());
-    happening.entry_count = Some(entries.count);
+    let Some(was_given) = &was.entries else { return };
+    let (entries, of) = taken(context.announced.had(&uid_of(share, was), was_given), was_given);
+    (happening.entries, happening.entry_count) = (entries.into_iter().collect(), of);
 }
 
 /// The UID of a guest of the share.

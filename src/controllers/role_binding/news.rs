@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::api::{Action, EntriesStatus, Reason, RoleBindingStatus};
-use crate::controllers::announced::changes;
+use crate::api::{Action, Reason, RoleBindingStatus};
+use crate::controllers::announced::{changes, taken};
 use crate::domain::conditions::Progress;
 
 /// One thing to tell.
@@ -60,7 +60,7 @@ pub fn of_change(change: Change<'_>, progress: &Progress) -> Vec<News> {
             let is_expired = matches!(progress, Progress::Stalled(Reason::Expired, _));
             let (action, reason) =
                 if is_expired { (Action::AccessExpired, "Expired") } else { (Action::AccessRevoked, "Revoked") };
-            let (entries, of) = had_of(had, Some(was));
+            let (entries, of) = taken(had, was);
             return vec![News { of, ..tell(action, why(reason, "access ended"), before, entries) }];
         }
         (Some(was), Some(_)) => was,
@@ -103,14 +103,8 @@ pub fn of_deletion(
             (Action::AccessOrphaned, "ClusterAbandoned", message)
         }
     };
-    let (entries, of) = had_of(had, before.entries.as_ref());
+    let (entries, of) = before.entries.as_ref().map(|was| taken(had, was)).unwrap_or_default();
     Some(News { action, reason, message, principals, entries, of })
-}
-
-/// What it had, and how many entries that are, where not all are known.
-fn had_of(had: Option<BTreeSet<String>>, was: Option<&EntriesStatus>) -> (BTreeSet<String>, Option<i64>) {
-    let named = || was.map(|was| (was.sample.iter().cloned().collect(), Some(was.count))).unwrap_or_default();
-    had.map_or_else(named, |had| (had, None))
 }
 
 /// Whether the status says that it waits for an owner.

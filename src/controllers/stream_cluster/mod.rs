@@ -153,8 +153,9 @@ fn of_each_home(cluster: &StreamCluster, context: &Context, token: &str, key: &s
     let held = context.world.handle(&cluster.name_any()).and_then(|handle| handle.state().held.clone());
     let held = held.filter(|held| held.token == token);
     let mut homes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let index = context.world.index();
     for principal in held.into_iter().flat_map(|held| held.principals) {
-        if let Some((home, _)) = context.world.index().home_of(&principal) {
+        if let Some((home, _)) = index.home_of(&principal) {
             homes.entry(home.namespace).or_default().push(principal);
         }
     }

@@ -57,11 +57,10 @@ impl Callers {
     }
 }
 
-/// A closed window of an endpoint in another process, on its way to the one that tells of it.
+/// A closed window of the partner API, on its way from that process to the one that tells of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    endpoint: String,
     /// Absent where too many different ones are counted together.
     address: Option<IpAddr>,
     addresses: BTreeSet<IpAddr>,
@@ -84,7 +83,6 @@ impl Report {
     pub fn of(closed: Closed) -> Self {
         let parse = |address: &String| address.parse().ok();
         Self {
-            endpoint: closed.kind.cluster,
             address: closed.kind.address.as_ref().and_then(parse),
             addresses: closed.addresses.iter().filter_map(parse).collect(),
             count: closed.count,

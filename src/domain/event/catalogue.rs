@@ -182,22 +182,28 @@ pub const CATALOGUE: &[EventType] = {
     };
     use Severity::{Critical, High, Informational, Low, Medium};
     &[
-        on_record_only(row(
-            Action::AccessWidening,
-            "access.widening",
-            Informational,
-            UserAccess(1),
-            WEIR,
-            "Weir is about to give principals of a cluster more than they have; it is on record before the cluster is asked",
-        ).about(&["StreamCluster", "ExternalShare"])),
+        on_record_only(
+            row(
+                Action::AccessWidening,
+                "access.widening",
+                Informational,
+                UserAccess(1),
+                WEIR,
+                "Weir is about to give principals of a cluster more than they have; it is on record \
+                 before the cluster is asked",
+            )
+            .about(&["StreamCluster", "ExternalShare"]),
+        ),
         row(
             Action::AccessGranted,
             "access.granted",
             Informational,
             UserAccess(1),
             WEIR,
-            "a binding's access began or widened, or a partner's that had begun widened, and every broker shows it",
-        ).about(GIVERS),
+            "a binding's access began or widened, or a partner's that had begun widened, and every \
+             broker shows it",
+        )
+        .about(GIVERS),
         row(
             Action::AccessNarrowed,
             "access.narrowed",
@@ -205,7 +211,8 @@ pub const CATALOGUE: &[EventType] = {
             UserAccess(2),
             WEIR,
             "a binding's, or a partner's, access became less and did not end",
-        ).about(GIVERS),
+        )
+        .about(GIVERS),
         row(
             Action::AccessRevoked,
             "access.revoked",
@@ -213,7 +220,8 @@ pub const CATALOGUE: &[EventType] = {
             UserAccess(2),
             WEIR,
             "a binding's, or a partner's, access ended",
-        ).about(GIVERS),
+        )
+        .about(GIVERS),
         row(
             Action::AccessExpired,
             "access.expired",
@@ -221,16 +229,18 @@ pub const CATALOGUE: &[EventType] = {
             UserAccess(2),
             WEIR,
             "a binding's time was over, and its access ended",
-        ).about(BINDING),
+        )
+        .about(BINDING),
         row(
             Action::RequestRefused,
             "request.refused",
             Medium,
             ComplianceFinding(Finding::Create),
             WEIR,
-            "a binding, share, product, client, role or cluster cannot be as it says: what it names is not there, or a rule \
-             of the platform, or of another owner, forbids it",
-        ).about(&["RoleBinding", "ExternalShare", "DataProduct", "StreamClient", "StreamRole", "StreamCluster"]),
+            "a binding, share, product, client, role or cluster cannot be as it says: what it names \
+             is not there, or a rule of the platform, or of another owner, forbids it",
+        )
+        .about(&["RoleBinding", "ExternalShare", "DataProduct", "StreamClient", "StreamRole", "StreamCluster"]),
         row(
             Action::AccessRequested,
             "access.requested",
@@ -238,7 +248,9 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(1),
             WEIR,
             "somebody asked, by a binding or a share, for access that waits for an approval",
-        ).about(GIVERS).by(&[User, Weir]),
+        )
+        .about(GIVERS)
+        .by(&[User, Weir]),
         row(
             Action::RequestWithdrawn,
             "request.withdrawn",
@@ -246,7 +258,8 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(4),
             WEIR,
             "a binding, or a share, was deleted that waited for an approval",
-        ).about(GIVERS),
+        )
+        .about(GIVERS),
         row(
             Action::RequestApproved,
             "request.approved",
@@ -254,8 +267,12 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(8),
             WEIR,
             "somebody approved what a binding, or a share, asks for",
-        ).about(APPROVAL).by(&[User]),
-        row(Action::RequestDenied, "request.denied", Low, EntityManagement(9), WEIR, "somebody denied it").about(APPROVAL).by(&[User]),
+        )
+        .about(APPROVAL)
+        .by(&[User]),
+        row(Action::RequestDenied, "request.denied", Low, EntityManagement(9), WEIR, "somebody denied it")
+            .about(APPROVAL)
+            .by(&[User]),
         row(
             Action::RequestRevoked,
             "request.revoked",
@@ -263,7 +280,9 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(9),
             WEIR,
             "somebody took an approval back",
-        ).about(APPROVAL).by(&[User, Weir]),
+        )
+        .about(APPROVAL)
+        .by(&[User, Weir]),
         row(
             Action::ShareInvited,
             "share.invited",
@@ -271,7 +290,9 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(6),
             WEIR,
             "a partner was invited to a share",
-        ).about(&["Invitation"]).by(&[User]),
+        )
+        .about(&["Invitation"])
+        .by(&[User]),
         row(
             Action::ShareAccepted,
             "share.accepted",
@@ -279,7 +300,9 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(8),
             WEIR,
             "a partner accepted what is shared with it",
-        ).about(APPROVAL).by(&[Partner]),
+        )
+        .about(APPROVAL)
+        .by(&[Partner]),
         row(
             Action::ShareRejected,
             "share.rejected",
@@ -287,7 +310,9 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(9),
             WEIR,
             "a partner did not accept it",
-        ).about(APPROVAL).by(&[Partner]),
+        )
+        .about(APPROVAL)
+        .by(&[Partner]),
         row(
             Action::ShareWithdrawn,
             "share.withdrawn",
@@ -295,7 +320,9 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(7),
             WEIR,
             "a partner took its acceptance back",
-        ).about(APPROVAL).by(&[Partner]),
+        )
+        .about(APPROVAL)
+        .by(&[Partner]),
         row(
             Action::ShareStarted,
             "share.started",
@@ -303,7 +330,8 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(10),
             WEIR,
             "a partner can read what is shared with it",
-        ).about(SHARE),
+        )
+        .about(SHARE),
         row(
             Action::ShareSuspended,
             "share.suspended",
@@ -311,8 +339,10 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(12),
             WEIR,
             "a share was stopped for the time being",
-        ).about(SHARE),
-        row(Action::ShareResumed, "share.resumed", Low, EntityManagement(13), WEIR, "a share that was stopped goes on").about(SHARE),
+        )
+        .about(SHARE),
+        row(Action::ShareResumed, "share.resumed", Low, EntityManagement(13), WEIR, "a share that was stopped goes on")
+            .about(SHARE),
         row(
             Action::ShareEnded,
             "share.ended",
@@ -320,15 +350,18 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(11),
             WEIR,
             "a share with a partner is over, and no broker shows anything of it",
-        ).about(SHARE),
+        )
+        .about(SHARE),
         row(
             Action::CopyRemoved,
             "share.copy-removed",
             Low,
             EntityManagement(4),
             WEIR,
-            "what a share copied with is gone: its connector with the positions, or what was on record of its topics",
-        ).about(SHARE),
+            "what a share copied with is gone: its connector with the positions, or what was on \
+             record of its topics",
+        )
+        .about(SHARE),
         row(
             Action::CredentialFetched,
             "credential.fetched",
@@ -336,7 +369,9 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(2),
             WEIR,
             "a partner fetched its credential",
-        ).about(SHARE).by(&[Partner]),
+        )
+        .about(SHARE)
+        .by(&[Partner]),
         row(
             Action::CredentialIssued,
             "credential.issued",
@@ -344,7 +379,8 @@ pub const CATALOGUE: &[EventType] = {
             AccountChange(1),
             WEIR,
             "the first version of a credential was issued",
-        ).about(HOLDERS),
+        )
+        .about(HOLDERS),
         row(
             Action::CredentialRotated,
             "credential.rotated",
@@ -352,7 +388,8 @@ pub const CATALOGUE: &[EventType] = {
             AccountChange(4),
             WEIR,
             "a credential was replaced by its next version",
-        ).about(HOLDERS),
+        )
+        .about(HOLDERS),
         row(
             Action::CredentialRevoked,
             "credential.revoked",
@@ -360,7 +397,8 @@ pub const CATALOGUE: &[EventType] = {
             AccountChange(5),
             WEIR,
             "a version of a credential was removed",
-        ).about(HOLDERS),
+        )
+        .about(HOLDERS),
         row(
             Action::RevocationProbed,
             "credential.revocation-probed",
@@ -368,7 +406,8 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(99),
             WEIR,
             "Weir tried, as somebody whose access had ended, what that principal could do before: evidence",
-        ).about(HOLDERS),
+        )
+        .about(HOLDERS),
         row(
             Action::DriftFound,
             "drift.found",
@@ -376,7 +415,8 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Create),
             WEIR,
             "a cluster has entries on governed topics that no resource asks for",
-        ).about(CLUSTER),
+        )
+        .about(CLUSTER),
         row(
             Action::DriftRepaired,
             "drift.repaired",
@@ -384,7 +424,8 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Close),
             WEIR,
             "they were removed, or what somebody else had removed was made again",
-        ).about(CLUSTER),
+        )
+        .about(CLUSTER),
         row(
             Action::DriftGivenUp,
             "drift.given-up",
@@ -392,15 +433,18 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Update),
             WEIR,
             "something keeps putting them back, and Weir stopped removing them",
-        ).about(CLUSTER),
+        )
+        .about(CLUSTER),
         row(
             Action::RevocationsHeld,
             "revocations.held",
             High,
             DetectionFinding(Finding::Create),
             WEIR,
-            "so many principals would lose access without anybody having asked for it that a person has to confirm",
-        ).about(CLUSTER),
+            "so many principals would lose access without anybody having asked for it that a person \
+             has to confirm",
+        )
+        .about(CLUSTER),
         row(
             Action::RevocationsConfirmed,
             "revocations.confirmed",
@@ -408,7 +452,9 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Close),
             WEIR,
             "a person confirmed it",
-        ).about(CLUSTER).by(&[User, Weir]),
+        )
+        .about(CLUSTER)
+        .by(&[User, Weir]),
         row(
             Action::AccessOrphaned,
             "access.orphaned",
@@ -416,7 +462,8 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Create),
             WEIR,
             "access was left behind on a cluster that was given up",
-        ).about(&["RoleBinding", "ExternalShare", "StreamClient"]),
+        )
+        .about(&["RoleBinding", "ExternalShare", "StreamClient"]),
         row(
             Action::ProductCreated,
             "product.created",
@@ -424,7 +471,9 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(1),
             WEIR,
             "a product's topics are there and governed",
-        ).about(PRODUCT).by(&[User, Weir]),
+        )
+        .about(PRODUCT)
+        .by(&[User, Weir]),
         row(
             Action::ProductReclassified,
             "product.reclassified",
@@ -432,7 +481,8 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(3),
             WEIR,
             "a product's effective classification changed",
-        ).about(PRODUCT),
+        )
+        .about(PRODUCT),
         row(
             Action::ProductDeleted,
             "product.deleted",
@@ -440,7 +490,8 @@ pub const CATALOGUE: &[EventType] = {
             EntityManagement(4),
             WEIR,
             "a product is gone, and all that was granted on it",
-        ).about(PRODUCT),
+        )
+        .about(PRODUCT),
         row(
             Action::AccessDenied,
             "access.denied",
@@ -448,15 +499,19 @@ pub const CATALOGUE: &[EventType] = {
             ApiActivity,
             BROKERS,
             "a broker refused what a client asked for; one for each closed window",
-        ).by(&[Principal]),
+        )
+        .by(&[Principal]),
         row(
             Action::AuthenticationFailed,
             "authentication.failed",
             Medium,
             Authentication(1),
             LOGINS,
-            "a client failed to prove to a broker who it is, or a caller to the intake or the partner API; one for each closed window",
-        ).about(&["StreamCluster", "Service"]).by(&[Principal]),
+            "a client failed to prove to a broker who it is, or a caller to the intake or the partner \
+              API; one for each closed window",
+        )
+        .about(&["StreamCluster", "Service"])
+        .by(&[Principal]),
         row(
             Action::DenialBurst,
             "access.denial-burst",
@@ -464,7 +519,9 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Create),
             BROKERS,
             "a principal was refused so often, or so many different things, that somebody should look",
-        ).about(&["StreamClient", "ServiceAccount", "StreamCluster"]).by(&[Principal]),
+        )
+        .about(&["StreamClient", "ServiceAccount", "StreamCluster"])
+        .by(&[Principal]),
         row(
             Action::RetiredCredentialUsed,
             "credential.retired-used",
@@ -472,7 +529,8 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Create),
             BROKERS,
             "a credential that was retired is still being tried",
-        ).by(&[Principal]),
+        )
+        .by(&[Principal]),
         row(
             Action::LeaderChanged,
             "weir.leader-changed",
@@ -480,7 +538,8 @@ pub const CATALOGUE: &[EventType] = {
             ApplicationLifecycle(3),
             WEIR,
             "another instance of Weir leads, or the same one anew",
-        ).about(&["Lease"]),
+        )
+        .about(&["Lease"]),
         row(
             Action::AuditTrailBegun,
             "audit.begun",
@@ -488,7 +547,8 @@ pub const CATALOGUE: &[EventType] = {
             ApplicationLifecycle(6),
             WEIR,
             "the audit topic's chain begins",
-        ).about(TRAIL),
+        )
+        .about(TRAIL),
         row(
             Action::AuditTrailLost,
             "audit.lost",
@@ -496,7 +556,8 @@ pub const CATALOGUE: &[EventType] = {
             ApplicationLifecycle(7),
             WEIR,
             "the audit topic cannot be written: what widens access waits",
-        ).about(TRAIL),
+        )
+        .about(TRAIL),
         row(
             Action::AuditTrailRestored,
             "audit.restored",
@@ -504,7 +565,8 @@ pub const CATALOGUE: &[EventType] = {
             ApplicationLifecycle(6),
             WEIR,
             "it can be written again, and what happened meanwhile is on record",
-        ).about(TRAIL),
+        )
+        .about(TRAIL),
         row(
             Action::AuditTrailBroken,
             "audit.broken",
@@ -512,7 +574,9 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Create),
             WEIR,
             "the audit topic is not what Weir wrote: records were changed or cut off",
-        ).about(TRAIL).by(&[Weir, User]),
+        )
+        .about(TRAIL)
+        .by(&[Weir, User]),
         row(
             Action::AuditTrailEnded,
             "audit.ended",
@@ -520,32 +584,41 @@ pub const CATALOGUE: &[EventType] = {
             ApplicationLifecycle(7),
             WEIR,
             "the AuditTrail was deleted: what happens from there on is on record nowhere",
-        ).about(TRAIL),
-        on_record_only(row(
-            Action::AuditCheckpoint,
-            "audit.checkpoint",
-            Informational,
-            ApplicationLifecycle(99),
-            WEIR,
-            "the head of the chain, signed",
-        ).about(TRAIL)),
+        )
+        .about(TRAIL),
+        on_record_only(
+            row(
+                Action::AuditCheckpoint,
+                "audit.checkpoint",
+                Informational,
+                ApplicationLifecycle(99),
+                WEIR,
+                "the head of the chain, signed",
+            )
+            .about(TRAIL),
+        ),
         row(
             Action::EventsSummarised,
             "events.summarised",
             Low,
             ApplicationLifecycle(99),
             WEIR,
-            "more happened in a namespace than SecurityEvents are kept of: how much, by type; each is on record",
-        ).about(&["Namespace"]),
+            "more happened in a namespace than SecurityEvents are kept of: how much, by type; each is \
+              on record",
+        )
+        .about(&["Namespace"]),
         row(
             Action::AccessUsed,
             "access.used",
             Informational,
             DatastoreActivity,
             USE,
-            "a binding's access was used, as far as consumer groups, the ends of topics and quota metrics tell; one for each hour of \
-             the clock in which it was, count says how many records were read",
-        ).about(BINDING).by(&[Principal]),
+            "a binding's access was used, as far as consumer groups, the ends of topics and quota \
+             metrics tell; one for each hour of the clock in which it was, count says how many \
+             records were read",
+        )
+        .about(BINDING)
+        .by(&[Principal]),
         row(
             Action::NewAddressSeen,
             "access.new-address",
@@ -553,15 +626,19 @@ pub const CATALOGUE: &[EventType] = {
             DetectionFinding(Finding::Create),
             GROUPS,
             "principals of a binding, whose addresses were known, use it from another one",
-        ).about(BINDING).by(&[Principal]),
+        )
+        .about(BINDING)
+        .by(&[Principal]),
         row(
             Action::GrantUnused,
             "access.unused",
             Low,
             ComplianceFinding(Finding::Create),
             GROUPS,
-            "no use of a binding's access was seen for as long as its cluster says; once until it is used again",
-        ).about(BINDING),
+            "no use of a binding's access was seen for as long as its cluster says; once until it is \
+             used again",
+        )
+        .about(BINDING),
     ]
 };
 
